@@ -339,5 +339,6 @@ class IngressDeployment(SiblingCalls):
             certificates=self.certificate_status.left_s() if self.served.certified else refused,
             alarms=self.alarms.values() if self.served.watched else {},
             revoked=self.certificate_status.revoked is not None,
+            waiting_s=self.sink.waiting_s,
             others=(self.tickets, RolloutMetrics(self.version.rollout), self.budgets, *beside),
         )

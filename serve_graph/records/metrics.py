@@ -168,10 +168,16 @@ class _ValuesNow(Collector):
     certificates: Mapping[str, float | None]
     alarms: Mapping[str, float]
     revoked: bool
+    waiting_s: float
 
     def collect(self) -> Iterator[Metric]:
         yield GaugeMetricFamily(
             "serve_graph_records_spooled", "Decision records that are not in the store yet.", self.spooled
+        )
+        yield GaugeMetricFamily(
+            "serve_graph_records_waiting_seconds",
+            "For how long the store has lacked a record, a killed replica's included; 0: it has all.",
+            self.waiting_s,
         )
         yield GaugeMetricFamily(
             "serve_graph_records_held",
@@ -236,6 +242,7 @@ def metric_families(
     certificates: Mapping[str, float | None] = MappingProxyType({}),
     alarms: Mapping[str, float] = MappingProxyType({}),
     revoked: bool = False,
+    waiting_s: float = 0.0,
     others: Iterable[Collector | None] = (),
 ) -> list[Metric]:
     """Return the metrics of one ingress replica as they are now, without those of other libraries.
@@ -256,6 +263,8 @@ def metric_families(
         `labels`, `errors`, `drift`, `revoked`: what the promise is watched by; empty where nothing is watched.
     revoked : bool
         Whether alarms have put the graph into its safe mode.
+    waiting_s : float
+        For how long the store has lacked a record.
     others : iterable of Collector
         The totals of what works beside requests: judge, comparisons, rollout, tickets; None is left out.
 
@@ -264,7 +273,8 @@ def metric_families(
     list of Metric
         Every family once.
     """
-    now = _ValuesNow(spooled, engines, escalation_caps, held, lost + metrics.unrecorded, certificates, alarms, revoked)
+    lost += metrics.unrecorded
+    now = _ValuesNow(spooled, engines, escalation_caps, held, lost, certificates, alarms, revoked, waiting_s)
     collectors = (metrics, now, *(other for other in others if other is not None))
     return [family for collector in collectors for family in collector.collect()]
 

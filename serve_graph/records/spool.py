@@ -15,8 +15,9 @@ import itertools
 import json
 import logging
 import os
+import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -52,7 +53,13 @@ class SpooledSink:
     """
 
     def __init__(
-        self, store: DecisionStore, folder: Path, retry_s: float = 2.0, idle_s: float = 0.05, hold: int = HOLD
+        self,
+        store: DecisionStore,
+        folder: Path,
+        retry_s: float = 2.0,
+        idle_s: float = 0.05,
+        hold: int = HOLD,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.store = store
         self._feedback = FeedbackTable(store)
@@ -65,6 +72,8 @@ class SpooledSink:
         self.lost = 0
         self.written = 0
         self.delivered = 0
+        self.clock = clock
+        self._waits_since: float | None = None
         self._held: list[bytes] = []
         self._failing = False
         self._file = self._new_file()
@@ -73,6 +82,11 @@ class SpooledSink:
     def held(self) -> int:
         """Records that are in memory only and would be lost if the process is killed."""
         return len(self._held)
+
+    @property
+    def waiting_s(self) -> float:
+        """For how long the store has lacked a record, one of a killed process' file included; 0: it has all."""
+        return 0.0 if self._waits_since is None else self.clock() - self._waits_since
 
     def write(self, record: SpooledEntry) -> None:
         """Append one record, which then survives this process. Never raises OSError: the answer is paid for."""
@@ -89,6 +103,7 @@ class SpooledSink:
                 return
             self._held.append(line)
         self.pending += 1
+        self._wait()
 
     async def run(self) -> None:
         """Adopt orphaned files, then move new records to the store as they arrive; retries indefinitely."""
@@ -99,12 +114,13 @@ class SpooledSink:
             except asyncio.CancelledError:
                 raise
             except Exception as error:  # noqa: BLE001 (any driver error: the records stay in the spool)
+                self._wait()
                 logger.warning("decision store unavailable, %d record(s) remain in the spool: %s", self.pending, error)
                 await asyncio.sleep(self.retry_s)
 
     async def drain(self) -> int:
         """Move all spooled records to the store; returns their number. Raises what the store raises."""
-        before = self.written
+        before, began = self.written, self.clock()
         moved = await self._drain_held() if self._held and not self._unhold() else 0
         moved += await self._adopt_orphans()
         if expected := self.pending - len(self._held):
@@ -117,7 +133,12 @@ class SpooledSink:
             self.pending -= expected
             full.close()
         self.delivered = before
+        self._waits_since = began if self.pending else None
         return moved
+
+    def _wait(self) -> None:
+        if self._waits_since is None:
+            self._waits_since = self.clock()
 
     def _append(self, data: bytes) -> None:
         """Append to the spool file, all or nothing; raises OSError if there is no space."""
@@ -187,7 +208,11 @@ class SpooledSink:
         for path in sorted(self.folder.glob("*.jsonl")):
             if path.name == Path(self._file.name).name:
                 continue
-            with contextlib.suppress(FileNotFoundError), path.open("rb") as handle:  # must not recreate it
+            try:
+                orphan = path.open("rb")  # must not recreate it
+            except FileNotFoundError:
+                continue
+            with orphan as handle:
                 try:
                     fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:

@@ -2,8 +2,9 @@
 
 What a page has shown, every sibling is told before, so that the page of another never shows less, whoever is killed
 meanwhile. A replica tells its siblings every few seconds, and when it stops: what it counted stays.
-Where there is one replica, nobody is asked. Who has said nothing for `GONE_S` is folded into the sum of those gone; if
-it was cut off and comes back, it counts anew under another name, as what it counted before is in that sum.
+Where there is one replica, nobody is asked. Who has said nothing for `GONE_S` is folded into the sum of those gone, a
+tier's replica where it was asked meanwhile; if it was cut off and comes back, it counts anew under another name, as
+what it counted before is in that sum.
 """
 
 from __future__ import annotations
@@ -18,14 +19,9 @@ from prometheus_client.metrics_core import Metric
 from ray.serve.handle import DeploymentHandle
 
 from serve_graph.cluster.replicas.broadcast import ApplicationReplicas, Replicas, in_replica
-from serve_graph.cluster.replicas.totals import (
-    FamilySnapshot,
-    ReplicaSnapshot,
-    Totals,
-    counted_since,
-    sum_of_engines,
-    sum_of_ingress,
-)
+from serve_graph.cluster.replicas.engine_replicas import GONE_S, SURE_S, EngineReplicas
+from serve_graph.cluster.replicas.snapshots import FamilySnapshot, ReplicaSnapshot, counted_since
+from serve_graph.cluster.replicas.totals import EngineReplica, Totals, sum_of_engines, sum_of_ingress
 from serve_graph.config.graph import GraphConfig
 from serve_graph.engines.replica_counters import ReplicaCounters
 from serve_graph.records.engine_metrics import engine_families
@@ -33,10 +29,6 @@ from serve_graph.records.metrics import render_families
 
 ASK_WITHIN_S = 2.0
 TELL_EVERY_S = 5.0
-GONE_S = 900.0
-"""A replica that nobody has heard of for so long is gone: Serve has replaced it many times over."""
-SURE_S = 3600.0
-"""For how long what was folded is at hand one by one: siblings that folded others meanwhile are reconciled by it."""
 
 
 class GraphMetrics:
@@ -72,6 +64,7 @@ class GraphMetrics:
         self.tiers = tiers or {}
         self.name = uuid.uuid4().hex
         self.totals = Totals()
+        self.engines = EngineReplicas(self.totals)
         self._number = 0
         self._before: tuple[FamilySnapshot, ...] = ()
 
@@ -86,7 +79,7 @@ class GraphMetrics:
 
     def note(self, totals: Totals) -> bool:
         """Take what a sibling knows."""
-        self.totals.merge(totals, self._taken)
+        self._merge(totals)
         return True
 
     def fold_gone(self) -> None:
@@ -115,7 +108,8 @@ class GraphMetrics:
     async def engine_counters(self) -> dict[str, dict[str, float]]:
         """Each tier's own counters, those of all its replicas together; {} for one that does not answer."""
         asked = await asyncio.gather(*map(self._ask_tier, self.handles))
-        living = {(tier, told.replica) for tier, replies in zip(self.handles, asked, strict=True) for told in replies}
+        living = {replica for replicas in asked for replica in replicas}
+        self.engines.fold_gone(living, self.clock())
         return {tier: {} for tier in self.handles} | sum_of_engines(self.totals, living)
 
     async def keep_told(self) -> None:
@@ -139,10 +133,10 @@ class GraphMetrics:
         replies = await self.siblings.all("told", None, ASK_WITHIN_S)
         known = [reply for reply in replies if isinstance(reply, tuple)]
         for _, totals in known:
-            self.totals.merge(totals, self._taken)
+            self._merge(totals)
         return [name for name, _ in known]
 
-    async def _ask_tier(self, tier: str) -> list[ReplicaCounters]:
+    async def _ask_tier(self, tier: str) -> list[EngineReplica]:
         if (replicas := self.tiers.get(tier)) is not None:
             told = await replicas.all("counted", None, ASK_WITHIN_S)
         else:
@@ -150,10 +144,10 @@ class GraphMetrics:
                 told = [await asyncio.wait_for(self.handles[tier].counted.remote(), ASK_WITHIN_S)]
             except Exception:  # noqa: BLE001 (a tier that is down has no counters; the rest still has)
                 told = []
-        found = [reply for reply in told if isinstance(reply, ReplicaCounters)]
-        for each in found:
-            self.totals.note_engine((tier, each.replica), each.counters)
-        return found
+        return [self.engines.note(tier, reply) for reply in told if isinstance(reply, ReplicaCounters)]
+
+    def _merge(self, totals: Totals) -> None:
+        self.totals.merge(totals, self._taken, self.engines.taken)
 
     async def _tell(self) -> None:
         if self.siblings is not None:

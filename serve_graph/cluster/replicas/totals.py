@@ -8,15 +8,13 @@ are of now: of living replicas, and of the one that is asked where a sum means n
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from prometheus_client.metrics_core import Metric
 
+from serve_graph.cluster.replicas.snapshots import COUNTED, FamilySnapshot, FoldedReplicas, Labels, ReplicaSnapshot
 from serve_graph.records.engine_metrics import is_count
 
-Labels = tuple[tuple[str, str], ...]
-COUNTED = frozenset({"counter", "histogram", "unknown"})
-"""Kinds of metrics that only grow; `unknown` are the counters without `_total` in their names."""
 ADDED_GAUGES = frozenset(
     {
         "serve_graph_records_spooled",
@@ -28,90 +26,82 @@ ADDED_GAUGES = frozenset(
     }
 )
 """Gauges of ingress replicas whose sum is the graph's; of others each replica knows the whole."""
+HIGHEST_GAUGES = frozenset({"serve_graph_records_waiting_seconds"})
+"""Gauges of which the highest of any living replica is the graph's."""
 
 
-@dataclass(frozen=True, slots=True)
-class FamilySnapshot:
-    """A metric with its samples: name, labels, value."""
-
-    name: str
-    text: str
-    kind: str
-    samples: tuple[tuple[str, Labels, float], ...]
-
-    @classmethod
-    def of(cls, metric: Metric) -> FamilySnapshot:
-        """What a metric shows now."""
-        samples = tuple((s.name, tuple(sorted(s.labels.items())), float(s.value)) for s in metric.samples)
-        return cls(metric.name, metric.documentation, metric.type, samples)
-
-
-@dataclass(frozen=True, slots=True)
-class ReplicaSnapshot:
-    """What one ingress replica shows; `number` grows with each."""
-
-    number: int
-    families: tuple[FamilySnapshot, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class FoldedReplicas:
-    """What replicas that are gone have counted, in one sum, and which they were."""
-
-    names: frozenset[str] = frozenset()
-    families: tuple[FamilySnapshot, ...] = ()
-
-    def with_more(self, gone: Mapping[str, ReplicaSnapshot]) -> FoldedReplicas:
-        """The same with further replicas, which are counted from now on in the sum alone."""
-        added = [gone[name].families for name in sorted(gone)]
-        return FoldedReplicas(self.names | gone.keys(), _added([self.families, *added]))
+EngineReplica = tuple[str, str]
+"""A tier, and the name of one of its replicas."""
 
 
 @dataclass(slots=True)
 class Totals:
     """The last that is known of every ingress replica, by its name, and of every tier's, by tier and name.
 
-    `folded`: those that have been gone for long.
+    `folded`, `folded_engines`: those that have been gone for long.
     """
 
     ingress: dict[str, ReplicaSnapshot] = field(default_factory=dict)
-    engines: dict[tuple[str, str], dict[str, float]] = field(default_factory=dict)
+    engines: dict[EngineReplica, dict[str, float]] = field(default_factory=dict)
     folded: FoldedReplicas = field(default_factory=FoldedReplicas)
+    folded_engines: FoldedReplicas = field(default_factory=FoldedReplicas)
 
     def fold(self, gone: Iterable[str]) -> dict[str, ReplicaSnapshot]:
         """Put replicas that are gone into the sum; returns what they were, for `merge` to reconcile sums."""
         taken = {name: self.ingress.pop(name) for name in gone if name in self.ingress}
         if taken:
-            self.folded = self.folded.with_more(taken)
+            self.folded = self.folded.with_more({name: one.families for name, one in taken.items()})
         return taken
 
-    def merge(self, other: Totals, taken: Mapping[str, ReplicaSnapshot] | None = None) -> None:
+    def fold_engines(self, gone: Iterable[EngineReplica]) -> dict[EngineReplica, dict[str, float]]:
+        """The same with replicas of tiers."""
+        taken = {replica: self.engines.pop(replica) for replica in gone if replica in self.engines}
+        if taken:
+            self.folded_engines = self.folded_engines.with_more(_engine_families(taken))
+        return taken
+
+    def merge(
+        self,
+        other: Totals,
+        taken: Mapping[str, ReplicaSnapshot] | None = None,
+        taken_engines: Mapping[EngineReplica, dict[str, float]] | None = None,
+    ) -> None:
         """Take what is newer in another's; in whatever order, and however often, the result is the same.
 
         Of two sums that of more replicas stands. Where the other had some that it lacks, they are added again from
-        `taken`: what was folded here lately.
+        `taken` and `taken_engines`: what was folded here lately.
         """
-        known_to_all = sorted((self.folded, other.folded), key=lambda one: (len(one.names), sorted(one.names)))
-        fewer, more = known_to_all
         at_hand = {**self.ingress, **other.ingress, **(taken or {})}
-        lacking = {name: at_hand[name] for name in fewer.names - more.names if name in at_hand}
-        self.folded = more.with_more(lacking) if lacking else more
-        for name in self.folded.names & self.ingress.keys():
+        self.folded = self.folded.merged(other.folded, {name: one.families for name, one in at_hand.items()})
+        for name in self.ingress.keys() & set(self.folded.names):
             del self.ingress[name]
         for name, snapshot in other.ingress.items():
-            if name in self.folded.names:
-                continue
             known = self.ingress.get(name)
-            if known is None or known.number < snapshot.number:
+            if name not in self.folded.names and (known is None or known.number < snapshot.number):
                 self.ingress[name] = snapshot
+        engines = {**self.engines, **other.engines, **(taken_engines or {})}
+        self.folded_engines = self.folded_engines.merged(other.folded_engines, _engine_families(engines))
         for replica, counters in other.engines.items():
             self.note_engine(replica, counters)
+        gone = set(self.folded_engines.names)
+        for replica in [replica for replica in self.engines if replica[1] in gone]:
+            del self.engines[replica]
 
-    def note_engine(self, replica: tuple[str, str], counters: Mapping[str, float]) -> None:
+    def note_engine(self, replica: EngineReplica, counters: Mapping[str, float]) -> None:
         """Take a tier replica's counters, which only grow, and its gauges."""
         known = self.engines.setdefault(replica, {})
         for name, value in counters.items():
             known[name] = max(known.get(name, value), value) if is_count(name) else value
+
+
+def _engine_families(
+    engines: Mapping[EngineReplica, Mapping[str, float]],
+) -> dict[str, tuple[FamilySnapshot, ...]]:
+    """The counters of tiers' replicas by replica, each a family called as its tier."""
+    return {
+        name: (FamilySnapshot(tier, "", "counter", tuple((c, (), v) for c, v in counters.items() if is_count(c))),)
+        for (tier, name), counters in engines.items()
+    }
 
 
 def sum_of_ingress(totals: Totals, asked: str, living: Iterable[str]) -> list[Metric]:
@@ -124,39 +114,14 @@ def sum_of_ingress(totals: Totals, asked: str, living: Iterable[str]) -> list[Me
         for family in families:
             shown.setdefault(family.name, family)
             found = values.setdefault(family.name, {})
+            highest = family.name in HIGHEST_GAUGES and name in alive
             adds = family.kind in COUNTED or (family.name in ADDED_GAUGES and name in alive)
-            if not adds and name != asked:
+            if not (adds or highest) and name != asked:
                 continue
             for sample, labels, value in family.samples:
-                found[sample, labels] = found.get((sample, labels), 0.0) + value
+                known = found.get((sample, labels), 0.0)
+                found[sample, labels] = max(known, value) if highest else known + value
     return [_metric(family, values[name]) for name, family in shown.items()]
-
-
-def counted_since(before: tuple[FamilySnapshot, ...], now: tuple[FamilySnapshot, ...]) -> tuple[FamilySnapshot, ...]:
-    """What was counted since a moment; gauges are as they are now."""
-    counted = {(one.name, sample[:2]): sample[2] for one in before if one.kind in COUNTED for sample in one.samples}
-    return tuple(
-        replace(one, samples=tuple((*s[:2], s[2] - counted.get((one.name, s[:2]), 0.0)) for s in one.samples))
-        for one in now
-    )
-
-
-def _added(parts: Iterable[tuple[FamilySnapshot, ...]]) -> tuple[FamilySnapshot, ...]:
-    """What several have counted, added up; gauges are of now, and so of nobody who is gone."""
-    shown: dict[str, FamilySnapshot] = {}
-    values: dict[str, dict[tuple[str, Labels], float]] = {}
-    for families in parts:
-        for family in families:
-            if family.kind not in COUNTED:
-                continue
-            shown.setdefault(family.name, family)
-            found = values.setdefault(family.name, {})
-            for sample, labels, value in family.samples:
-                found[sample, labels] = found.get((sample, labels), 0.0) + value
-    return tuple(
-        FamilySnapshot(name, one.text, one.kind, tuple((*sample, value) for sample, value in values[name].items()))
-        for name, one in shown.items()
-    )
 
 
 def sum_of_engines(totals: Totals, living: Iterable[tuple[str, str]]) -> dict[str, dict[str, float]]:
@@ -173,6 +138,10 @@ def sum_of_engines(totals: Totals, living: Iterable[tuple[str, str]]) -> dict[st
             elif (tier, replica) in alive:
                 before = of_tier.get(name, 0.0)
                 of_tier[name] = before + value if _is_number_of(name) else max(before, value)
+    for family in totals.folded_engines.families:
+        of_tier = found.setdefault(family.name, {})
+        for name, _, value in family.samples:
+            of_tier[name] = of_tier.get(name, 0.0) + value
     return found
 
 

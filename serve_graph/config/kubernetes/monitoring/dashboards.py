@@ -186,6 +186,11 @@ DASHBOARDS: tuple[Dashboard, ...] = (
                     ("max(serve_graph_records_held)", "of them in memory only"),
                 ),
             ),
+            Panel(
+                "For how long the store has lacked a record",
+                (("max(serve_graph_records_waiting_seconds)", "oldest"),),
+                "s",
+            ),
             Panel("Records lost", (("max(serve_graph_records_lost_total)", "lost"),)),
             Panel(
                 "The key nearest to the end of its budget",

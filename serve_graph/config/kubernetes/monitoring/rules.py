@@ -173,8 +173,8 @@ ALERTS: tuple[Alert, ...] = (
     ),
     Alert(
         "ServeGraphStoreAway",
-        "max(serve_graph_records_spooled) > 1000",
-        "{{ $value }} records wait for the decision store",
+        "max(serve_graph_records_waiting_seconds) > 600 or max(serve_graph_records_spooled) > 1000",
+        "Decision records wait for the store, which is away or too slow",
         "store",
         wait="10m",
     ),

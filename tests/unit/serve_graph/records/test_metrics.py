@@ -49,8 +49,8 @@ ALARMS = {"labels": 9.0, "errors": 1.0, "drift": 0.01, "revoked": 0.2}
 TYPES = {
     "counter": """requests engine_calls tokens cost_usd unmetered_calls refused spilled records_lost escalation_caps
         uncovered_requests feedback rollout_requests engine_generation_tokens""",
-    "gauge": """records_spooled records_held certificate_valid certificate_seconds_left certificate_revoked
-        alarm_labels alarm_errors alarm_level engine_num_requests_running
+    "gauge": """records_spooled records_waiting_seconds records_held certificate_valid certificate_seconds_left
+        certificate_revoked alarm_labels alarm_errors alarm_level engine_num_requests_running
         engine_in_flight engine_queued engine_deployments_resting""",
     "histogram": "prompt_distance",
     "unknown": "engine_refused engine_deployment_calls engine_deployment_failures",  # public names without _total
@@ -113,7 +113,13 @@ def test_calls_whose_tokens_nobody_counted_are_counted_themselves(a_record: Reco
 
 
 def test_nothing_yet_is_valid_text() -> None:
-    names = ("records_spooled", "records_held", "records_lost_total", "escalation_caps_total")
+    names = (
+        "records_spooled",
+        "records_waiting_seconds",
+        "records_held",
+        "records_lost_total",
+        "escalation_caps_total",
+    )
     assert samples(render_metrics(RequestMetrics(), 0, {})) == {(f"serve_graph_{n}", frozenset()): 0.0 for n in names}
 
 

@@ -151,3 +151,43 @@ async def test_closing_keeps_what_the_store_does_not_hold(
     sink.write(a_record())
     sink.close()
     assert len(left_in(spool)) == 1
+
+
+async def test_how_long_the_store_has_lacked_a_record(
+    spool: Path, a_record: Records, counting_store: Callable[..., Any]
+) -> None:
+    now, store = 100.0, counting_store()
+    sink = SpooledSink(store, spool, clock=lambda: now)
+    assert sink.waiting_s == 0
+    sink.write(a_record("dec-1"))
+    now += 60
+    sink.write(a_record("dec-2"))
+    store.down = True
+    with pytest.raises(OSError, match="down"):
+        await sink.drain()
+    now += 3_600
+    assert sink.waiting_s == 3_660, "since the first, however few there are"
+    store.down = False
+    await sink.drain()
+    assert sink.waiting_s == 0
+    sink.close()
+
+
+async def test_what_a_killed_process_left_is_waited_for_too(
+    tmp_path: Path, spool: Path, a_record: Records, running: Callable[..., Any], until: Callable[..., Any]
+) -> None:
+    """A graph without requests, whose predecessor died while the store was away."""
+    now, later = 100.0, tmp_path / "not-there-yet"
+    store = DecisionStore(f"sqlite+aiosqlite:///{later / 'x.db'}")
+    killed = SpooledSink(store, spool)
+    killed.write(a_record("dec-1"))
+    killed._file.close()
+    sink = SpooledSink(store, spool, retry_s=0.02, clock=lambda: now)
+    async with running(sink):
+        await until(lambda: sink._waits_since is not None)
+        now += 1_000
+        assert (sink.pending, sink.waiting_s) == (0, 1_000)
+        later.mkdir()
+        await until(lambda: sink.waiting_s == 0)
+        assert await store.count() == 1
+    await store.close()

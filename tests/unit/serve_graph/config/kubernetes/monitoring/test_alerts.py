@@ -216,6 +216,17 @@ def test_a_certificate_that_does_not_hold_ends_no_more(tmp_path: Path) -> None:
 
 
 @by_promtool
+def test_a_store_that_is_away_from_a_quiet_graph_is_told_of(tmp_path: Path) -> None:
+    """Three records wait, and do for an hour; on another day as many, but each for a moment."""
+    three = one("serve_graph_records_spooled", "3x70")
+    away = three | one("serve_graph_records_waiting_seconds", "0+60x70")
+    there = three | one("serve_graph_records_waiting_seconds", "0.2x70")
+    names = ((away, "19m", 0), (away, "21m", 1), (there, "60m", 0))
+    write(tmp_path, [one_test(series, "ServeGraphStoreAway", at, firing) for series, at, firing in names])
+    promtool(tmp_path, "test", "rules", "tests.yaml")
+
+
+@by_promtool
 def test_a_shadow_has_no_end_to_come_to(tmp_path: Path) -> None:
     shadow = one(STATE, "1x4900", kind="shadow", version="v/2", state="Progressing")
     write(tmp_path, [one_test(shadow, "ServeGraphCanaryInconclusive", "80h", 0)], "10m")
