@@ -99,7 +99,10 @@ def hash_order(table: OutcomeTable, seed: int) -> IntArray:
             table.groups.tolist(), table.row_hashes, graders if table.label_sources else [()] * len(table), strict=True
         )
     ]
-    first = {key: i for i, key in reversed(list(enumerate(keys)))}
+    made = [tuple(table.collected_at[tier][i] for tier in sorted(table.collected_at)) for i in range(len(table))]
+    first: dict[tuple[bytes, bytes, tuple[str, ...]], int] = {}
+    for i in sorted(range(len(table)), key=made.__getitem__):  # of copies the oldest, and first what does not say
+        first.setdefault(keys[i], i)
     return np.array([first[key] for key in sorted(first)], dtype=np.int64)
 
 

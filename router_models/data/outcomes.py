@@ -107,4 +107,5 @@ def table_of(columns: Columns) -> OutcomeTable:
         confidences={f"{tier}|{n}": c for tier, named in columns.signals.items() for n, c in named.items()},
         tokens=dict(columns.tokens),
         label_sources=dict(columns.label_sources),
+        collected_at=dict(columns.collected_at),
     )

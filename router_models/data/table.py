@@ -47,6 +47,9 @@ class OutcomeTable:
     label_sources : mapping of tier to tuple of str
         Who gave each grade (`types.label_sources`), for the tiers of which it is said; an empty text where a row says
         nothing.
+    collected_at : mapping of tier to tuple of str
+        When each answer was made (`types.drawn`), for the tiers of which it is said; an empty text where a row says
+        nothing.
     """
 
     prompts: Prompts
@@ -62,6 +65,7 @@ class OutcomeTable:
     confidences: Mapping[str, FloatArray] = field(default_factory=dict)
     tokens: Mapping[str, Tokens] = field(default_factory=dict)
     label_sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    collected_at: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -98,6 +102,7 @@ class OutcomeTable:
             selected(self.confidences),
             {tier: tokens.take(rows) for tier, tokens in self.tokens.items()},
             {tier: tuple(sources[i] for i in rows) for tier, sources in self.label_sources.items()},
+            {tier: tuple(moments[i] for i in rows) for tier, moments in self.collected_at.items()},
         )
 
     def only(self, *tiers: str, ungraded: str | None = None) -> OutcomeTable:
@@ -142,6 +147,7 @@ class OutcomeTable:
             confidences=of_tiers(self.confidences),
             tokens=of_tiers(self.tokens),
             label_sources=of_tiers(self.label_sources),
+            collected_at=of_tiers(self.collected_at),
         )
         return table if present.all() else table.take(present)
 
@@ -242,8 +248,8 @@ class OutcomeTable:
     def content_hash(self) -> str:
         """Return the sha256 of the table's content, independent of the order of rows and columns.
 
-        It covers prompts, metadata, grades, answers and counts. Tokens and who graded are left out: they add no label,
-        so that a table to which they are added remains the same evidence.
+        It covers prompts, metadata, grades, answers and counts. Tokens, who graded and when are left out: they add no
+        label, so that a table to which they are added remains the same evidence.
         """
         return hashlib.sha256("\n".join(sorted(self.row_hashes)).encode()).hexdigest()
 

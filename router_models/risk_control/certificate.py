@@ -107,6 +107,10 @@ class Certificate:
     tries : Tries, optional
         What became of the version's tries on the CERT prompts: what break-even is worked out from at any prices.
         Information, as the ratios are. None where it was not measured.
+    collected : mapping of str to datetime
+        By tier: since when all of its answers were made that it was proved on. A tier is missing where an answer does
+        not say, and in certificates that were made before it was kept. What is found of a model later than that, a
+        new certificate on the same answers does not refute.
     streamed : Streamed, optional
         How labels were spent that came one by one; None: the test had a fixed number.
     """
@@ -135,6 +139,7 @@ class Certificate:
     left_out: Mapping[str, int] = field(default_factory=dict)
     coverage: Coverage = field(default_factory=Coverage)
     streamed: Streamed | None = None
+    collected: Mapping[str, datetime] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_budget(self.epsilon, self.delta)
@@ -274,6 +279,7 @@ class Certificate:
             "left_out": dict(self.left_out),
             "coverage": self.coverage.to_json(),
             "streamed": None if self.streamed is None else asdict(self.streamed),
+            "collected": {tier: moment.isoformat() for tier, moment in self.collected.items()},
         }
 
     @classmethod
@@ -321,9 +327,18 @@ class Certificate:
                 coverage=Coverage.from_json(data["coverage"]),
                 streamed=Streamed(**data["streamed"]) if data.get("streamed") else None,
                 compared=compared_from_json(data.get("compared")),
+                collected=_moments_of(data.get("collected", {})),
             )
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             raise ArtifactError(f"the certificate cannot be read: {type(error).__name__} {error}") from error
+
+
+def _moments_of(data: Mapping[str, Any]) -> dict[str, datetime]:
+    """Moments by name; ValueError for one without a time zone, which could not be compared."""
+    found = {str(name): datetime.fromisoformat(moment) for name, moment in data.items()}
+    if any(moment.tzinfo is None for moment in found.values()):
+        raise ValueError("when outcomes were collected has no time zone")
+    return found
 
 
 def binding_hashes(things: Mapping[str, Any]) -> dict[str, str]:

@@ -29,6 +29,7 @@ from router_models.training.labelling.streamed import StreamedLabels, certify_st
 from router_models.training.splits import SPLIT_SHARES, LabelledSplits
 from router_models.training.whose_labels import check_graded_alike
 from router_models.types.coverage import LEAST_ROWS, Coverage
+from router_models.types.drawn import oldest
 from router_models.versions.covering.attack_limits import certified_coverage
 from router_models.versions.covering.covered_rows import covered_rows, prompt_bytes
 from router_models.versions.policy import Policy
@@ -150,7 +151,9 @@ def certify_candidate(
     stated = settings.slicer is not None and is_stated(settings.slicer, splits.cert.prompts)
     version = replace(version, certificate=certificate, stated_slices=stated)
     told = replace(certificate, token_ratios=token_ratios(splits.cert, version, everything))
-    told = replace(told, tries=tries_of(splits.cert, version, everything))
+    told = replace(
+        told, tries=tries_of(splits.cert, version, everything), collected=_collected(counted, settings, now)
+    )
     if labels is None:  # else the rows' own labels are no evidence, and are not counted
         told = replace(told, compared=_compared(version, everything, settings))
     version = bound(replace(version, certificate=told), settings)
@@ -163,6 +166,12 @@ def _seen(draft: RouterVersion, part: OutcomeTable, settings: Settings, coverage
     """A part's evidence, with the rows that the coverage leaves out marked as such."""
     seen = evidence_of(draft, part, settings.prices, settings.slicer)
     return replace(seen, covered=covered_rows(coverage, draft, part))
+
+
+def _collected(counted: OutcomeTable, settings: Settings, now: datetime) -> dict[str, datetime]:
+    """Since when all answers of a tier were made that count, by tier; tiers of which one does not say are left out."""
+    found = {tier: oldest(counted.collected_at.get(tier, ()), now) for tier in settings.tiers}
+    return {tier: moment for tier, moment in found.items() if moment is not None}
 
 
 def tiers_with_calls(parts: Sequence[OutcomeTable], tiers: Sequence[str]) -> tuple[str, ...]:

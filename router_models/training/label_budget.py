@@ -8,7 +8,8 @@ Whoever chose a family or a threshold on labels has looked at them as well: `pla
 
 The first of several looks spends .61 of δ. Whoever needs all of it for one look gives up every other one, for good.
 
-A random sample of served traffic was taken as one of k that were tried, the largest that is whole. Each of the k has
+A random sample of served traffic was taken as one of k that were tried, the largest that is whole; of several samples
+in one table k is the product of theirs, as it was chosen of all combinations (`types.drawn`). Each of the k has
 1/k of what a look may spend: its look i counts as the ⌈i·√k⌉-th, whose level is no more than that.
 """
 

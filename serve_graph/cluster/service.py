@@ -23,6 +23,7 @@ from serve_graph.gateway.context_length import Room
 from serve_graph.gateway.handler import Service
 from serve_graph.gateway.tool_affinity import ToolAffinity
 from serve_graph.gateway.worst_case import worst_case
+from serve_graph.learning.alarm_table import CertifiedOn
 from serve_graph.learning.alarms import AlarmRules, AlarmWatch
 from serve_graph.learning.comparing.comparer import Comparer
 from serve_graph.learning.golden.asking import GoldenAsker
@@ -144,6 +145,7 @@ def alarm_watch(
         WatchLimits(alarms.run_length, alarms.alpha),
         alarms.on_drift == "safe_mode",
         alarms.poll_s,
+        None if served.certificate is None else CertifiedOn.of(served.certificate, served.policy.tiers),
     )
     return AlarmWatch(
         store,
@@ -201,14 +203,10 @@ def golden_watch(
         {tier: f"{judge_source(config.tier(tier))} {grader}" for tier in config.golden_tiers},
         GoldenAsker(golden, calls, questions),
         metrics,
-        lambda: [_watched(one) for one in (served(), tried()) if one is not None],
+        lambda: [WatchedVersion.of(one.name, one.certificate) for one in (served(), tried()) if one is not None],
         lambda: served().watched is not None,
         webhook_of(config),
     )
-
-
-def _watched(policy: ServedPolicy) -> WatchedVersion:
-    return WatchedVersion(policy.name, None if policy.certificate is None else policy.certificate.made_at)
 
 
 def cascade_context(

@@ -1,16 +1,22 @@
-"""Alarms in the decision store: raised once however many replicas find them, and lifted with a reason."""
+"""Alarms in the decision store: raised once however many replicas find them, and lifted with a reason.
+
+A version that is certified after an alarm lifts it where all of its answers were made since. Certified again on those
+of before, it promises by the same evidence what labels have contradicted: the alarm stands against it too.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from router_models.risk_control.certificate import Certificate
 from serve_graph.records.schema import ALARMS
 from serve_graph.records.store import DecisionStore
 
@@ -18,6 +24,7 @@ TICKET = "ticket"
 """The kind of what is reported and never acted on."""
 GOLDEN = "golden"
 """The kind of alarms that golden tasks raise, not labels."""
+_CARRIED = "of "
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +58,51 @@ class Alarm:
     def shown(self) -> dict[str, Any]:
         """As JSON-able data."""
         return {"id": self.id} | {name: value for name, value in asdict(self).items() if name != "since"}
+
+
+@dataclass(frozen=True, slots=True)
+class CertifiedOn:
+    """When a version was certified, and since when the answers were made that it was certified on; None: not known."""
+
+    made_at: datetime
+    collected: datetime | None = None
+
+    @classmethod
+    def of(cls, certificate: Certificate, tiers: Iterable[str]) -> CertifiedOn:
+        """What a certificate for these tiers says of it: of the oldest answer of any of them."""
+        since = [certificate.collected.get(tier) for tier in tiers]
+        known = [moment for moment in since if moment is not None]
+        return cls(certificate.made_at, min(known) if known and len(known) == len(since) else None)
+
+
+def not_lifted_by(alarms: Sequence[Alarm], version: str, certified: CertifiedOn) -> list[Alarm]:
+    """The alarms by labels that stand against a version because it was certified after them, on answers of before.
+
+    `alarms`: those of all versions. A version that was certified before an alarm was raised against another one has
+    labels of its own, and is left alone. Those that were found before are not among what is returned.
+    """
+    known = {alarm.id for alarm in alarms}
+    found = []
+    for alarm in alarms:
+        raised, ours = datetime.fromisoformat(alarm.raised_at), alarm.version == version
+        acts = alarm.acts and alarm.lifted_at is None and alarm.kind not in (GOLDEN, TICKET)
+        if ours or not acts or alarm.since.startswith(_CARRIED) or not is_of_one_model(alarm.version, version):
+            continue
+        if raised >= certified.made_at or (certified.collected is not None and certified.collected >= raised):
+            continue
+        on = "of which it is not known when they were made"
+        if certified.collected is not None:
+            on = f"made since {certified.collected:%Y-%m-%d %H:%M}, before it was raised"
+        why = f"{alarm.reason}; found of {alarm.version}, and {version} was certified again on answers {on}"
+        carried = replace(alarm, version=version, reason=why, since=f"{_CARRIED}{alarm.id}")
+        if carried.id not in known:
+            found.append(carried)
+    return found
+
+
+def is_of_one_model(version: str, other: str) -> bool:
+    """Whether two names are of versions of one registered model; two graphs may share a store."""
+    return version.rpartition("/")[0] == other.rpartition("/")[0]
 
 
 class AlarmTable:

@@ -28,7 +28,7 @@ from router_models.monitoring.promise_watch import (
     tests_of,
     watch_promise,
 )
-from serve_graph.learning.alarm_table import Alarm, AlarmTable
+from serve_graph.learning.alarm_table import Alarm, AlarmTable, CertifiedOn, not_lifted_by
 from serve_graph.learning.labelled import marks_of
 from serve_graph.records.audit import AuditEntry, leave
 from serve_graph.records.audit_log import AuditLog
@@ -36,7 +36,7 @@ from serve_graph.records.feedback import FeedbackTable
 from serve_graph.records.store import DecisionStore
 
 logger = logging.getLogger(__name__)
-ENDS = "a new version, or `serve-graph alarms lift`, ends it"
+ENDS = "a version certified on answers made since, or `serve-graph alarms lift`, ends it"
 WHOLE_EVERY = 60
 """Of so many looks one reads the labels in any case: a decision may reach the store after its label."""
 Announce = Callable[[str, Sequence[Alarm]], Coroutine[Any, Any, None]]
@@ -47,7 +47,8 @@ class AlarmRules:
     """What an AlarmWatch goes by: the served version and what is promised of it, which labels count, and the limits.
 
     `watched` is None where nothing is certified: then no label contradicts anything. `drift_acts`: whether an alarm of
-    drift goes to the safe mode as well.
+    drift goes to the safe mode as well. `certified`: when the served version was, and on answers of when; None: that
+    lifts whatever was found of other versions.
     """
 
     version: str
@@ -57,6 +58,7 @@ class AlarmRules:
     limits: WatchLimits = field(default_factory=WatchLimits)
     drift_acts: bool = True
     poll_s: float = 1.0
+    certified: CertifiedOn | None = None
 
 
 class AlarmWatch:
@@ -114,23 +116,33 @@ class AlarmWatch:
         if self.rules.watched is None:
             return
         async with self._looking:
-            alarms = await self.alarms.all(self.rules.version)
+            alarms, new = await self._alarms()
             since = max((alarm.lifted_at for alarm in alarms if alarm.lifted_at), default="")
             state = (await self.labels.label_state(self._sources()), since)
-            new: list[Alarm] = []
             self._looks += 1
             if state != self._seen or self._looks % WHOLE_EVERY == 0:
                 found = await self._found(since)
                 if acting := reason_to_act(found):
                     self.standing = found
                     self._act(acting)  # before the store is told, which may be away by now
-                new = await self.alarms.raise_all(found) if found else []
+                new += await self.alarms.raise_all(found) if found else []
                 alarms = await self.alarms.all(self.rules.version) if found else alarms
                 self._seen = state
             self.standing = [alarm for alarm in alarms if alarm.lifted_at is None]
             self._act(reason_to_act(self.standing))
             if new:
                 await self._tell(new)
+
+    async def _alarms(self) -> tuple[list[Alarm], list[Alarm]]:
+        """The version's alarms, and those that were raised now: of earlier versions, which it does not lift."""
+        rules = self.rules
+        everyone = await self.alarms.all()
+        carried = [] if rules.certified is None else not_lifted_by(everyone, rules.version, rules.certified)
+        if carried:
+            self._act(reason_to_act(carried))  # before the store is told, which may be away by now
+            everyone = [*everyone, *carried]
+        ours = [alarm for alarm in everyone if alarm.version == rules.version]
+        return ours, await self.alarms.raise_all(carried) if carried else []
 
     async def look_once(self, is_ready: Callable[[], bool], within_s: float = 2.0) -> None:
         """Look as soon as `is_ready`, which says that the store has it; where that takes too long, `run` does."""

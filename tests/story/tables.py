@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
@@ -32,7 +33,7 @@ def write_outcomes(path: Path, n: int, seed: int, grades: Grades = is_right, kno
     for model, known in (knows or {}).items():
         world.knows[model].update(known)
     prompts = list(dict.fromkeys(task(rng, seed % 10) for _ in range(3 * n)))[:n]
-    rows = []
+    rows, at = [], datetime.now(UTC).isoformat()
     for prompt in prompts:
         for tier in ("cheap", "frontier"):
             answer = world.answer(tier, prompt)
@@ -49,6 +50,7 @@ def write_outcomes(path: Path, n: int, seed: int, grades: Grades = is_right, kno
                     "completion_tokens": len(answer.split()),
                     "latency_s": world.takes_s[tier],
                     "language": language_of(prompt),
+                    "collected_at": at,
                 }
             )
     pd.DataFrame(rows).to_parquet(path)

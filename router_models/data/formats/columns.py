@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC
 
 import pandas as pd
 
 from router_models.data.formats.cells import (
+    converted,
     is_text,
     place,
     to_grades,
@@ -21,7 +23,16 @@ from router_models.data.formats.token_columns import TOKEN_COLUMNS, tokens_of
 from router_models.errors import DataError
 from router_models.types import FloatArray, Prompts, Tokens
 from router_models.types.condition_cells import CONDITION_COLUMNS
-from router_models.types.drawn import DRAWN, DRAWS_TRIED, SAMPLE_WEIGHT, draws_tried, sample_weights
+from router_models.types.drawn import (
+    COLLECTED_AT,
+    DRAW_ID,
+    DRAWN,
+    DRAWS_TRIED,
+    SAMPLE_WEIGHT,
+    draws_tried,
+    moment_of,
+    sample_weights,
+)
 from router_models.types.exchange import LOGPROB_NAMES
 
 COUNTS = ("prompt_tokens", "completion_tokens", "cached_tokens", "latency_s")
@@ -31,7 +42,7 @@ LABEL_SOURCE = "label_source"
 METADATA_NAMES = frozenset(
     "question_id prompt_id id split contaminated difficulty language index year "
     "domain category family task qset user_tier history_length".split()
-).union(CONDITION_COLUMNS, (DRAWN, DRAWS_TRIED, SAMPLE_WEIGHT))
+).union(CONDITION_COLUMNS, (DRAWN, DRAWS_TRIED, DRAW_ID, SAMPLE_WEIGHT))
 """Columns that are never grades, whatever their type: domains may be numbered."""
 _MEASURED = ("_outchars", "_prompt_tokens", "_completion_tokens", "_cached_tokens", "_latency_s")
 _POSITION = "|position"
@@ -52,6 +63,7 @@ class Columns:
     signals: Mapping[str, Mapping[str, FloatArray]]
     tokens: Mapping[str, Tokens] = field(default_factory=dict)
     label_sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    collected_at: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def parse_columns(
@@ -134,7 +146,7 @@ def _long(
             f"{str(frame[key].iloc[row])[:60]!r}; keep one row per prompt and tier"
         )
     first = frame.drop_duplicates(_ASKED)
-    standard = {*LONG_COLUMNS, *TOKEN_COLUMNS, LABEL_SOURCE, "id", _ASKED}
+    standard = {*LONG_COLUMNS, *TOKEN_COLUMNS, LABEL_SOURCE, COLLECTED_AT, "id", _ASKED}
     others = [c for c in frame.columns if c not in standard]
     flags = [c for c in others if is_text(frame[c]) or c in metadata]
     numeric = [c for c in frame.columns if c in LOGPROB_NAMES or (c in others and c not in flags)]
@@ -142,6 +154,8 @@ def _long(
         frame[name] = _measured(frame[name])  # before rows are divided by tier, so that messages name rows of the file
     if LABEL_SOURCE in frame.columns:
         frame[LABEL_SOURCE] = list(to_label_sources(frame[LABEL_SOURCE]))
+    if COLLECTED_AT in frame.columns:
+        frame[COLLECTED_AT] = list(_moments(frame[COLLECTED_AT]))
     tokens = tokens_of(frame)
     frame[_POSITION] = range(len(frame))
     per_tier = {t: frame[frame["tier"] == t].set_index(_ASKED).reindex(first[_ASKED].to_numpy()) for t in names}
@@ -155,6 +169,7 @@ def _long(
         signals={t: {str(c): to_numbers(rows[c]) for c in numeric} for t, rows in per_tier.items()},
         tokens={} if tokens is None else _tokens_by_tier(tokens, {t: rows[_POSITION] for t, rows in per_tier.items()}),
         label_sources={t: to_texts(rows[LABEL_SOURCE]) for t, rows in per_tier.items() if LABEL_SOURCE in rows},
+        collected_at={t: to_texts(rows[COLLECTED_AT]) for t, rows in per_tier.items() if COLLECTED_AT in rows},
     )
 
 
@@ -178,7 +193,9 @@ def _wide(
         model = next((name.removesuffix(s) for s in (*_MEASURED, f"_{LABEL_SOURCE}") if name.endswith(s)), name)
         if model not in names:
             raise DataError(f"column {name!r} is there, but no column {model!r} with the grades of that model")
-    plain = [c for c in names if c not in ("prompt", LABEL_SOURCE) and "|" not in c and c not in metadata]
+    plain = [
+        c for c in names if c not in ("prompt", LABEL_SOURCE, COLLECTED_AT) and "|" not in c and c not in metadata
+    ]
     plain = [c for c in plain if not any(c.endswith(s) and c.removesuffix(s) in names for s in _SUFFIXES)]
     candidates = [c for c in plain if not is_text(frame[c])]
     models = _selected(candidates, tiers, names)
@@ -211,7 +228,13 @@ def _wide(
         counts={c: columns for c in COUNTS if (columns := of(f"_{c}"))},
         signals=signals,
         label_sources=_wide_sources(frame, models),
+        collected_at=dict.fromkeys(models, _moments(frame[COLLECTED_AT])) if COLLECTED_AT in names else {},
     )
+
+
+def _moments(column: pd.Series) -> tuple[str, ...]:
+    """Return when rows were collected, as one spelling; DataError names the row of what is no time."""
+    return converted(column, lambda cell: "" if (at := moment_of(cell)) is None else at.astimezone(UTC).isoformat())
 
 
 def _wide_sources(frame: pd.DataFrame, models: Sequence[str]) -> dict[str, tuple[str, ...]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from openai import APIConnectionError, APIError, APIStatusError, AsyncOpenAI
@@ -14,6 +15,7 @@ from router_models.data.starter import Task
 from router_models.types import Completion, Outcome
 from router_models.types.chat_prompts import whole_characters
 from router_models.types.conditions import conditions_of
+from router_models.types.drawn import COLLECTED_AT
 from router_models.types.exchange import logprob_summary
 from serve_graph.cli.client.api_key import api_key
 from serve_graph.errors import EngineError, EngineTimeoutError
@@ -91,6 +93,7 @@ def _outcome(task: Task, model: str, completion: Completion, data: dict[str, Any
     facts = data.get("serve_graph") or {}
     conditions = {name: value for name, value in conditions_of(task.query).columns().items() if value}
     metadata = {"family": task.family, "difficulty": str(task.difficulty), "language": task.language, **conditions}
+    metadata[COLLECTED_AT] = datetime.now(UTC).isoformat(timespec="seconds")
     if with_bill:
         metadata |= {"outcome": str(facts.get("outcome")), "cost_usd": str(facts.get("cost_usd") or "nan")}
     return Outcome(

@@ -42,7 +42,7 @@ def grades_reason(run: RecordedRun, grades: FallenGrades, alpha: float) -> str:
     counted = f"{grades.wrong} of {grades.graded} graded answers wrong in the newest run, {grades.expected:.1f} before"
     limit = run.detail["grades_limit"]
     sure = f"e-value {grades.e_value:.3g}, limit {limit:.3g}: a false one ever with probability {alpha:g} at most"
-    ends = "a new version, or `serve-graph alarms lift`, ends it"
+    ends = "a version certified on answers made since, or `serve-graph alarms lift`, ends it"
     return f"revoked by golden tasks: {run.tier} answers worse than in its reference, {counted} ({sure}); {ends}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from router_models.types import Outcome
 from router_models.types.chat_prompts import whole_characters
 from router_models.types.condition_cells import CONDITION_COLUMNS
 from router_models.types.conditions import conditions_of
-from router_models.types.drawn import DRAWN, DRAWS_TRIED, IS_CHOSEN, IS_DRAWN, SAMPLE_WEIGHT
+from router_models.types.drawn import COLLECTED_AT, DRAW_ID, DRAWN, DRAWS_TRIED, IS_CHOSEN, IS_DRAWN, SAMPLE_WEIGHT
 from serve_graph.learning.retraining.selection import Draw, Selection, is_drawn
 from serve_graph.learning.retraining.served_prompts import ServedPrompt
 
@@ -120,9 +121,12 @@ def served_outcomes(
     """Make the outcomes: every answer that was kept, graded or not, what it was asked under and how it was chosen.
 
     `drawn` says of a row whether it is one of a random sample of the traffic; `sample_weight`, where training is
-    corrected, what it counts for there: 0 where only somebody's choice brought it.
+    corrected, what it counts for there: 0 where only somebody's choice brought it. `collected_at` is its
+    first request's time: its answers may have been made later, never before.
     """
     weights = selection.correction.weights
+    inside = sorted(one.first.record.id for one in served if is_drawn(one, selection.draw))
+    sample = hashlib.sha256(repr((selection.draw.share, inside)).encode()).hexdigest()[:16]
     rows = []
     for one in served:
         task, record = one.first.task, one.first.record
@@ -134,10 +138,12 @@ def served_outcomes(
             **conditions,
             SESSION: record.session or "",
             "served_at": record.created_at,
+            COLLECTED_AT: record.created_at,
             "served_by": record.version,
             "served_as": one.first.route,
             DRAWN: IS_DRAWN if is_drawn(one, selection.draw) else IS_CHOSEN,
             DRAWS_TRIED: str(selection.draw.tried),
+            DRAW_ID: sample,
         }
         if weights is not None:
             metadata[SAMPLE_WEIGHT] = repr(weights.get(task.prompt_id, 0.0))
@@ -163,5 +169,6 @@ def served_outcomes(
     return ServedOutcomes(tuple(rows), selection, tuple(tiers), left_out)
 
 
-_OWN = frozenset({"id", LABEL_SOURCE, DRAWN, DRAWS_TRIED, SAMPLE_WEIGHT, *LONG_COLUMNS, *CONDITION_COLUMNS})
+_CHOSEN = (DRAWN, DRAWS_TRIED, DRAW_ID, SAMPLE_WEIGHT)
+_OWN = frozenset({"id", LABEL_SOURCE, COLLECTED_AT, *_CHOSEN, *LONG_COLUMNS, *CONDITION_COLUMNS})
 """Columns of outcomes that a request's metadata must not fill."""

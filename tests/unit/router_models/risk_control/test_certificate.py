@@ -183,11 +183,20 @@ promises = st.builds(Promise, *fields, st.lists(st.builds(Promise, *fields), max
         slices=st.dictionaries(st.text(max_size=8), promises, max_size=3),
         also=st.lists(promises, max_size=2).map(tuple),
         settings=st.dictionaries(st.text(max_size=8), thresholds, max_size=3),
+        collected=st.dictionaries(st.text(max_size=8), st.datetimes(timezones=st.just(UTC)), max_size=3),
     )
 )
 def test_json_round_trips_exactly(certificate):
     text = json.dumps(certificate.to_json(), allow_nan=False)
     assert Certificate.from_json(json.loads(text)) == certificate
+
+
+def test_a_certificate_of_before_does_not_say_when_its_answers_were_made(certificate):
+    data = certificate.to_json()
+    del data["collected"]
+    assert Certificate.from_json(data).collected == {}
+    with pytest.raises(ArtifactError, match="no time zone"):
+        Certificate.from_json({**data, "collected": {"cheap": "2026-01-01T00:00:00"}})
 
 
 @pytest.mark.parametrize("damage", [{"threshold": "high"}, {"made_at": "yesterday"}, {"format": 99}, {"binds": None}])

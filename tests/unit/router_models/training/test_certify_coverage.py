@@ -113,6 +113,23 @@ def test_rare_conditions_and_novel_prompts_are_neither_covered_nor_counted(
     certificate.check(made.version.binds(PRICES), NOW)
 
 
+def test_a_certificate_says_since_when_the_answers_were_made_that_count(
+    candidate: Candidate, parts: LabelledSplits, made: Certified
+) -> None:
+    """Of rows that are not counted, one under a decoding that is not covered, no time counts either."""
+    certificate = made.version.certificate
+    assert certificate is not None
+    assert certificate.collected == {}, "the table does not say"
+    hot = np.array([one == HOT for one in conditions_of_table(parts.cert)])
+    times = np.where(hot, "", "2026-01-03T00:00:00+00:00").tolist()
+    second = [*times]
+    second[int(np.flatnonzero(made.evidence.rows_counted)[0])] = ""
+    told = replace(parts, cert=replace(parts.cert, collected_at={"cheap": tuple(times), "top": tuple(second)}))
+    again = certify_candidate(candidate, told, PAIR, NOW).version.certificate
+    assert again is not None
+    assert again.collected == {"cheap": datetime(2026, 1, 3, tzinfo=UTC)}, "of `top` one does not say"
+
+
 def test_a_request_is_compared_as_its_row_was(made: Certified, parts: LabelledSplits) -> None:
     """Text by text: what offline is left out, online is not promised, for the same reason."""
     certificate, rows = made.version.certificate, parts.cert

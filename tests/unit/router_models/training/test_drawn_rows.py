@@ -107,6 +107,25 @@ def test_the_number_of_draws_is_read_beside_rows_that_do_not_say_it(ending: str,
     assert draws_tried(read_outcomes(path).prompts) == 4
 
 
+@pytest.mark.parametrize(
+    ("samples", "tried", "of"),
+    [
+        (["a", "a", "b", "b"], ["3", "3", "3", "3"], 9),
+        (["a", "a", "b", "b"], ["3", "3", "2", "2"], 6),
+        (["a", "a", "", ""], ["3", "3", "", ""], 3),
+        (["", "", "", ""], ["3", "3", "2", "2.0"], 6),
+        (["a", "a", "a", "a"], ["4", "4.0", "4", "4"], 4),
+    ],
+    ids=["of three each", "of three and of two", "beside collected rows", "of releases before", "one sample"],
+)
+def test_of_several_samples_in_a_table_each_was_chosen_with_each_of_the_others(
+    samples: list[str], tried: list[str], of: int
+) -> None:
+    """Two of three tries each are one of nine pairs: a bound at δ/3 for each pair fails with up to 3 δ."""
+    prompts = Prompts(tuple("abcd"), None, {"draw_id": tuple(samples), "draws_tried": tuple(tried)})
+    assert draws_tried(prompts) == of
+
+
 @pytest.mark.parametrize("said", ["0", "-1", "many", "1.5", "nan", "inf"])
 def test_numbers_of_draws_that_are_none_are_refused_by_name(said: str, tmp_path: Path) -> None:
     path = tmp_path / "outcomes.jsonl"

@@ -4,6 +4,8 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from typer.testing import CliRunner
 
 from router_models.data.outcomes import prompt_id, read_outcomes
 from router_models.data.starter import Task
+from router_models.types.drawn import oldest
 from serve_graph.cli import app
 from serve_graph.cli.client.ask import RETRIES, api_client, ask
 from serve_graph.cli.client.collect import binds_behind, collect_outcomes
@@ -317,13 +320,20 @@ async def test_one_tier_is_collected_again_and_the_other_rows_are_kept(tmp_path:
     out = tmp_path / "o.parquet"
     await run(api, out)
     api = Api()
-    beside = other_tiers(out, ["cheap"], BINDS)
+    beside = [
+        replace(row, metadata={**row.metadata, "collected_at": "2026-03-01T12:00:00+00:00"})
+        for row in other_tiers(out, ["cheap"], BINDS)
+    ]
     await collect_outcomes(
         "http://test", ["cheap"], TASKS, out, binds=BINDS, beside=beside, http_client=client_of(api)
     )
     assert {tier for tier, _ in api.asked} == {"cheap"}
     table = read_outcomes(out)
     assert (len(table), set(table.tiers)) == (4, set(TIERS))
+    assert set(table.collected_at["frontier"]) == {"2026-03-01T12:00:00+00:00"}
+    since = oldest(table.collected_at["cheap"], datetime.now(UTC))
+    assert since is not None
+    assert datetime.now(UTC) - since < timedelta(minutes=5), "when each was asked"
 
 
 async def test_rows_of_other_engines_do_not_stay(tmp_path: Path) -> None:

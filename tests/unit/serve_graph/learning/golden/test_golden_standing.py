@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from router_models.risk_control.certificate import Certificate
 from serve_graph.config.learning import GoldenConfig
 from serve_graph.learning.alarm_table import GOLDEN, TICKET, Alarm, AlarmTable
 from serve_graph.learning.golden.asking import TierAnswered
@@ -23,7 +24,8 @@ DAY = timedelta(days=1)
 
 
 def version(n: int, day: float) -> WatchedVersion:
-    return WatchedVersion(f"router/{n}", BEGAN + day * DAY)
+    """A version that was certified on answers since a day."""
+    return WatchedVersion(f"router/{n}", {"frontier": BEGAN + day * DAY})
 
 
 OLD, OLDER = version(1, -2), version(2, -5)
@@ -84,7 +86,8 @@ async def test_a_candidate_whose_model_fell_has_the_alarm_against_it_too(graph: 
     assert await graph.against() == {"router/1", "router/2"}
     [of_candidate] = await graph.alarms.all("router/2")
     assert (of_candidate.kind, of_candidate.scope) == (GOLDEN, "golden_grades:frontier")
-    assert of_candidate.reason.endswith("found of router/1, and router/2 was certified before")
+    told = "found of router/1, and router/2 was certified on answers of frontier since 2026-02-24 00:00, before it was"
+    assert f"{told} found" in of_candidate.reason
     audited = [(one.action, one.target) for one in await AuditLog(graph.store).entries()]
     assert ("alarms.golden", "router/2") in audited
 
@@ -139,9 +142,43 @@ def alarm(day: float, of: str = "router/1", **fields: Any) -> Alarm:
     return replace(Alarm(of, GOLDEN, "golden_grades:frontier", at, "fell", acts=True), **fields)
 
 
-def test_what_speaks_against_whom_is_a_matter_of_when_its_certificate_was_made() -> None:
+async def test_to_certify_again_on_answers_of_before_lifts_nothing_and_makes_no_new_reference(graph: Watched) -> None:
+    """The date of a certificate says nothing of the model whose answers it rests on."""
+    await fallen(graph)
+    certified = datetime(2026, 3, 9, tzinfo=UTC)
+    for name, collected in (("router/3", {"frontier": BEGAN - DAY}), ("router/4", {})):
+        graph.versions = [WatchedVersion.of(name, a_certificate(made_at=certified, collected=collected))]
+        await graph.watch.look()
+        [found] = await graph.alarms.all(name)
+        assert found.acts
+        assert ("is not known when" in found.reason) == (not collected)
+    await graph.day(2)
+    assert await graph.references() == 3
+    graph.versions = [
+        WatchedVersion.of("router/5", a_certificate(made_at=certified, collected={"frontier": BEGAN + 9 * DAY}))
+    ]
+    await graph.watch.look()
+    assert await graph.alarms.all("router/5") == []
+
+
+def a_certificate(**fields: Any) -> Certificate:
+    return Certificate(
+        "P(wrong | cheap accepted)", 0.1, 0.1, 0.1, 50, 40, 0, 0.05, 0.5, "human",
+        **{"expires_at": datetime(2027, 1, 1, tzinfo=UTC), "binds": {}, **fields},
+    )  # fmt: skip
+
+
+def test_what_speaks_against_whom_is_a_matter_of_when_the_answers_were_made_that_it_rests_on() -> None:
     uncertified = WatchedVersion("router/9")
-    for one, carries in ((OLDER, True), (version(3, 2), False), (uncertified, False)):
+    other_graphs = replace(OLDER, name="other/2")
+    of_another_tier = WatchedVersion("router/4", {"frontier": BEGAN + 2 * DAY, "cheap": BEGAN - DAY})
+    for one, carries in (
+        (OLDER, True),
+        (version(3, 2), False),
+        (uncertified, False),
+        (other_graphs, False),
+        (of_another_tier, False),
+    ):
         found = carried_over([alarm(1)], ["frontier"], [one])
         assert [each.version for each in found] == ([one.name] if carries else [])
     assert carried_over([alarm(1)], ["cheap"], [OLDER]) == [], "of a tier that is asked no more"

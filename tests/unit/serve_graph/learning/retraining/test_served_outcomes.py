@@ -300,6 +300,8 @@ def test_a_caller_gives_rows_no_weight_and_says_nothing_of_how_they_were_drawn_o
         "sample_weight": "1000000",
         "drawn": "yes",
         "draws_tried": "0",
+        "draw_id": "mine",
+        "collected_at": "2099-01-01T00:00:00+00:00",
         "max_tokens": "9",
         "latency_s": "x",
         "domain": "law",
@@ -307,6 +309,8 @@ def test_a_caller_gives_rows_no_weight_and_says_nothing_of_how_they_were_drawn_o
     [first, _] = served_outcomes(*_stated_one(metadata=said), TIERS, {}).outcomes
     assert first.metadata["drawn"] == "yes", "it was drawn, whoever says so"
     assert first.metadata["domain"] == "law"
+    assert first.metadata["collected_at"] == first.metadata["served_at"], "by the graph's clock"
+    assert len(first.metadata["draw_id"]) == 16
     assert not {"sample_weight", "max_tokens", "latency_s"} & set(first.metadata)
 
 
