@@ -1,7 +1,8 @@
 """Watch a promise on labels that come in while it is served. Two tests, which control different things.
 
-Both bet on marks x (1 = the risk happened) that it has risen, by L_k(x) = (p_k/ε)^x ((1-p_k)/(1-ε))^(1-x) for several
-p_k > ε. While the risk is ε at most, whatever happened before, E[L_k] ≤ 1.
+Both bet on marks x (1 = the risk happened, 0 = it did not) that it has risen, by L_k(x) = x·p_k/ε + (1-x)(1-p_k)/(1-ε)
+for several p_k > ε. L_k is linear: while the mean of x is ε at most, whatever happened before, E[L_k] ≤ 1, also of
+marks between 0 and 1, such as a judge's word in two orders that disagree.
 
 - *drift*: an e-detector (Shin, Ramdas and Rinaldo 2022, arXiv:2203.03532), C ← max(C, 1)·L, averaged over k. At the
   limit A its average run length is A labels at least: how rarely it is wrong, not how probably.
@@ -80,7 +81,10 @@ class WatchedPromise:
 
 @dataclass(frozen=True, slots=True)
 class LabelMark:
-    """What one label shows: 1 or 0 for the promised risk, 1 or 0 for a wrong answer, and the request's slice."""
+    """What one label shows: how far the promised risk happened, how far the answer is wrong, and the request's slice.
+
+    Both 0 or 1, or between them where a judge's two orders disagree.
+    """
 
     happened: float
     wrong: float
@@ -117,7 +121,7 @@ class PromiseWatch:
     epsilon : float
         The promised risk.
     n, errors : int
-        Marks so far, and how many were 1.
+        Marks so far, and their sum.
     log_detectors, log_wealth : tuple of float
         ln of the detector and of the sum over changes so far, for each p_k.
     peak_detector, peak_e_value : float
@@ -126,7 +130,7 @@ class PromiseWatch:
 
     epsilon: float
     n: int = 0
-    errors: int = 0
+    errors: float = 0.0
     log_detectors: tuple[float, ...] = ()
     log_wealth: tuple[float, ...] = ()
     peak_detector: float = 0.0
@@ -136,10 +140,10 @@ class PromiseWatch:
         check_budget(self.epsilon, 0.5)
 
     def update(self, marks: ArrayLike) -> PromiseWatch:
-        """Add marks in their order of arrival; DataError for anything but 0 and 1."""
+        """Add marks in their order of arrival; DataError for anything outside 0 (it held) to 1 (the risk happened)."""
         x = np.atleast_1d(np.asarray(marks, dtype=np.float64))
-        if x.ndim != 1 or not ((x == 0) | (x == 1)).all():
-            raise DataError("marks must be 0 (it held) or 1 (the risk happened)")
+        if x.ndim != 1 or not ((x >= 0) & (x <= 1)).all():
+            raise DataError("marks must lie between 0 (it held) and 1 (the risk happened)")
         bets = len(raised_risks(self.epsilon))
         detectors = np.array(self.log_detectors or [-np.inf] * bets)
         wealth = np.array(self.log_wealth or [-np.inf] * bets)
@@ -152,7 +156,7 @@ class PromiseWatch:
         return replace(
             self,
             n=n,
-            errors=self.errors + int(x.sum()),
+            errors=self.errors + float(x.sum()),
             log_detectors=tuple(map(float, detectors)),
             log_wealth=tuple(map(float, wealth)),
             peak_detector=peak_c,
@@ -181,7 +185,7 @@ class WatchFinding:
     scope: str
     kind: AlarmKind
     n: int
-    errors: int
+    errors: float
     value: float
     limit: float
     bound: float
@@ -248,7 +252,7 @@ def raised_risks(epsilon: float) -> FloatArray:
 def log_ratios(marks: ArrayLike, epsilon: float) -> FloatArray:
     """ln L_k(x) for marks of any shape, (…, k)."""
     p, x = raised_risks(epsilon), np.asarray(marks, dtype=np.float64)[..., None]
-    return np.asarray(x * np.log(p / epsilon) + (1 - x) * np.log((1 - p) / (1 - epsilon)), dtype=np.float64)
+    return np.asarray(np.log(x * (p / epsilon) + (1 - x) * ((1 - p) / (1 - epsilon))), dtype=np.float64)
 
 
 def next_detectors(log_detectors: FloatArray, log_ratio: FloatArray) -> FloatArray:

@@ -194,7 +194,7 @@ class AlarmWatch:
         found = {"labels": 0.0, "errors": 0.0, "drift": 0.0, "revoked": 0.0}
         for scope, state in self.watched.items():
             if scope == OVERALL:
-                found |= {"labels": float(state.n), "errors": float(state.errors)}
+                found |= {"labels": float(state.n), "errors": state.errors}
             for kind, value, limit in tests_of(scope, state, self.watched, self.rules.limits):
                 found[kind] = max(found[kind], value / limit)
         return found
@@ -271,10 +271,12 @@ def reason_to_act(alarms: Sequence[Alarm]) -> str | None:
 def alarm_reason(finding: WatchFinding, promise: WatchedPromise, limits: WatchLimits) -> str:
     """One line: what was found, on how many labels, and what that controls."""
     if finding.scope == WRONG:
-        counted = f"{finding.errors} of {finding.n} labelled answers wrong, {finding.bound:.3g} at most when certified"
+        counted = (
+            f"{finding.errors:g} of {finding.n} labelled answers wrong, {finding.bound:.3g} at most when certified"
+        )
         return f"wrong answers are more: {counted}; whether they are harm needs the last tier's answers. {ENDS}"
     bad = "harmful" if promise.harm else "wrong"
-    counted = f"{finding.errors} of {finding.n} labelled answers {bad}, where {finding.bound:g} at most was promised"
+    counted = f"{finding.errors:g} of {finding.n} labelled answers {bad}, where {finding.bound:g} at most was promised"
     where = "" if finding.scope == OVERALL else f" in slice {finding.scope}"
     if finding.kind == "revoked":
         why = f"e-value {finding.value:.3g}, limit {finding.limit:.3g}: a false one with probability {limits.alpha:g}"

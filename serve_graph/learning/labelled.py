@@ -13,6 +13,8 @@ Labelled = tuple[Feedback, Mapping[str, Any]]
 """A label, and the evidence of its decision."""
 BY_PROGRAM = "program"
 """The mode of labels that a program gave, because the request asked a known task."""
+TIE_MEANS = "tie_means"
+"""In the detail of a judge's label whose orders disagree: in how many the shown answer was `wrong`, did `harm`."""
 NOT_WATCHED = ("shown", "served on overload", "accepted by their first tokens")
 
 
@@ -45,6 +47,7 @@ def marks_of(
     judge: its own alone), but for those that were given because a request asked a known task: traffic is not made of
     such alone. Several labellers of one decision: the majority; a draw counts as right, since nothing then
     says that the risk happened. An answer of the last tier that nobody labelled counts as wrong, for the same reason.
+    A judge's tie counts for what it said in both orders, on average; beside others' labels it counts for nothing.
     """
     votes: dict[str, list[Feedback]] = {}
     slices: dict[str, str | None] = {}
@@ -58,6 +61,16 @@ def marks_of(
 
 
 def _mark(said: list[Feedback], promise: WatchedPromise, slice_name: str | None) -> LabelMark:
+    ties = [label for label in said if label.detail.get(TIE_MEANS)]
+    if ties and len(ties) == len(said):
+        wrong_share, harm = (_mean(label.detail[TIE_MEANS][name] for label in ties) for name in ("wrong", "harm"))
+        return LabelMark(harm if promise.harm else wrong_share, wrong_share, slice_name)
+    said = [label for label in said if not label.detail.get(TIE_MEANS)]
     wrong = sum(1 if label.value == 0 else -1 for label in said) > 0
     last = [label.last_tier_right for label in said if label.last_tier_right is not None]
     return promise.mark(not wrong, None if not last else sum(1 if right else -1 for right in last) > 0, slice_name)
+
+
+def _mean(values: Iterable[Any]) -> float:
+    found = [min(max(float(value), 0.0), 1.0) for value in values]
+    return sum(found) / len(found)

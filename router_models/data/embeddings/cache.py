@@ -86,7 +86,9 @@ def _in_blocks(
         if vectors is None:
             vectors = encoder.encode([texts[i] for i in rows])
             if file is not None:
-                with contextlib.suppress(FileNotFoundError):  # whoever embedded the same has ended, and cleared up
+                with contextlib.suppress(
+                    FileNotFoundError, FileExistsError
+                ):  # whoever embedded the same cleared up meanwhile
                     file.parent.mkdir(parents=True, exist_ok=True)
                     _store(file, vectors)
         made.append(vectors)

@@ -21,13 +21,15 @@ class UnparsableError(Exception):
 class PairVerdict:
     """Which of two answers are right; None of both where the two orders disagree. `usd`: what asking cost.
 
-    `means`: where they disagree, in how many of the two orders each answer was called right, as a share.
+    `means`: where they disagree, in how many of the two orders each answer was called right, as a share;
+    `second_alone`: in how many the second was, and the first was not.
     """
 
     first: bool | None
     second: bool | None
     usd: Decimal
     means: tuple[float, float] | None = None
+    second_alone: float | None = None
 
     @property
     def is_tie(self) -> bool:
@@ -65,5 +67,7 @@ class JudgeQuestions:
             spent += usd
         there, back = said[0], said[1][::-1]
         if there != back:
-            return PairVerdict(None, None, spent, ((there[0] + back[0]) / 2, (there[1] + back[1]) / 2))
+            means = (there[0] + back[0]) / 2, (there[1] + back[1]) / 2
+            alone = sum(second and not first for first, second in (there, back)) / 2
+            return PairVerdict(None, None, spent, means, alone)
         return PairVerdict(*there, spent)

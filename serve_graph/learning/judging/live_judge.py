@@ -35,7 +35,7 @@ from serve_graph.learning.judging.judge_prompts import (
 )
 from serve_graph.learning.judging.judge_questions import JudgeQuestions, UnparsableError
 from serve_graph.learning.judging.task_graders import PROGRAM, TaskGraders, graded_by
-from serve_graph.learning.labelled import BY_PROGRAM, up_for_labelling
+from serve_graph.learning.labelled import BY_PROGRAM, TIE_MEANS, up_for_labelling
 from serve_graph.records.feedback import Feedback
 from serve_graph.records.kept_requests import BESIDE, beside_answer
 
@@ -60,13 +60,14 @@ class FinishedAnswer:
 @dataclass(slots=True)
 class Judgement:
     """What came of judging one answer. `right`: of the shown one; `tie`: the two orders disagreed. `last`: the
-    last tier's answer, where it was asked for this.
-    `task`: by which a program graded them, where no judge was asked.
+    last tier's answer, where it was asked for this. `tie_means`: of a tie the shares of the orders in which the shown
+    answer was wrong, and did harm. `task`: by which a program graded them, where no judge was asked.
     """
 
     mode: str
     right: bool = True
     tie: bool = False
+    tie_means: tuple[float, float] | None = None
     last_tier_right: bool | None = None
     cheap_right: bool | None = None
     cost_usd: Decimal = field(default_factory=Decimal)
@@ -193,6 +194,8 @@ class LiveJudge:
         }
         if judgement.cheap_right is not None:
             detail["cheap_right"] = judgement.cheap_right
+        if judgement.tie_means is not None:
+            detail[TIE_MEANS] = dict(zip(("wrong", "harm"), judgement.tie_means, strict=True))
         if judgement.last is not None and self.keep_answer is not None:
             detail[BESIDE] = [beside_answer(answer.last_tier, judgement.last, self.keep_answer)]
         source = self.source if judgement.task is None else PROGRAM
@@ -262,6 +265,10 @@ class LiveJudge:
         cheap_right, last_right = verdict.first, verdict.second
         if cheap_right is None or last_right is None:
             judgement.tie = True
+            assert verdict.means is not None
+            assert verdict.second_alone is not None
+            wrong = 1 - verdict.means[0 if shown_is_cheap else 1]
+            judgement.tie_means = wrong, verdict.second_alone if shown_is_cheap else 0.0
             return judgement
         judgement.right = cheap_right if shown_is_cheap else last_right
         judgement.last_tier_right, judgement.cheap_right = last_right, cheap_right

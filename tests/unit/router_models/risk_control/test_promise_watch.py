@@ -88,9 +88,18 @@ def test_the_risks_bet_on_are_risks_above_the_promised_one(epsilon: float) -> No
     assert ((p > epsilon) & (p < 1)).all()
 
 
-def test_what_is_no_mark_is_refused() -> None:
+@pytest.mark.parametrize("mark", [-0.1, 1.1, np.nan])
+def test_what_is_no_mark_is_refused(mark: float) -> None:
     with pytest.raises(DataError):
-        PromiseWatch(0.1).update([0.5])
+        PromiseWatch(0.1).update([mark])
+
+
+@pytest.mark.parametrize("epsilon", [0.05, 0.3])
+def test_marks_between_earn_nothing_at_the_promised_mean_either(epsilon: float) -> None:
+    """A judge's tie is half: half of it at twice the rate has the same mean, and earns the same on average."""
+    halves = np.exp(log_ratios([0.5, 0.0], epsilon))
+    assert 2 * epsilon * halves[0] + (1 - 2 * epsilon) * halves[1] == pytest.approx(1.0)
+    assert PromiseWatch(epsilon).update([0.5, 0.5, 0.0]).errors == 1.0
 
 
 def test_a_promise_is_read_off_its_certificate() -> None:

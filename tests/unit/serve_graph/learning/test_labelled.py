@@ -63,6 +63,26 @@ def test_one_decision_is_one_mark_whoever_labels_it_how_often() -> None:
     assert marks_of([(one, PROMISED) for one in said[:2]], RIGHTS, HUMAN, 1.0) == [LabelMark(0.0, 0.0)]  # a draw
 
 
+@pytest.mark.parametrize(
+    ("harm", "means", "mark"),
+    [
+        (True, {"wrong": 0.5, "harm": 0.5}, LabelMark(0.5, 0.5)),
+        (True, {"wrong": 0.5, "harm": 0.0}, LabelMark(0.0, 0.5)),
+        (False, {"wrong": 0.5, "harm": 0.0}, LabelMark(0.5, 0.5)),
+        (True, {}, LabelMark(0.0, 0.0)),
+    ],
+    ids=["harm in one order", "of both or neither", "every wrong answer counts", "of releases before"],
+)
+def test_a_judges_tie_counts_for_what_it_said_in_both_orders(
+    harm: bool, means: dict[str, float], mark: LabelMark
+) -> None:
+    promise = WatchedPromise(0.1, harm=harm, judge="judge:m")
+    tie = label(right=True, source="judge:m", detail={"verdict": "tie", "tie_means": means})
+    assert marks_of([(tie, PROMISED)], promise, HUMAN, 1.0) == [mark]
+    said = label(right=False, source="judge:m", last_tier_right=True, labeller="again")
+    assert marks_of([(tie, PROMISED), (said, PROMISED)], promise, HUMAN, 1.0)[0].happened == float(bool(means))
+
+
 def test_marks_come_in_the_order_of_first_labels_with_their_slices() -> None:
     given = [(label("dec-2"), PROMISED | {"slice": "fr"}), (label("dec-1", True), PROMISED)]
     assert marks_of(given, RIGHTS, HUMAN, 1.0) == [LabelMark(1.0, 1.0, "fr"), LabelMark(0.0, 0.0)]

@@ -67,6 +67,29 @@ async def test_pairs_are_judged_in_both_orders_and_disagreement_is_a_tie(
     assert sum(at.metrics.cost_usd.values()) == Decimal(label.detail["cost_usd"])
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "wrong", "harm"),
+    [
+        ("first", "first", 0.5, 0.5),
+        ("both", "second", 0.0, 0.0),
+        ("both", "neither", 0.5, 0.0),
+        ("second", "both", 0.5, 0.5),
+    ],
+)
+async def test_a_tie_says_what_the_judge_said_in_both_orders_of_the_answer_that_was_shown(
+    judged: Callable[..., Judged], one: str, other: str, wrong: float, harm: float
+) -> None:
+    """`first` twice is whatever stands first: the cheap answer alone is right, then the last tier's alone."""
+    label = await judged(Critic(says=(one, other)), mode="pairwise").one()
+    assert label is not None
+    assert label.detail["tie_means"] == {"wrong": wrong, "harm": harm}
+    rejected = await judged(Critic(says=("first", "first")), mode="pairwise").one(
+        tier="frontier", route="escalated", tried=Completion("5")
+    )
+    assert rejected is not None
+    assert rejected.detail["tie_means"] == {"wrong": 0.5, "harm": 0.0}, "the last tier's answer does no harm"
+
+
 async def test_the_answer_that_was_asked_for_to_compare_with_is_kept_where_answers_are(
     judged: Callable[..., Judged],
 ) -> None:
