@@ -75,8 +75,8 @@ class ScalingConfig(Frozen):
     target_ongoing_requests: Annotated[float, Field(gt=0)] = 16.0
     """Requests in progress per replica that autoscaling aims at."""
     anticipate: bool = True
-    """Whether calls of a tier that are still to come count like those in progress: requests that are at a cheaper tier
-    now, times the share of such that was escalated to this one lately.
+    """Whether a tier has room for what the ingress knows: the requests there and waiting now, and those at cheaper
+    tiers that will be escalated to it, by the share that was lately; not only for its own of the last `look_back_s`.
     """
     target_kv_cache: Annotated[float, Field(gt=0, le=1)] | None = 0.75
     """Part of a vLLM replica's KV cache that autoscaling aims at, where that asks for more replicas; null: it is not

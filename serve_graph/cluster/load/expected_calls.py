@@ -1,9 +1,9 @@
-"""Calls of dearer tiers that are to be expected: those under way now, times how often such were escalated lately."""
+"""Calls that each tier will soon have: those under way there, and those that cheaper tiers are about to send on."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 from router_models.types import DecisionRecord
 from serve_graph.cascade.interfaces import RecordSink
@@ -11,11 +11,11 @@ from serve_graph.cluster.load.scaling_policy import EXPECTED
 from serve_graph.cluster.tier_client import HandleEngine
 
 LEAST = 20
-"""Calls of a tier before anything is concluded of what follows them."""
+"""Calls of a tier before anything is concluded of what comes before or after them."""
 
 
 class ExpectedCalls:
-    """How often a call of one tier is followed by one of another, over about the last `kept` calls of the first.
+    """What follows, and what precedes, a tier's calls, over about its last `kept` ones.
 
     Parameters
     ----------
@@ -24,50 +24,72 @@ class ExpectedCalls:
     """
 
     def __init__(self, kept: int = 200) -> None:
-        self.keep = 1.0 - 1.0 / kept
-        self._calls: dict[str, int] = {}
-        self._weight: dict[str, float] = {}
-        self._followed: dict[str, dict[str, float]] = {}
+        self._after = _Shares(kept)
+        self._before = _Shares(kept)
 
     def note(self, record: DecisionRecord) -> None:
         """Learn from a finished request: which tier was called after which."""
-        tiers = [call.tier for call in record.calls]
+        tiers = [tier for tier, _ in groupby(call.tier for call in record.calls)]
+        for before, tier in pairwise(["", *tiers]):
+            self._before.note(tier, before)
         for tier, following in pairwise([*tiers, ""]):
-            if following == tier:
-                continue
-            followed = self._followed.setdefault(tier, {})
-            self._calls[tier] = self._calls.get(tier, 0) + 1
-            self._weight[tier] = self._weight.get(tier, 0.0) * self.keep + 1.0
-            for other in followed:
-                followed[other] *= self.keep
-            if following:
-                followed[following] = followed.get(following, 0.0) + 1.0
+            self._after.note(tier, following)
 
     def probability(self, tier: str, following: str) -> float:
         """The share of a tier's calls that a call of `following` came after; 0 before `LEAST` of them."""
-        if self._calls.get(tier, 0) < LEAST:
-            return 0.0
-        return self._followed[tier].get(following, 0.0) / self._weight[tier]
+        return self._after.share(tier, following)
 
-    def expected(self, under_way: Mapping[str, float]) -> dict[str, float]:
-        """Calls to come by tier.
+    def expected(self, under_way: Mapping[str, float], service_s: Mapping[str, float | None]) -> dict[str, float]:
+        """Return the calls that each tier has once what is at cheaper tiers now has been answered there.
 
         Parameters
         ----------
         under_way : mapping of str to float
             Requests that each tier has now, at work or waiting.
+        service_s : mapping of str to float or None
+            Seconds that a call of each tier takes; None: not known, taken to be as long as the others'.
 
         Returns
         -------
         dict of str to float
-            For each tier, the expected number of those requests that will be sent on to it.
+            Never fewer than are under way. Of n calls of tier t, a share p is sent on to tier u; of u's m calls, a
+            share q came from t. While those n are answered, p·n·min(1, sᵤ/sₜ) come and stay, and q·m·min(1, sₜ/sᵤ)
+            end: equal where traffic is steady, by Little's law, so that only what changes counts.
         """
-        found = dict.fromkeys(under_way, 0.0)
-        for tier, requests in under_way.items():
-            for following in self._followed.get(tier, {}):
-                if following in found:
-                    found[following] += requests * self.probability(tier, following)
+        found = {}
+        for tier, here in under_way.items():
+            change = 0.0
+            for cheaper, there in under_way.items():
+                if (sent_on := self.probability(cheaper, tier)) > 0:
+                    takes, took = service_s.get(tier), service_s.get(cheaper)
+                    slower = takes / took if takes and took else 1.0
+                    change += sent_on * there * min(1.0, slower)
+                    change -= self._before.share(tier, cheaper) * here * min(1.0, 1 / slower)
+            found[tier] = here + max(0.0, change)
         return found
+
+
+class _Shares:
+    """How often each name was seen beside a tier, over about the last `kept` calls of the tier."""
+
+    def __init__(self, kept: int) -> None:
+        self.keep = 1.0 - 1.0 / kept
+        self._calls: dict[str, int] = {}
+        self._weight: dict[str, float] = {}
+        self._seen: dict[str, dict[str, float]] = {}
+
+    def note(self, tier: str, beside: str) -> None:
+        seen = self._seen.setdefault(tier, {})
+        self._calls[tier] = self._calls.get(tier, 0) + 1
+        self._weight[tier] = self._weight.get(tier, 0.0) * self.keep + 1.0
+        for other in seen:
+            seen[other] *= self.keep
+        seen[beside] = seen.get(beside, 0.0) + 1.0
+
+    def share(self, tier: str, beside: str) -> float:
+        if self._calls.get(tier, 0) < LEAST:
+            return 0.0
+        return self._seen[tier].get(beside, 0.0) / self._weight[tier]
 
 
 class ExpectedLoad:
@@ -92,8 +114,8 @@ class ExpectedLoad:
         self.calls.note(record)
 
     def stats(self) -> dict[str, float]:
-        """Return what is to come by tier: escalations that are to be expected, and requests not sent there yet."""
-        waiting = {tier: float(len(engine.gate.queue)) for tier, engine in self.engines.items()}
-        under_way = {tier: engine.gate.in_flight + waiting[tier] for tier, engine in self.engines.items()}
-        expected = self.calls.expected(under_way)
-        return {EXPECTED + tier: waiting[tier] + expected[tier] for tier in self.engines}
+        """Return how many calls each tier will have, those that wait for admission included."""
+        gates = {tier: engine.gate for tier, engine in self.engines.items()}
+        under_way = {tier: float(gate.in_flight + len(gate.queue)) for tier, gate in gates.items()}
+        service_s = {tier: gate.service_s for tier, gate in gates.items()}
+        return {EXPECTED + tier: calls for tier, calls in self.calls.expected(under_way, service_s).items()}

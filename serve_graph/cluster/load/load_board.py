@@ -24,7 +24,7 @@ class LoadBoard:
             self._calls[(application, tier)] = (calls, now)
 
     def expected(self, application: str, tier: str, now: float) -> float:
-        """Calls of a tier that are to come; 0 where nobody has said so lately."""
+        """Calls that a tier will soon have; 0 where nobody has said so lately."""
         calls, at = self._calls.get((application, tier), (0.0, float("-inf")))
         return calls if now - at <= SAID_WITHIN_S else 0.0
 

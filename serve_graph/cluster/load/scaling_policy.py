@@ -15,7 +15,9 @@ from ray.serve.config import AutoscalingContext
 from serve_graph.engines.vllm.counters import KV_CACHE
 
 EXPECTED = "expected:"
-"""Before a tier's name: the statistic in which an ingress replica says how many calls of it are to come."""
+"""Before a tier's name: the statistic in which an ingress replica says how many calls the tier will soon have."""
+RECENT_S = 2.0
+"""Over so many seconds what an ingress replica says is averaged: a single moment of few requests is chance."""
 
 
 class IngressScaling:
@@ -27,18 +29,18 @@ class IngressScaling:
         expected: dict[str, float] = {}
         for name, by_replica in (ctx.raw_metrics or {}).items():
             if name.startswith(EXPECTED):
-                expected[name.removeprefix(EXPECTED)] = sum(latest(by_replica))
+                expected[name.removeprefix(EXPECTED)] = sum(recent(by_replica))
         BOARD.put(ctx.app_name or "", expected, ctx.current_time or 0.0)
         return replicas_for(ctx, 0.0), {}
 
 
 class TierScaling:
-    """A tier: requests in progress and those to be expected, or its KV caches where these are fuller.
+    """A tier: requests in progress or, where these are more, those to be expected; or its KV caches where fuller.
 
     Parameters
     ----------
     anticipate : bool
-        Whether calls that are to be expected count like those in progress.
+        Whether it has room for the calls that the ingress expects, instead of those that it had of late alone.
     target_kv_cache : float or None
         The part of the KV cache that a replica should use on average; None: it is not looked at.
     """
@@ -50,21 +52,31 @@ class TierScaling:
     def __call__(self, ctx: AutoscalingContext) -> tuple[float, dict[str, Any]]:
         from serve_graph.cluster.load.load_board import BOARD
 
-        coming = BOARD.expected(ctx.app_name or "", ctx.deployment_name, ctx.current_time or 0.0)
-        needed = replicas_for(ctx, coming if self.anticipate else 0.0)
+        expected = BOARD.expected(ctx.app_name or "", ctx.deployment_name, ctx.current_time or 0.0)
+        needed = replicas_for(ctx, expected if self.anticipate else 0.0)
         used = latest((ctx.raw_metrics or {}).get(KV_CACHE, {}))
         if used and self.target_kv_cache:
             needed = max(needed, sum(used) / self.target_kv_cache)
         return needed, {}
 
 
-def replicas_for(ctx: AutoscalingContext, coming: float) -> float:
-    """Return how many replicas the requests in progress and `coming` more need, at the deployment's own target."""
-    if ctx.current_num_replicas == 0 and ctx.total_num_requests + coming <= 0:
+def replicas_for(ctx: AutoscalingContext, expected: float) -> float:
+    """Return how many replicas the requests of late, or those that are expected, need at the deployment's target."""
+    requests = max(ctx.total_num_requests, expected)
+    if ctx.current_num_replicas == 0 and requests <= 0:
         return float(ctx.target_num_replicas)  # asleep, or its first replica is starting
-    return float((ctx.total_num_requests + coming) / ctx.config.get_target_ongoing_requests())
+    return float(requests / ctx.config.get_target_ongoing_requests())
 
 
 def latest(by_replica: Mapping[Any, Any]) -> list[float]:
     """Return the newest value that each replica has said of a statistic."""
     return [float(series[-1].value) for series in by_replica.values() if series]
+
+
+def recent(by_replica: Mapping[Any, Any]) -> list[float]:
+    """Return the mean of what each replica has said of a statistic in its last `RECENT_S`."""
+    found = []
+    for series in by_replica.values():
+        values = [float(one.value) for one in series if one.timestamp >= series[-1].timestamp - RECENT_S]
+        found += [sum(values) / len(values)] if values else []
+    return found

@@ -22,7 +22,10 @@ def context(deployment: str, requests: float, replicas: int = 1, now: float = 10
     """`metrics`: for each statistic, what each replica said last."""
     raw = {
         name.replace("expected_", "expected:"): {
-            f"replica {i}": [SimpleNamespace(timestamp=now, value=-1.0), SimpleNamespace(timestamp=now, value=value)]
+            f"replica {i}": [
+                SimpleNamespace(timestamp=now - 9, value=-1.0),
+                SimpleNamespace(timestamp=now, value=value),
+            ]
             for i, value in enumerate(values)
         }
         for name, values in metrics.items()
@@ -56,9 +59,18 @@ def test_a_tier_without_any_signal_of_ours_is_scaled_as_ray_serve_does() -> None
 
 def test_what_the_ingress_expects_counts_before_it_arrives() -> None:
     IngressScaling()(context("ingress", 30.0, expected_cheap=[0.0, 1.0], expected_frontier=[6.0, 8.0]))
-    assert TierScaling()(context("frontier", 2.0))[0] == pytest.approx((2 + 14) / 4)
-    assert TierScaling()(context("cheap", 20.0))[0] == pytest.approx((20 + 1) / 4)
+    assert TierScaling()(context("frontier", 2.0))[0] == pytest.approx(14 / 4)
+    assert TierScaling()(context("cheap", 20.0))[0] == pytest.approx(20 / 4), "it had more of late"
     assert TierScaling(anticipate=False)(context("frontier", 2.0))[0] == pytest.approx(2 / 4)
+
+
+def test_what_the_ingress_expects_is_averaged_over_its_last_seconds() -> None:
+    asked = context("ingress", 1.0, expected_frontier=[6.0])
+    moments = [(96.0, 90.0), (98.5, 2.0), (99.0, 0.0), (99.5, 8.0), (100.0, 6.0)]
+    said = [SimpleNamespace(timestamp=at, value=value) for at, value in moments]
+    asked._raw_metrics_value = {"expected:frontier": {"replica": said}}
+    IngressScaling()(asked)
+    assert TierScaling()(context("frontier", 0.0))[0] == pytest.approx(4 / 4)
 
 
 def test_a_sleeping_tier_is_woken_by_what_is_expected_of_it() -> None:
@@ -112,4 +124,4 @@ def test_ray_serve_takes_the_policy_as_the_configuration_writes_it(policy: Any) 
     assert made(asked)[0] == pytest.approx(1.0)
     if policy == "TierScaling":
         assert not made.anticipate
-        assert type(made)(anticipate=True)(asked)[0] == pytest.approx(3.0)
+        assert type(made)(anticipate=True)(asked)[0] == pytest.approx(2.0)
