@@ -314,13 +314,13 @@ class IngressDeployment(SiblingCalls):
                 watch.cancel()
 
     async def readiness(self) -> dict[str, Any]:
-        """Ready means: the safe tier, which every failure falls back on, answers (or may be asleep by its scaling).
+        """Ready means: the safe tier, which every failure falls back on, answers or, once it has, any other tier.
 
         A replica that follows the registry is not ready before it is told what is served, or has waited for that.
         """
-        ready = await self.tiers_ready.tiers()
-        status, faults, alarms = self.certificate_status, self.tiers_ready.faults, self.alarms.facts()
-        report = readiness_report(self.version, status, self.tier_names, self.safe_tier, ready, faults, alarms)
+        tiers, alarms = self.tiers_ready, self.alarms.facts()
+        told = self.version, self.certificate_status, self.tier_names, self.safe_tier, await tiers.tiers()
+        report = readiness_report(*told, tiers.faults, alarms, seen=tiers.seen)
         covers = {} if self.served.coverage is None else {"coverage": self.service.metrics.coverage()}
         waits = self.controller is not None and self.version.epoch == 0 and time.monotonic() < self._waits_until
         tickets = {"tickets": self.tickets.facts()} if self.tickets.open else {}

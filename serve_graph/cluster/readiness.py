@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from ray.serve.exceptions import BackPressureError
@@ -42,6 +42,8 @@ class TierReadiness:
         self.keep_s = keep_s
         self.clock = clock
         self.faults: dict[str, str] = {}
+        self.seen: set[str] = set()
+        """The tiers that have answered so far."""
         self._known: dict[str, bool | None] = {}
         self._until = float("-inf")
         self._asking = asyncio.Lock()
@@ -53,6 +55,7 @@ class TierReadiness:
                 answers = await asyncio.gather(*map(self._is_ready, self.handles))
                 self._known = dict(zip(self.handles, answers, strict=True))
                 self._until = self.clock() + self.keep_s
+                self.seen.update(tier for tier, answers in self._known.items() if answers)
             return dict(self._known)
 
     async def _is_ready(self, name: str) -> bool | None:
@@ -88,16 +91,21 @@ def readiness_report(
     ready: Mapping[str, bool | None],
     tier_faults: Mapping[str, str] | None = None,
     alarms: Sequence[Mapping[str, Any]] = (),
+    *,
+    seen: Collection[str] = (),
 ) -> dict[str, Any]:
     """What `/readyz` says. Ready: the safe tier, which every failure falls back on, answers, or may be asleep.
 
-    `tier_faults` does not change that: only requests show whether an API takes a key again.
+    Once it has answered (`seen`: the tiers that have), any other tier is enough: to turn every request away because
+    one tier is lost would refuse those that the others answer. `tier_faults` does not change it: only requests show
+    whether an API takes a key again.
     """
+    answer = ready[safe_tier] is not False or (safe_tier in seen and any(one is not False for one in ready.values()))
     served = version.policy
     certificate, until = certificate_status.snapshot(), certificate_status.until()
     faults, points = certificate.faults, certificate.policy(served.policy).overload_points
     return {
-        "ready": ready[safe_tier] is not False,
+        "ready": answer,
         "tiers_ready": ready,
         "tier_faults": dict(tier_faults or {}),
         "tiers": list(tiers),

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from serve_graph.config.records import RecordsConfig
 from serve_graph.records.store import DecisionStore
 from tests.nodes.callers import KINDS, Callers
 from tests.nodes.cluster import KEY, PORT, Cluster, register_versions, until
@@ -126,7 +127,7 @@ class Story:
 
 
 async def _ids() -> list[str]:
-    store = DecisionStore(STORE_URL)
+    store = DecisionStore(RecordsConfig(url=STORE_URL).url or STORE_URL)
     try:
         return [record.id for record in await store.latest(1_000_000)]
     finally:

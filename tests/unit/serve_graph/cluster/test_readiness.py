@@ -136,8 +136,40 @@ async def test_the_graph_is_ready_while_its_safe_tier_answers(tmp_path: Any, dow
     ingress = IngressDeployment(config, begun, handles, None, None, b"x" * 16)
     try:
         state = await ingress.readiness()
-        assert state["ready"] is ready
+        assert state["ready"] is ready, "one that starts waits for the safe tier"
         assert state["tiers_ready"] == {name: name != down for name in config.tier_names}
     finally:
         ingress.sink.close()
         await ingress.store.close()
+
+
+@pytest.mark.parametrize(
+    ("answers", "ready"),
+    [({"cheap": True, "frontier": False}, True), ({"cheap": None, "frontier": False}, True),
+     ({"cheap": False, "frontier": False}, False), ({"cheap": False, "frontier": True}, True)],
+)  # fmt: skip
+async def test_a_graph_that_loses_its_safe_tier_goes_on_with_the_others(
+    tmp_path: Any, answers: dict[str, bool | None], ready: bool
+) -> None:
+    """Else one lost node takes every worker out of the endpoint, and nobody is answered."""
+    from serve_graph.cluster.readiness import readiness_report
+    from serve_graph.policy.served_policy import ServedPolicy
+    from serve_graph.policy.served_version import ServedVersion
+    from serve_graph.policy.validity import CertificateStatus
+
+    tiers = [EchoTierConfig(engine="echo", name=name, price=PRICE) for name in ("cheap", "frontier")]
+    config = GraphConfig(tiers=tuple(tiers), state_folder=tmp_path)
+    version = ServedVersion(1, ServedPolicy.of(None, "none", "none", config))
+    status = CertificateStatus(version.policy.validity, version.policy.name)
+    told = version, status, config.tier_names, "frontier", answers
+    assert readiness_report(*told, seen={"cheap", "frontier"})["ready"] is ready
+    assert readiness_report(*told, seen={"cheap"})["ready"] is (answers["frontier"] is True)
+
+
+async def test_the_tiers_that_have_answered_are_remembered(readiness: Callable[..., Any]) -> None:
+    lost, now = Replica(), [100.0]
+    made = readiness(now, cheap=Replica(RuntimeError("died")), frontier=lost)
+    await made.tiers()
+    lost.reply, now[0] = RuntimeError("died"), 200.0
+    assert await made.tiers() == {"cheap": False, "frontier": False}
+    assert made.seen == {"frontier"}
