@@ -118,8 +118,11 @@ class ControllerDeployment:
 
         Returns whether what had been served was dropped, because it may not be served any more.
         """
-        row = await read_served(self.store, self.model)
-        if row is not None and row.start == self.start:
+        row, latest = await read_served(self.store, self.model), 0
+        if row is None or row.start == self.start:  # it may be lost, or a backup's, while replicas have served later
+            told = await self.replicas["ingress"].all("epoch", None, EPOCH_WITHIN_S)
+            latest = max((reply for reply in told if isinstance(reply, int)), default=0)
+        if row is not None and row.start == self.start and row.epoch >= latest:
             served = replace(self.served, epoch=row.epoch)
             if row.version != served.name:
                 found = await asyncio.to_thread(self.follower.resolve, row.version)
@@ -129,11 +132,7 @@ class ControllerDeployment:
                     await self._switch(replace(served, epoch=row.epoch + 1))
                     return True
         else:
-            epochs = [0 if row is None else row.epoch, self.served.epoch]
-            if row is None:  # it may have been lost while replicas have served later epochs
-                told = await self.replicas["ingress"].all("epoch", None, EPOCH_WITHIN_S)
-                epochs += [reply for reply in told if isinstance(reply, int)]
-            served = replace(self.served, epoch=max(epochs) + 1)
+            served = replace(self.served, epoch=max(0 if row is None else row.epoch, self.served.epoch, latest) + 1)
             row = await self._write(served, row)
             self._is_known = True  # it was looked up a moment ago, for this start
         self.served, self.row = served, row

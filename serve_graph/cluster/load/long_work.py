@@ -10,6 +10,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Coroutine
+from contextvars import copy_context
 from typing import Any, TypeVar
 
 from serve_graph.errors import PolicyUnavailableError
@@ -92,7 +93,8 @@ class LongWork:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(settle, told)
 
-        threading.Thread(target=do, name="long-work", daemon=True).start()
+        context = copy_context()  # whose work it is: what the thread logs says so
+        threading.Thread(target=context.run, args=(do,), name="long-work", daemon=True).start()
         try:
             return await done
         except asyncio.CancelledError:

@@ -133,7 +133,7 @@ ALERTS: tuple[Alert, ...] = (
     Alert(
         "ServeGraphCertificateVoid",
         "min by (certificate) (serve_graph_certificate_valid) == 0",
-        "The certificate {{ $labels.certificate }} does not hold: the last tier answers",
+        "The certificate {{ $labels.certificate }} does not hold: what it allowed is not done",
         "certificate",
         wait="10m",
     ),

@@ -6,6 +6,7 @@ The module under test imports ray.serve: inside, never above.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -193,6 +194,30 @@ async def test_epochs_go_on_where_the_row_was_lost(cluster: Cluster) -> None:
     again = cluster.controller()
     await again.look()
     assert await served_by(again) == (3, cluster.second.name), "a replica takes nothing older than what it has"
+
+
+@pytest.mark.parametrize("killed", [False, True])
+async def test_epochs_go_on_where_a_backup_was_restored_under_a_running_graph(cluster: Cluster, killed: bool) -> None:
+    controller = cluster.controller()
+    await controller.look()
+    before = await read_served(controller.store, controller.model)
+    for number in (cluster.second.number, cluster.first.number, cluster.second.number):
+        cluster.promote(number)
+        await controller.look()
+    late = await read_served(controller.store, controller.model)
+    assert before is not None
+    assert late is not None
+    assert (before.epoch, late.epoch, cluster.epoch) == (1, 4, 4)
+    assert await write_served(controller.store, before, late)  # what a restore of the first backup does
+    if killed:
+        await cluster.kill(controller)
+        controller = cluster.controller()
+    cluster.promote(cluster.first.number)
+    with contextlib.suppress(StoreUnavailableError):  # a store that has another row is read again
+        await controller.look()
+    await controller.look()
+    assert controller.served.name == cluster.first.name
+    assert controller.served.epoch == cluster.epoch > late.epoch, "replicas take nothing older than what they have"
 
 
 async def test_a_version_that_no_replica_can_load_is_not_switched_to(cluster: Cluster) -> None:

@@ -1,11 +1,15 @@
 """Work beside requests: it is over when all of it is, and what fails takes nothing else along."""
 
 import asyncio
+import io
+import json
 import logging
 
 import pytest
 
-from serve_graph.cluster.load.long_work import side_by_side
+from serve_graph.cluster.load.long_work import LongWork, side_by_side
+from serve_graph.engines.telemetry.call_context import CALL, CallContext
+from serve_graph.engines.telemetry.json_logs import JsonFormatter
 
 
 async def test_what_is_cancelled_is_over_once_the_last_of_it_is() -> None:
@@ -43,3 +47,26 @@ async def test_what_fails_is_logged_and_the_others_go_on(caplog: pytest.LogCaptu
         await side_by_side(fails(), goes_on())
     assert ended
     assert "a fault of ours" in caplog.text
+
+
+async def test_what_is_logged_in_a_thread_names_the_decision_that_it_works_for() -> None:
+    written = io.StringIO()
+    handler = logging.StreamHandler(written)
+    handler.setFormatter(JsonFormatter())
+    log = logging.getLogger("tests.long_work")
+    log.addHandler(handler)
+    work = LongWork(limit_s=30)
+
+    async def for_decision(name: str) -> None:
+        CALL.set(CallContext(name))
+        await work.run(lambda: log.warning("at work for %s", name))
+
+    try:
+        await asyncio.gather(for_decision("dec-1"), for_decision("dec-2"))
+        await work.run(lambda: log.warning("at work for None"))
+    finally:
+        log.removeHandler(handler)
+    lines = [json.loads(line) for line in written.getvalue().splitlines()]
+    assert len(lines) == 3
+    for line in lines:
+        assert line["message"] == f"at work for {line.get('decision')}"

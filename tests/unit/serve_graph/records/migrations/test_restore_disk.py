@@ -30,15 +30,16 @@ PAGE = (ROOT / "docs" / "operate" / "backup.md").read_text(encoding="utf-8")
 STEPS = dict(re.findall(r'```sh title="([^"]+)"\n(.*?)```', PAGE, re.DOTALL))
 
 
-def take(step: str, **folders: Path) -> None:
-    """Run a block of the page in a shell."""
+def take(step: str, refused: str | None = None, **folders: Path) -> None:
+    """Run a block of the page in a shell; it fails with the words `refused`, where some are given."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     named = {name.upper(): str(folder) for name, folder in folders.items()}
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", STEPS[step]], capture_output=True, text=True, timeout=200, check=False,
         env=os.environ | named | {"PATH": path, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert (done.returncode == 0) == (refused is None), done.stdout + done.stderr
+    assert refused is None or refused in done.stdout
 
 
 async def test_what_is_restored_serves_its_version_lets_its_keys_in_and_has_every_record_once(
@@ -61,6 +62,9 @@ async def test_what_is_restored_serves_its_version_lets_its_keys_in_and_has_ever
     sink.write(a_record("dec-stored"))  # in both, as what moves while the backup is made
     await asyncio.to_thread(take, "backup", state=state, backup=backup)
     await store.write_many([a_record("dec-later")])
+    refused = "is not empty: stop the graph"
+    await asyncio.to_thread(take, "restore", refused, state=state, backup=backup, config=path)
+    assert await store.get("dec-later") is not None, "what a graph has in use is left as it is"
     await store.close()
     sink.close()
     shutil.rmtree(state)

@@ -1,5 +1,7 @@
 """A decision store on PostgreSQL, dumped and restored into an empty database as docs/operate/backup.md says."""
 
+import asyncio
+import contextlib
 import os
 import re
 import subprocess
@@ -16,6 +18,7 @@ from router_models.types import DecisionRecord
 from serve_graph.records.feedback import Feedback, FeedbackTable
 from serve_graph.records.schema import METADATA, VERSION_TABLE
 from serve_graph.records.served_versions import ServedRow, read_served, write_served
+from serve_graph.records.spool import SpooledSink
 from serve_graph.records.store import DecisionStore
 from tests.fixtures.serving import PostgresServer
 
@@ -38,13 +41,14 @@ async def rows(url: str) -> dict[str, list[Any]]:
         await engine.dispose()
 
 
-def take(step: str, postgres: PostgresServer, **named: str) -> None:
+def take(step: str, postgres: PostgresServer, refused: str | None = None, **named: str) -> None:
     path = os.pathsep.join([str(postgres.bin), str(Path(sys.executable).parent), os.environ["PATH"]])
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", STEPS[step]], capture_output=True, text=True, timeout=200, check=False,
         env=os.environ | named | {"PATH": path, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert (done.returncode == 0) == (refused is None), done.stdout + done.stderr
+    assert refused is None or refused in done.stderr
 
 
 async def test_a_dump_that_is_restored_into_an_empty_database_is_the_same_store(
@@ -81,3 +85,53 @@ async def test_a_dump_that_is_restored_into_an_empty_database_is_the_same_store(
         await store.close()
     finally:
         postgres._run(*psql, f"DROP DATABASE {other} WITH (FORCE)")
+
+
+async def test_a_graph_that_runs_meanwhile_spools_and_delivers_and_a_database_with_tables_is_refused(
+    postgres: PostgresServer, tmp_path: Path, a_record: Callable[..., DecisionRecord]
+) -> None:
+    """The database is gone for good, and restored from last night's dump, while requests are answered."""
+    psql = ("psql", "-h", "127.0.0.1", "-p", str(postgres.port), "-U", "postgres", "-q", "-c")
+    at, used = f"postgresql://postgres@127.0.0.1:{postgres.port}", "used"
+    url = postgres.emptied().rpartition("/")[0] + f"/{used}"
+    postgres._run(*psql, f"CREATE DATABASE {used}")
+    store = DecisionStore(url)
+    sink = SpooledSink(store, tmp_path / "spool", retry_s=0.05)
+    config = tmp_path / "graph.yaml"
+    config.write_text(f"{{records: {{url: '{at}/{used}'}}, tiers: [{TIER}]}}")
+    named = {"BACKUP": str(tmp_path / "backup"), "STORE": f"{at}/{used}", "CONFIG": str(config)}
+    running = asyncio.create_task(sink.run())
+
+    async def until(count: int) -> None:
+        async with asyncio.timeout(60):
+            while sink.pending or await store.count() != count:
+                await asyncio.sleep(0.05)
+
+    try:
+        sink.write(a_record("dec-before"))
+        await until(1)
+        await asyncio.to_thread(take, "backup of PostgreSQL", postgres, BACKUP=named["BACKUP"], STORE=named["STORE"])
+        sink.write(a_record("dec-lost"))
+        await until(2)
+        refused = "already exists"
+        await asyncio.to_thread(take, "restore of PostgreSQL", postgres, refused, **named)
+        assert await store.count() == 2, "what is there is left as it is"
+
+        postgres._run(*psql, f"DROP DATABASE {used} WITH (FORCE)")
+        sink.write(a_record("dec-away"))
+        postgres._run(*psql, f"CREATE DATABASE {used}")
+        sink.write(a_record("dec-empty"))
+        await asyncio.sleep(1.0)
+        assert sink.pending == 2, "a database without tables takes nothing, and gets none from who has it open"
+        await asyncio.to_thread(take, "restore of PostgreSQL", postgres, **named)
+        sink.write(a_record("dec-after"))
+        await until(4)
+        assert not list((tmp_path / "spool").glob("*.rejected"))
+        assert await store.get("dec-lost") is None, "what the dump cannot have"
+    finally:
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+        sink.close()
+        await store.close()
+        postgres._run(*psql, f"DROP DATABASE {used} WITH (FORCE)")
