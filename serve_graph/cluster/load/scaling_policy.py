@@ -16,7 +16,7 @@ from serve_graph.engines.vllm.counters import KV_CACHE
 
 EXPECTED = "expected:"
 """Before a tier's name: the statistic in which an ingress replica says how many calls the tier will soon have."""
-RECENT_S = 2.0
+RECENT_S = 1.0
 """Over so many seconds what an ingress replica says is averaged: a single moment of few requests is chance."""
 
 

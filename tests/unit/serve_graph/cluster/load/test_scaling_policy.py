@@ -66,7 +66,7 @@ def test_what_the_ingress_expects_counts_before_it_arrives() -> None:
 
 def test_what_the_ingress_expects_is_averaged_over_its_last_seconds() -> None:
     asked = context("ingress", 1.0, expected_frontier=[6.0])
-    moments = [(96.0, 90.0), (98.5, 2.0), (99.0, 0.0), (99.5, 8.0), (100.0, 6.0)]
+    moments = [(96.0, 90.0), (98.5, 20.0), (99.0, 0.0), (99.5, 6.0), (100.0, 6.0)]
     said = [SimpleNamespace(timestamp=at, value=value) for at, value in moments]
     asked._raw_metrics_value = {"expected:frontier": {"replica": said}}
     IngressScaling()(asked)
