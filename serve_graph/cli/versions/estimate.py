@@ -28,7 +28,9 @@ def estimate(
 
     A doubly robust estimate from feedback that was given once and cannot be made again, with a 95 % interval: the
     version that answered was drawn, with a probability that was logged. It is no certificate, and promotes nothing.
-    Refused where either version had less than 5 % of the traffic, or too few answers have a grade.
+    Refused where either version had less than 5 % of the traffic, or too few answers have a grade. Where grades are
+    missing it says how many of each version, whether that is told from chance, and an interval that holds whatever
+    they are.
 
     Example: serve-graph decisions estimate --version 4 --by thumbs
     """
@@ -62,7 +64,8 @@ def estimate(
                     "from what was never drawn nothing can be estimated; `decisions replay` runs it on kept prompts"
                 )
             arm = "candidate" if name == found.candidate else "stable"
-            return await estimate_arm(store, name, found.id, arm, found.begun_at, by, source)
+            share = graph.feedback.label_share
+            return await estimate_arm(store, name, found.id, arm, found.begun_at, by, source, share)
         except DataError as error:
             raise ServeGraphError(f"nothing can be estimated: {error}") from error
         finally:

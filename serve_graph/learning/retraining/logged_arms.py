@@ -15,13 +15,17 @@ from typing import Any
 import numpy as np
 from sqlalchemy import select
 
+from router_models.metrics.intervals import Interval
+from router_models.monitoring.missing_grades import MissingGrades, missing_grades
 from router_models.monitoring.off_policy import (
     LEAST_PROPENSITY,
     LoggedDecisions,
     OffPolicyEstimate,
     estimate_off_policy,
 )
+from router_models.types import FloatArray
 from serve_graph.errors import ServeGraphError
+from serve_graph.learning.labelled import up_for_labelling
 from serve_graph.records.feedback import Feedback, FeedbackTable
 from serve_graph.records.schema import DECISIONS
 from serve_graph.records.store import DecisionStore
@@ -34,7 +38,7 @@ class ArmDecision:
     """An answered request of a rollout, and what was known before it was answered.
 
     `arm`: 0 for the stable version, 1 for the candidate; `weight`: the candidate's share of traffic then; `unit`:
-    whoever was assigned, hashed.
+    whoever was assigned, hashed; `score`: what the version thought of its answer, None where it did not say.
     """
 
     id: str
@@ -43,6 +47,7 @@ class ArmDecision:
     unit: str
     prompt_chars: int
     stream: bool
+    score: float | None = None
 
     @property
     def explored(self) -> bool:
@@ -54,7 +59,8 @@ class ArmDecision:
 class ArmEstimate:
     """What a version would have earned on all of the traffic that two versions shared.
 
-    `left_out`: decisions that do not count, by why. `found`: the estimate, with intervals.
+    `left_out`: decisions that do not count, by why. `found`: the estimate, with intervals. `missing`: the sessions,
+    keys or prompts that lack a grade, and what they could come to.
     """
 
     version: str
@@ -62,12 +68,14 @@ class ArmEstimate:
     grades: str
     found: OffPolicyEstimate
     left_out: Mapping[str, int]
+    missing: MissingGrades
 
     def shown(self) -> dict[str, Any]:
         """As JSON-able data."""
         found = asdict(self.found)
         return {"version": self.version, "rollout": self.rollout, "grades": self.grades, **found} | {
-            "left_out": dict(self.left_out)
+            "left_out": dict(self.left_out),
+            "missing": {**asdict(self.missing), "by_chance": not self.missing.found},
         }
 
     def lines(self) -> list[str]:
@@ -79,13 +87,28 @@ class ArmEstimate:
             f"  {found.gain} more than what was served ({found.n} graded sessions, keys or prompts, worth "
             f"{found.effective_n:.0f} of its own; {found.value.level:.0%} intervals)",
             *out,
+            *self._missing_lines(),
         ]
+
+    def _missing_lines(self) -> list[str]:
+        missing = self.missing
+        if not missing.missing:
+            return []
+        shares = ", ".join(
+            f"{arm} {one.graded} of {one.n} ({one.share:.0%})" for arm, one in zip(ARMS, missing.shares, strict=True)
+        )
+        out = [f"graded of those that could be: {shares}"]
+        if missing.found:
+            why = "; ".join(f"by {_word(name)}, p = {p:.2g}" for name, p in missing.found.items())
+            out.append(f"NOT missing by chance ({why}): the intervals above do not hold")
+        covers = f"whatever the {missing.missing} missing grades are: mean grade {_ends(missing.value)}"
+        return [*out, f"{covers}, {_ends(missing.gain)} more than what was served"]
 
 
 async def decisions_of(store: DecisionStore, rollout: str, since: str) -> list[ArmDecision]:
     """The answered requests of a rollout as they came; raises StoreUnavailableError."""
     table = DECISIONS.c
-    columns = (table.id, table.prompt_chars, table.stream, table.evidence)
+    columns = (table.id, table.prompt_chars, table.stream, table.evidence, table.p_answer_ok, table.p_cheap_ok)
     query = select(*columns).where((table.created_at >= since) & (table.status == 200))
     found = []
     async with store.reading() as connection:
@@ -94,15 +117,26 @@ async def decisions_of(store: DecisionStore, rollout: str, since: str) -> list[A
             assigned = json.loads(row["evidence"] or "{}").get("rollout") or {}
             if assigned.get("id") == rollout:
                 arm, weight = ARMS.index(assigned["arm"]), float(assigned["weight"])
-                known = int(row["prompt_chars"]), bool(row["stream"])
+                score = row["p_cheap_ok"] if row["p_answer_ok"] is None else row["p_answer_ok"]
+                known = int(row["prompt_chars"]), bool(row["stream"]), None if score is None else float(score)
                 found.append(ArmDecision(str(row["id"]), arm, weight, str(assigned["unit"]), *known))
     return found
 
 
 async def estimate_arm(
-    store: DecisionStore, version: str, rollout: str, arm: str, since: str, kind: str, source: str
+    store: DecisionStore,
+    version: str,
+    rollout: str,
+    arm: str,
+    since: str,
+    kind: str,
+    source: str,
+    label_share: float = 1.0,
 ) -> ArmEstimate:
     """Estimate what one version of a rollout would have earned, by feedback of one kind and source.
+
+    Of labels that were all given in a random share (`label_share` of people's, their own of a judge's), the decisions
+    that were not drawn lack theirs by chance, and are not asked about.
 
     Raises
     ------
@@ -127,6 +161,7 @@ async def estimate_arm(
         if one.id in graded:
             first.setdefault(one.unit, one)
     rows = list(first.values())
+    drawn, undrawn = _drawn(explored, said, kind, source, label_share)
     left_out = Counter(
         {
             f"while a version had less than {LEAST_PROPENSITY:.0%} of the traffic": len(decisions) - len(explored),
@@ -134,14 +169,61 @@ async def estimate_arm(
             "of a session, key or prompt that counts already": len(graded) - len(rows),
         }
     )
+    if undrawn:
+        left_out["not drawn to be graded"] = undrawn
+    logged, target = _logged(rows, graded, arm)
+    estimate = estimate_off_policy(logged, target)
+    return ArmEstimate(version, rollout, f"{kind} ({source})", estimate, left_out, _missing(drawn, graded, arm))
+
+
+def _logged(rows: Sequence[ArmDecision], graded: Mapping[str, float], arm: str) -> tuple[LoggedDecisions, FloatArray]:
+    """Decisions as a log, a grade of 0 where there is none, and the policy of always one version."""
     action = np.array([one.arm for one in rows], dtype=np.int64)
     weight = np.array([one.weight for one in rows], dtype=np.float64)
     known = np.array([[np.log1p(one.prompt_chars), one.stream] for one in rows], dtype=np.float64).reshape(-1, 2)
-    grades = np.array([graded[one.id] for one in rows], dtype=np.float64)
-    logged = LoggedDecisions(known, action, np.where(action == 1, weight, 1 - weight), grades)
+    grades = np.array([graded.get(one.id, 0.0) for one in rows], dtype=np.float64)
     target = np.zeros((len(rows), len(ARMS)))
     target[:, ARMS.index(arm)] = 1.0
-    return ArmEstimate(version, rollout, f"{kind} ({source})", estimate_off_policy(logged, target), left_out)
+    return LoggedDecisions(known, action, np.where(action == 1, weight, 1 - weight), grades), target
+
+
+def _missing(drawn: Sequence[ArmDecision], graded: Mapping[str, float], arm: str) -> MissingGrades:
+    """What lacks a grade, of each session, key or prompt its first decision."""
+    first: dict[str, ArmDecision] = {}
+    for one in drawn:
+        first.setdefault(one.unit, one)
+    rows = list(first.values())
+    logged, target = _logged(rows, graded, arm)
+    scores = np.array([np.nan if one.score is None else one.score for one in rows], dtype=np.float64)
+    known = {"score": scores, "length": np.array([float(one.prompt_chars) for one in rows])}
+    return missing_grades(logged, np.array([one.id in graded for one in rows], dtype=np.bool_), target, known)
+
+
+def _drawn(
+    explored: Sequence[ArmDecision],
+    said: Mapping[str, Sequence[Feedback]],
+    kind: str,
+    source: str,
+    label_share: float,
+) -> tuple[list[ArmDecision], int]:
+    """The decisions that were to be graded, and how many were not drawn for it; all where grades are no draw's."""
+    given = [one for ones in said.values() for one in ones if one.kind == kind and one.source == source]
+    if kind == "label" and given:
+        share = min(one.probability or label_share for one in given)
+        if all(up_for_labelling(one.decision, share) for one in given):
+            drawn = [one for one in explored if up_for_labelling(one.id, share)]
+            return drawn, len(explored) - len(drawn)
+    return list(explored), 0
+
+
+def _word(test: str) -> str:
+    """A test's name with the version it is about."""
+    name, _, action = test.partition(" after ")
+    return "version" if not action else f"{name} of the {ARMS[int(action)]}'s answers"
+
+
+def _ends(interval: Interval) -> str:
+    return f"[{interval.low:.3f}, {interval.high:.3f}]"
 
 
 def _grade(said: Sequence[Feedback], kind: str, source: str) -> float | None:

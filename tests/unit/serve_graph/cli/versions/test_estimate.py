@@ -17,6 +17,7 @@ from serve_graph.cli import app
 from serve_graph.cli.versions.rollouts import of_rollouts
 from serve_graph.config.graph import load_config
 from serve_graph.errors import ServeGraphError
+from serve_graph.learning.labelled import up_for_labelling
 from serve_graph.policy.rollout import Rollout
 from serve_graph.records.feedback import Feedback, FeedbackTable
 from serve_graph.records.store import DecisionStore
@@ -141,6 +142,46 @@ def test_decisions_of_steps_that_hardly_explore_are_left_out_whoever_answered_an
         "without a label by human": 100,
         "of a session, key or prompt that counts already": 0,
     }
+
+
+def test_grades_that_are_missing_for_what_they_would_have_said_are_told_and_bounded(
+    config: Path, a_record: Callable[..., DecisionRecord]
+) -> None:
+    """Of the candidate three in four wrong answers lack their label: what is estimated is more than it earned."""
+    canary = Canary(config, a_record)
+    canary.served(2000, 0.5)
+    arm_of = {one.id: one.evidence["rollout"]["arm"] for one in canary.records}
+    earned = float(np.mean([one.value or 0.0 for one in canary.said if arm_of[one.decision] == "candidate"]))
+    more = earned - float(np.mean([one.value or 0.0 for one in canary.said]))
+    canary.said = [
+        one for i, one in enumerate(canary.said) if one.value or i % 4 == 0 or arm_of[one.decision] == "stable"
+    ]
+    canary.kept()
+    found = estimate(config, "2")
+    missing = found["missing"]
+    assert found["value"]["low"] > earned
+    assert missing["value"]["low"] < earned < found["value"]["high"] <= missing["value"]["high"]
+    assert missing["gain"]["low"] < more < missing["gain"]["high"]
+    assert not missing["by_chance"]
+    assert missing["found"]["action"] < 0.001
+    words = CliRunner().invoke(app, ["decisions", "estimate", "--version", "2", "--config", str(config)]).stdout
+    assert "NOT missing by chance (by version, p = " in words
+    assert f"whatever the {2000 - len(canary.said)} missing grades are: mean grade [0." in words
+
+
+def test_labels_that_were_all_given_in_the_random_share_lack_nothing_outside_it(
+    config: Path, a_record: Callable[..., DecisionRecord]
+) -> None:
+    canary = Canary(config, a_record)
+    canary.served(4000, 0.5)
+    canary.said = [one for one in canary.said if up_for_labelling(one.decision, 0.05)]
+    canary.kept()
+    found = estimate(config, "2")
+    assert found["n"] == len(canary.said)
+    assert found["left_out"]["not drawn to be graded"] == 4000 - len(canary.said)
+    shares = found["missing"]["shares"]
+    assert sum(one["n"] for one in shares) == sum(one["graded"] for one in shares) == len(canary.said)
+    assert found["missing"]["value"]["low"] == pytest.approx(found["value"]["low"])
 
 
 def test_of_a_session_one_answer_counts(config: Path, a_record: Callable[..., DecisionRecord]) -> None:
