@@ -121,7 +121,7 @@ def bind_tier(tier: AnyTierConfig, config: GraphConfig) -> Application:
     from serve_graph.engines.vllm.deployment import VllmDeployment
 
     model = resolve_weights(tier.weights, config.state_folder)
-    settings = llm_config(tier, model)
+    settings = llm_config(tier, model, tracing=config.tracing)
     adapter = None if tier.lora is None else tier.lora.folder
     if adapter is not None:
         check_model_folder(adapter, config.state_folder, adapter=True)
@@ -138,7 +138,7 @@ def bind_embedder(embedder: VllmTierConfig, config: GraphConfig) -> Application:
     from serve_graph.engines.vllm.embedder import VllmEmbedder
 
     model = resolve_weights(embedder.weights, config.state_folder)
-    settings = llm_config(embedder, model, pooling=True)
+    settings = llm_config(embedder, model, pooling=True, tracing=config.tracing)
     options = VllmEmbedder.get_deployment_options(settings)
     deployment = serve.deployment(VllmEmbedder).options(**options | {"name": embedder.name})
     files, logs = loaded_files(embedder, model, config.state_folder), partial(log_in_replica, config.logging)

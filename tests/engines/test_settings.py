@@ -1,7 +1,13 @@
 """What Ray makes of a vLLM tier's settings. Here rather than among the unit tests: Ray's own class imports vLLM."""
 
+import os
+import subprocess
+import sys
+
+from serve_graph.config.records import TracingConfig
 from serve_graph.config.tiers import VllmTierConfig
 from serve_graph.engines.vllm.settings import llm_config
+from tests.unit.serve_graph.engines.telemetry.collector import collecting
 
 
 def test_ray_takes_the_adapter_settings_as_its_own() -> None:
@@ -17,3 +23,45 @@ def test_ray_takes_the_adapter_settings_as_its_own() -> None:
     made = llm_config(tier, "a/b")
     assert made.lora_config.dynamic_lora_loading_path == "s3://bucket/adapters"
     assert made.multiplex_config().max_num_models_per_replica == 4
+
+
+ONE_SPAN = """
+import sys, time
+from opentelemetry import trace
+from serve_graph.engines.telemetry.call_context import CALL, CallContext
+from serve_graph.engines.vllm.deployment import traced_request
+from vllm.tracing import SpanKind, extract_trace_context, extract_trace_headers, init_tracer, instrument_manual
+
+url, traceparent = sys.argv[1:]
+init_tracer("vllm.llm_engine", url)
+for given in (traceparent, None):
+    CALL.set(None if given is None else CallContext("dec-1", given))
+    headers = traced_request({"otlp_traces_endpoint": url}).to_starlette_request().headers
+    context = extract_trace_context(extract_trace_headers(headers))
+    began = time.time_ns()
+    instrument_manual(
+        span_name="llm_request", start_time=began, end_time=began + 10, attributes={"n": 1}, context=context,
+        kind=SpanKind.SERVER,
+    )
+trace.get_tracer_provider().shutdown()
+"""
+
+
+def test_an_engines_span_is_sent_to_the_graphs_collector_below_the_span_of_the_call() -> None:
+    """vLLM's own tracing, without an engine: what it is told, what it reads of a request, and what is sent."""
+    trace, span = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+    tier = {
+        "engine": "vllm",
+        "name": "cheap",
+        "price": {"input_usd_per_mtok": 1, "output_usd_per_mtok": 2},
+        "weights": {"hub": "a/b"},
+    }
+    with collecting() as collector:
+        tracing = TracingConfig(otlp_endpoint=collector.url)
+        made = llm_config(VllmTierConfig.model_validate(tier), "a/b", tracing=tracing)
+        url, env = made.engine_kwargs["otlp_traces_endpoint"], made.runtime_env["env_vars"]
+        command = [sys.executable, "-c", ONE_SPAN, url, f"00-{trace}-{span}-01"]
+        subprocess.run(command, env=os.environ | env, check=True, capture_output=True, timeout=300)
+    [sent] = collector.spans
+    assert (sent.name, sent.trace, sent.parent) == ("llm_request", trace, span)
+    assert (sent.resource["service.name"], sent.resource["serve_graph.tier"]) == ("serve-graph", "cheap")

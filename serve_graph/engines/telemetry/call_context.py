@@ -39,6 +39,10 @@ def take_over(context: CallContext | None) -> None:
         CALL.set(context)
 
 
+UNTRACED = {"traceparent": f"00-{1:032x}-{1:016x}-00"}
+"""The headers of a call that no trace is to be begun for."""
+
+
 def trace_headers() -> dict[str, str]:
     """The headers of a request to another service, made on behalf of the current one."""
     context = CALL.get()

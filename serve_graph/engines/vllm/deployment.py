@@ -10,18 +10,19 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ray.llm._internal.serve.core.protocol import RawRequestInfo
 from ray.serve.llm import LLMConfig
 from ray.serve.llm.deployment import LLMServer
 from ray.serve.llm.openai_api_models import ChatCompletionRequest
 
 from serve_graph.engines.replica_counters import CountedReplica
-from serve_graph.engines.telemetry.call_context import CallContext, take_over
+from serve_graph.engines.telemetry.call_context import UNTRACED, CallContext, take_over, trace_headers
 from serve_graph.engines.vllm.counters import KV_CACHE, engine_counters, kv_cache_use
 from serve_graph.engines.weights.loaded_files import LoadedFiles
 
@@ -43,6 +44,7 @@ class VllmDeployment(CountedReplica, LLMServer):  # type: ignore[misc]  # Ray sh
         files: LoadedFiles | None = None,
         logs: Callable[[], None] | None = None,
     ) -> None:
+        self.engine_kwargs = llm_config.engine_kwargs
         if logs is not None:
             logs()
         if files is not None:
@@ -62,7 +64,7 @@ class VllmDeployment(CountedReplica, LLMServer):  # type: ignore[misc]  # Ray sh
         request = _request(body)
         if isinstance(request, dict):
             return request
-        async for reply in await self.chat(request):
+        async for reply in await self.chat(request, traced_request(self.engine_kwargs)):
             data: dict[str, Any] = reply.model_dump(mode="json", exclude_none=True)
             return data
         return {"error": {"message": "the engine gave no reply", "code": 500}}
@@ -74,7 +76,7 @@ class VllmDeployment(CountedReplica, LLMServer):  # type: ignore[misc]  # Ray sh
         if isinstance(request, dict):
             yield request
             return
-        async for batch in await self.chat(request):
+        async for batch in await self.chat(request, traced_request(self.engine_kwargs)):
             for item in batch if isinstance(batch, list) else [batch]:
                 for piece in _pieces(item):
                     yield piece
@@ -103,6 +105,13 @@ class AdapterFolder:
 
     async def load_model_from_config(self, lora_model_id: str, llm_config: LLMConfig) -> FoundAdapter:
         return FoundAdapter(lora_model_id, str(self.folder / lora_model_id.rpartition(":")[2]))
+
+
+def traced_request(engine_kwargs: Mapping[str, Any]) -> RawRequestInfo | None:
+    """What vLLM reads of a request besides its body: the trace of its own span. None: it makes none."""
+    if not engine_kwargs.get("otlp_traces_endpoint"):
+        return None
+    return RawRequestInfo(headers=trace_headers() or dict(UNTRACED))
 
 
 def _request(body: dict[str, Any]) -> Any:

@@ -17,6 +17,7 @@ from ray.serve.llm.openai_api_models import EmbeddingRequest
 from serve_graph.engines.replica_counters import CountedReplica
 from serve_graph.engines.telemetry.call_context import CallContext, take_over
 from serve_graph.engines.vllm.counters import engine_counters
+from serve_graph.engines.vllm.deployment import traced_request
 from serve_graph.engines.weights.loaded_files import LoadedFiles
 
 REQUEST: TypeAdapter[Any] = TypeAdapter(EmbeddingRequest)  # the union of inputs that can be embedded
@@ -30,6 +31,7 @@ class VllmEmbedder(CountedReplica, LLMServer):  # type: ignore[misc]  # Ray ship
     async def __init__(  # type: ignore[misc]  # Ray awaits it
         self, llm_config: LLMConfig, files: LoadedFiles | None = None, logs: Callable[[], None] | None = None
     ) -> None:
+        self.engine_kwargs = llm_config.engine_kwargs
         if logs is not None:
             logs()
         if files is not None:
@@ -46,7 +48,7 @@ class VllmEmbedder(CountedReplica, LLMServer):  # type: ignore[misc]  # Ray ship
             request = REQUEST.validate_python(body)
         except ValueError as error:
             return {"error": {"message": str(error), "code": 400}}
-        async for reply in await self.embeddings(request):
+        async for reply in await self.embeddings(request, traced_request(self.engine_kwargs)):
             data: dict[str, Any] = reply.model_dump(mode="json", exclude_none=True)
             return data
         return {"error": {"message": "the engine gave no reply", "code": 500}}

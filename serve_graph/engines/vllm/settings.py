@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from serve_graph.config.records import TracingConfig
 from serve_graph.config.tier_parts import LoraSection
 from serve_graph.config.tiers import VllmTierConfig
 
 
-def llm_config(tier: VllmTierConfig, model_source: str, *, pooling: bool = False) -> Any:
+def llm_config(
+    tier: VllmTierConfig, model_source: str, *, pooling: bool = False, tracing: TracingConfig | None = None
+) -> Any:
     """Build the LLMConfig of a tier, or with `pooling` of an embedder.
 
     Engine arguments and speculation are passed through. `model_source` is a folder or hub id (see
@@ -17,20 +20,27 @@ def llm_config(tier: VllmTierConfig, model_source: str, *, pooling: bool = False
     """
     from ray.serve.llm import LLMConfig
 
-    return LLMConfig(**llm_settings(tier, model_source, pooling=pooling))
+    return LLMConfig(**llm_settings(tier, model_source, pooling=pooling, tracing=tracing))
 
 
-def llm_settings(tier: VllmTierConfig, model_source: str, *, pooling: bool = False) -> dict[str, Any]:
-    """Return LLMConfig's arguments as plain data."""
+def llm_settings(
+    tier: VllmTierConfig, model_source: str, *, pooling: bool = False, tracing: TracingConfig | None = None
+) -> dict[str, Any]:
+    """Return LLMConfig's arguments as plain data.
+
+    With `tracing` the engine sends its own spans to the same collector. No certificate is bound to that: the arguments
+    that it is bound to are `engine_arguments`.
+    """
     scaling = tier.scaling
+    traced, traced_env = ({}, {}) if tracing is None else engine_tracing(tier, tracing)
     bundles = tier.placement_bundles or ([{"CPU": 0.5}] if tier.accelerator == "cpu" else None)
     return {
         "model_loading_config": {"model_id": tier.name, "model_source": model_source},
-        "engine_kwargs": ({"runner": "pooling"} if pooling else {}) | engine_arguments(tier),
+        "engine_kwargs": ({"runner": "pooling"} if pooling else {}) | traced | engine_arguments(tier),
         "accelerator_config": {"kind": tier.accelerator},
         "accelerator_type": tier.accelerator_type,
         "placement_group_config": None if bundles is None else {"bundles": bundles},
-        "runtime_env": {"env_vars": dict(tier.env)},
+        "runtime_env": {"env_vars": traced_env | dict(tier.env)},
         "log_engine_metrics": False,
         "lora_config": None if tier.lora is None else _lora_config(tier.lora),
         "deployment_config": {
@@ -88,6 +98,15 @@ def engine_arguments(tier: VllmTierConfig) -> dict[str, Any]:
         if tier.accelerator == "cpu":
             kwargs.setdefault("worker_extension_cls", MENDED_SAMPLING)
     return kwargs
+
+
+def engine_tracing(tier: VllmTierConfig, tracing: TracingConfig) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return vLLM's argument and the environment by which an engine's spans go to the graph's collector, over HTTP."""
+    names = {"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf", "OTEL_SERVICE_NAME": tracing.service_name}
+    return {"otlp_traces_endpoint": tracing.traces_url}, {
+        **names,
+        "OTEL_RESOURCE_ATTRIBUTES": f"serve_graph.tier={tier.name}",
+    }
 
 
 def _lora_config(lora: LoraSection) -> dict[str, Any]:
