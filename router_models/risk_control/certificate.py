@@ -201,7 +201,7 @@ class Certificate:
             raise CertificateError(f"the certificate is void: {'; '.join(faults)}. Certify again on fresh labels.")
 
     def summary(self) -> str:
-        """One line for a banner: the promise, the evidence, the expiry."""
+        """One line for a banner: the promise, the evidence, the expiry; and where rewritten prompts are not held."""
         counted = "" if self.one_row_per == PROMPT else f" (one per {self.one_row_per})"
         bad = "harmful" if self.harm else "wrong"
         evidence = f"n={self.n}{counted}, accepted {self.accepted_n}, {self.errors} {bad}, {self.labels}"
@@ -220,7 +220,9 @@ class Certificate:
             confidence += " together" if self.separate == 1 else together
         expiry = f"expires {self.expires_at.date().isoformat()}"
         epsilon = max(f"{self.epsilon:.2f}", f"{self.epsilon:g}", key=len)  # 0.10, but 0.005 as it is
-        return f"{self.what} <= {epsilon}{also}{self.where} with {confidence} ({evidence}{slices}, {expiry})"
+        attacked = self.coverage.text.attacked
+        beyond = "" if attacked is None or attacked.held else f"; {attacked.summary()}"
+        return f"{self.what} <= {epsilon}{also}{self.where} with {confidence} ({evidence}{slices}, {expiry}){beyond}"
 
     @property
     def labels(self) -> str:

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+NOT_SIMULATED = "none"
+"""The way of rewriting of which nothing could be simulated."""
+
 
 @dataclass(frozen=True, slots=True)
 class Attacked:
@@ -15,13 +18,14 @@ class Attacked:
     Parameters
     ----------
     prompts : int
-        Prompts that the cheapest tier answers wrong.
+        Prompts that a tier below the last answers wrong, fewest of any such tier; 0: nothing could be simulated.
     epsilon : float
-        By how much the share of them that is sent below the last tier, and covered, may rise.
+        By how much the share of them that is sent to that tier or a cheaper one, and covered, may rise.
     way : str
-        The way of rewriting that sends most down.
+        The way of rewriting that sends most down, of a longer ladder with the tier.
     rise, high : float
-        By how much the share rises under it, and the upper end of its one-sided 95 % interval.
+        By how much the share rises under it, and the upper end of its one-sided 95 % interval
+        (97.5 % of each combination of limits, of which one was chosen).
     price : float
         The share of TUNE's prompts that are sent down, and covered otherwise, that the limits on parts leave out.
     """
@@ -40,6 +44,9 @@ class Attacked:
 
     def summary(self) -> str:
         """Return the same in words."""
+        if not self.prompts:
+            why = "nothing was simulated, as too few hard prompts or easy ones are known"
+            return f"NOT HELD within {self.epsilon:g} where rewritten: {why}"
         found = f"{self.rise:+.1%}, up to {self.high:+.1%}, of {self.prompts} hard prompts sent down ({self.way})"
         return f"rewritten: {found}" if self.held else f"NOT HELD within {self.epsilon:g} where rewritten: {found}"
 

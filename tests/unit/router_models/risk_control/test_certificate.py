@@ -19,6 +19,7 @@ from router_models.risk_control.certificate import (
 )
 from router_models.risk_control.promise import Promise
 from router_models.types.coverage import Coverage
+from router_models.types.text_coverage import Attacked, TextCoverage
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 BINDS = binding_hashes({"weights.cheap": b"\x00\x01", "prices": {"cheap": "0.1"}, "engine_flags": ["--spec", "ngram"]})
@@ -38,6 +39,13 @@ def test_the_summary_is_the_banner_line(certificate):
         "P(wrong | cheap accepted) <= 0.10 with 90 % confidence "
         "(n=612, accepted 301, 17 wrong, programmatic labels, expires 2027-02-20)"
     )
+
+
+def test_the_banner_line_says_where_rewritten_prompts_are_not_held(certificate):
+    for high, prompts, said in ((0.09, 400, None), (0.11, 400, "up to +11.0%"), (1.0, 0, "nothing was simulated")):
+        text = TextCoverage(75, attacked=Attacked(prompts, 0.1, "junk before", 0.05, high, 0.2))
+        line = replace(certificate, coverage=Coverage(text=text)).summary()
+        assert line == certificate.summary() if said is None else "; NOT HELD within 0.1" in line and said in line
 
 
 def test_the_summary_of_judge_labels_says_what_they_certify(certificate):

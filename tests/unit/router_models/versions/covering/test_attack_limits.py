@@ -11,7 +11,7 @@ from router_models.estimators.verifiers import NonEmptyVerifier
 from router_models.types import OperatingPoint, Prompts
 from router_models.types.coverage import Coverage
 from router_models.types.text_coverage import Attacked, TextCoverage
-from router_models.versions.covering.attack_limits import ATTACKS, attack_limits, certified_coverage
+from router_models.versions.covering.attack_limits import ATTACKS, FIRST_HARD, attack_limits, certified_coverage
 from router_models.versions.covering.covered_rows import covered_rows, usual_of
 from router_models.versions.covering.perturbations import PERTURBATIONS
 from router_models.versions.covering.rewriting import easiest, rewritten_rows
@@ -85,14 +85,61 @@ def test_where_no_limit_holds_the_certificate_says_so() -> None:
     assert Coverage(text=TextCoverage(9, attacked=found)).to_json()["text"]["attacked"]["held"] is False
 
 
-@pytest.mark.parametrize("case", ["no threshold", "few hard prompts", "no easy question"])
-def test_nothing_is_simulated_where_nothing_would_be_known(case: str) -> None:
-    version = replace(VERSION, policy=Policy(("cheap", "top"), {})) if case == "no threshold" else VERSION
-    tune = TUNE.take(np.arange(100, len(TUNE))) if case == "few hard prompts" else TUNE
+def test_of_few_hard_prompts_the_certificate_says_that_nothing_is_known() -> None:
+    """Of 20 none that is moved leaves 14 in 100 open."""
+    tune = TUNE.take(np.arange(100, len(TUNE)))
+    found = attack_limits(VERSION, Coverage(text=usual_of(VERSION, tune)), TRAIN, tune, EPSILON).attacked
+    assert found is not None
+    assert found.prompts == 20
+    assert not found.held
+    assert "NOT HELD" in found.summary()
+
+
+class Asked(Easy):
+    """Keeps what it was asked to estimate."""
+
+    def predict(self, X: Prompts) -> np.ndarray:
+        ASKED.extend(X.texts)
+        return super().predict(X)
+
+
+ASKED: list[str] = []
+
+
+def test_a_way_that_wins_nothing_of_the_first_prompts_is_not_simulated_on_all() -> None:
+    version = replace(VERSION, stages={"cheap": replace(VERSION.stages["cheap"], router=Asked(0.0))})
+    usual = Coverage(text=usual_of(version, TUNE))
+    ASKED.clear()
+    attack_limits(version, usual, TRAIN, TUNE, EPSILON)
+    polite = {text for text in ASKED if text.startswith("Hello! I hope") and "hard" in text}
+    easy = {text for text in ASKED if text.startswith("What is the easy") and "\nProve" in text}
+    assert len({text.split("Prove")[1] for text in polite}) == FIRST_HARD
+    assert len({text.split("Prove")[1] for text in easy}) == len(HARD)
+
+
+@pytest.mark.parametrize("case", ["no hard prompt", "no easy question", "no label"])
+def test_where_nothing_can_be_simulated_the_certificate_says_that_too(case: str) -> None:
+    tune = TUNE.take(np.arange(120, 180)) if case == "no hard prompt" else TUNE
+    if case == "no label":
+        tune = replace(tune, grades={"top": tune.grades["top"]}, tiers=("top",))
     train = TRAIN.take(np.arange(3)) if case == "no easy question" else TRAIN
-    coverage = Coverage(text=usual_of(version, tune))
-    assert attack_limits(version, coverage, train, tune, EPSILON) == coverage.text
-    assert coverage.text.attacked is None
+    coverage = Coverage(text=usual_of(VERSION, tune))
+    found = attack_limits(VERSION, coverage, train, tune, EPSILON)
+    assert replace(found, attacked=None) == coverage.text
+    assert found.attacked is not None
+    assert not found.attacked.held
+    assert "NOT HELD within 0.1 where rewritten: nothing was simulated" in found.attacked.summary()
+    kept = Coverage(text=found)
+    assert Coverage.from_json(kept.to_json()) == kept
+
+
+def test_where_no_tier_is_tried_and_no_router_speaks_nothing_is_simulated() -> None:
+    for version in (
+        replace(VERSION, policy=Policy(("cheap", "top"), {"top": OperatingPoint(np.inf, -np.inf)})),
+        replace(VERSION, stages={"cheap": Stage(None, None, NonEmptyVerifier(), None)}),
+    ):
+        text = usual_of(VERSION, TUNE)
+        assert attack_limits(version, Coverage(text=text), TRAIN, TUNE, EPSILON) == text
 
 
 def test_limits_and_what_was_simulated_are_kept_as_json() -> None:
