@@ -96,6 +96,20 @@ def test_a_tool_that_fails_leaves_no_bill_of_before(sbom: ModuleType, tmp_path: 
         sbom.main(["/bin/true", "--out", str(tmp_path), "a"])
 
 
+@pytest.mark.parametrize("can_install", [True, False])
+def test_ci_makes_the_bills_or_says_that_it_could_not(can_install: bool, tmp_path: Path) -> None:
+    text = (ROOT / ".ci" / "run").read_text()
+    stage = text.partition("bills='")[2].partition("'\n")[0]
+    assert 'sbom "$bills"' in text
+    made = tmp_path / "make"
+    made.write_text(f'#!/bin/sh\necho made "$2"; [ "$2" = sbom ] && exit 3; exit {0 if can_install else 1}\n')
+    made.chmod(0o755)
+    env = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    told = subprocess.run(["bash", "-c", stage], env=env, capture_output=True, text=True, check=False)
+    assert ("made sbom" in told.stdout, "SKIPPED" in told.stdout) == (can_install, not can_install)
+    assert told.returncode == (3 if can_install else 0), "a bill that cannot be made fails CI"
+
+
 def test_make_sbom_names_the_locks_of_both_builds() -> None:
     make = shutil.which("make")
     assert make is not None
