@@ -158,17 +158,24 @@ def _fields(body: dict[str, Any], schemas: dict[str, Any]) -> str:
 
 
 def _openapi() -> dict[str, Any]:
+    from serve_graph.api.batches.files import BatchParts
     from serve_graph.api.http import Backend, build_http
     from serve_graph.cascade.fakes import FakeEmbedder, ListSink, fake_context
     from serve_graph.gateway.handler import Service
     from serve_graph.learning.feedback import FeedbackIntake
+    from serve_graph.records.batches.batches_table import BatchesTable
+    from serve_graph.records.batches.file_storage import FileStorage
+    from serve_graph.records.batches.files_table import FilesTable
+    from serve_graph.records.store import DecisionStore
 
     async def nothing(*_: Any) -> Any:
         return None
 
     service = Service(fake_context(embedder=FakeEmbedder()), ListSink())
+    store, feedback = DecisionStore("sqlite+aiosqlite://"), FeedbackIntake(nothing, ListSink().write)
+    batches = BatchParts(FilesTable(store), BatchesTable(store), FileStorage("files"))
     document: dict[str, Any] = build_http(
-        Backend(service, nothing, nothing, nothing, nothing, 4096, feedback=FeedbackIntake(nothing, ListSink().write))
+        Backend(service, nothing, nothing, nothing, nothing, 4096, feedback=feedback, batches=batches)
     ).openapi()
     return document
 
@@ -220,6 +227,7 @@ def _option(option: Any) -> str:
 def metrics() -> str:
     """Every metric of /metrics with its type and help, as a page that has just begun shows them."""
     from serve_graph.access.budgets import Spending
+    from serve_graph.cluster.batches.batch_metrics import BatchMetrics
     from serve_graph.cluster.replicas.budget_metrics import BudgetMetrics
     from serve_graph.cluster.rollouts.rollout_metrics import RolloutMetrics
     from serve_graph.config.learning import TicketsConfig
@@ -238,6 +246,7 @@ def metrics() -> str:
         GoldenMetrics(),
         tickets,
         BudgetMetrics(Spending(), tuple),
+        BatchMetrics(),
     )
     text = render_metrics(RequestMetrics(), 0, {}, certificates={"answers": 0.0}, others=beside)
     helps = dict(re.findall(r"^# HELP (\S+) (.+)$", text, re.MULTILINE))

@@ -17,7 +17,7 @@ from serve_graph.access.limits.bucket import Bucket, shown_duration
 from serve_graph.access.limits.leased_parts import LeasedParts
 from serve_graph.access.limits.leases import LeasedBucket, Leases
 from serve_graph.access.refusals import RefusalDelays
-from serve_graph.access.turns import Turns
+from serve_graph.access.turns import InteractiveTraffic, Turns
 from serve_graph.cascade.interfaces import RecordSink
 from serve_graph.config.access import EscalationWatchConfig, KeyConfig
 from serve_graph.errors import BudgetSpentError, RateLimitedError
@@ -50,6 +50,7 @@ class Accounts:
         self.refusals = RefusalDelays(clock)
         self.turns = turns or Turns()
         self.hang_ups = HangUps()
+        self.traffic = InteractiveTraffic(clock)
 
     def admit(self, key: KeyConfig, *, spends: bool = True) -> None:
         """Admit one request or raise BudgetSpentError or RateLimitedError, which say how long to wait.

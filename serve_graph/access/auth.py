@@ -61,8 +61,10 @@ OPEN = frozenset({"/healthz", "/readyz"})
 FORWARDED = frozenset(
     b"x-forwarded-for forwarded x-real-ip x-client-ip true-client-ip cf-connecting-ip x-original-forwarded-for".split()
 )
-ANY_KEY = ("/v1/models", "/v1/feedback")
 FEEDBACK_PATH = "/v1/feedback"
+NEVER_ANSWERED = (FEEDBACK_PATH, "/v1/files", "/v1/batches")
+"""Beginnings of paths of requests that no tier answers: they count against the limit on requests alone."""
+ANY_KEY = ("/v1/models", "/v1/feedback")
 ADMIN = ("/v1/decisions", "/v1/audit", "/metrics", "/console")
 SCOPE_NAMES: Mapping[KeyScope, str] = MappingProxyType(
     {"use": "asking", "admin": "reading decisions, metrics and the audit log"}
@@ -76,7 +78,8 @@ class Caller:
     `tier` is the value of `x-serve-graph-tier`, `session` that of `x-serve-graph-session`, `request_id` a valid
     `x-request-id`, or one made here. A `stranger` has shown no key where keys are required, or came by a public host
     name where none are: only health is told, in one word. `traceparent`, `tracestate`: the
-    caller's trace, unchecked. `takes_a_place`: it counts against its key's `concurrency`.
+    caller's trace, unchecked. `takes_a_place`: it counts against its key's `concurrency`. `in_background`: nobody
+    waits for the answer, and it takes what others leave.
     """
 
     key: KeyConfig | None = None
@@ -87,6 +90,7 @@ class Caller:
     takes_a_place: bool = False
     traceparent: str | None = None
     tracestate: str | None = None
+    in_background: bool = False
 
     @property
     def name(self) -> str | None:
@@ -167,10 +171,15 @@ class AuthMiddleware:
                 await self.accounts.refusals.hold(scope.get(REFUSED_KEY, ""))
             return await response(scope, receive, send)
         token = CALLER.set(caller)
+        waits = scope["method"] == "POST" and not scope["path"].startswith(NEVER_ANSWERED)
+        if waits:
+            self.accounts.traffic.enter()
         try:
             return await self.app(scope, receive, send)
         finally:
             CALLER.reset(token)
+            if waits:
+                self.accounts.traffic.leave()
             if caller.takes_a_place and caller.key is not None:
                 self.accounts.leave(caller.key)
 
@@ -211,7 +220,7 @@ class AuthMiddleware:
         if scope["method"] == "POST" and "admin" not in needed:
             try:
                 if ADMITTED not in scope:
-                    self.accounts.admit(key, spends=path != FEEDBACK_PATH)
+                    self.accounts.admit(key, spends=not path.startswith(NEVER_ANSWERED))
                     scope[ADMITTED] = True
             finally:
                 named += self.accounts.limit_headers(key)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 ROUTED = frozenset(
-    {"chat", "completions", "responses", "messages", "embeddings", "models", "decisions", "feedback", "audit"}
-)
+    {
+        "chat", "completions", "responses", "messages", "embeddings", "models", "decisions", "feedback", "audit",
+        "files", "batches",
+    }
+)  # fmt: skip
 """The first words of the routes under `/v1`."""
 CANONICAL = frozenset(
     {

@@ -84,3 +84,24 @@ class Turns:
         if key is not None:
             rest_s = took_s * (REST if took_s < long_s else REST_AFTER_LONG)
             self._rested[key] = self.clock() + min(LONGEST_TURN_REST_S, rest_s)
+
+
+class InteractiveTraffic:
+    """Whether anybody waits for an answer now, or did a moment ago: work that nobody waits for gives way then."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic, quiet_s: float = 1.0) -> None:
+        self.clock, self.quiet_s = clock, quiet_s
+        self.under_way = 0
+        self._last = float("-inf")
+
+    def enter(self) -> None:
+        self.under_way += 1
+
+    def leave(self) -> None:
+        self.under_way -= 1
+        self._last = self.clock()
+
+    @property
+    def is_there(self) -> bool:
+        """Whether requests are under way, or the last was within `quiet_s`."""
+        return self.under_way > 0 or self.clock() - self._last < self.quiet_s

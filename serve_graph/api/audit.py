@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from fastapi import FastAPI, Request, Response
 
 from serve_graph.access.auth import CALLER, SCOPE_NAMES
-from serve_graph.api.connection import Reply
 from serve_graph.api.openapi import errors, reply
+from serve_graph.api.transport.connection import Reply
 from serve_graph.errors import RequestError
 from serve_graph.records.audit import AuditEntry, AuditFilter, moment_of
 

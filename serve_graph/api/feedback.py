@@ -10,9 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from router_models.types.label_sources import parsed_source
 from serve_graph.access.auth import CALLER
 from serve_graph.access.turns import Turns
-from serve_graph.api.connection import Reply, read_body
-from serve_graph.api.content_encoding import decoded
 from serve_graph.api.openapi import errors, reply, request_body
+from serve_graph.api.transport.connection import Reply, read_body
+from serve_graph.api.transport.content_encoding import decoded
 from serve_graph.errors import RequestError
 from serve_graph.learning.feedback import FeedbackIntake, GivenFeedback
 from serve_graph.protocol.requests import UnknownFields, parse_request

@@ -7,7 +7,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from serve_graph.api.sse import DONE, Chunks, Events, chat_events, event, with_final_chunk
+from serve_graph.api.transport.sse import DONE, Chunks, Events, chat_events, event, with_final_chunk
 from serve_graph.protocol.legacy_functions import finish_reason_of_functions, with_function_call
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,13 +12,13 @@ from fastapi import FastAPI, Request, Response
 from router_models.types import Query
 from serve_graph.access.auth import CALLER, PATH_MODEL
 from serve_graph.access.turns import Turns
-from serve_graph.api.connection import EventStream, Reply, read_body, while_connected
-from serve_graph.api.content_encoding import decoded
 from serve_graph.api.formats import ChatFormat, FunctionsFormat, ResponseFormat, TextFormat
 from serve_graph.api.messages import CountTokensRequest, MessagesFormat, MessagesRequest, messages_query
 from serve_graph.api.openapi import errors, reply, request_body
 from serve_graph.api.responses import ResponsesFormat, ResponsesRequest, responses_query
-from serve_graph.api.sse import kept_alive, unbroken
+from serve_graph.api.transport.connection import EventStream, Reply, read_body, while_connected
+from serve_graph.api.transport.content_encoding import decoded
+from serve_graph.api.transport.sse import kept_alive, unbroken
 from serve_graph.errors import BudgetSpentError, RateLimitedError, RequestError
 from serve_graph.gateway.context_length import prompt_tokens
 from serve_graph.gateway.embeddings import answer_embeddings, open_embeddings
@@ -150,12 +151,7 @@ def add_generation(
     async def embeddings(request: Request) -> Response:
         parsed = await read(EmbeddingsRequest, request)
         query, body = embeddings_query(parsed)
-        try:
-            opened = open_embeddings(service, query, parsed.model)
-        except (RateLimitedError, BudgetSpentError):
-            if not await service.renewed():
-                raise
-            opened = open_embeddings(service, query, parsed.model)
+        opened = await opened_for(service, lambda: open_embeddings(service, query, parsed.model))
         try:
             answer = await while_connected(request, answer_embeddings(service, opened, body))
         except BaseException:
@@ -169,12 +165,7 @@ def add_generation(
         if parsed.stream_options and not parsed.stream:
             raise RequestError("stream_options requires stream: true", "stream_options", "invalid_value")
         options = options_from(parsed)
-        try:
-            opened = service.open(query, parsed.model, bool(parsed.stream), options)
-        except (RateLimitedError, BudgetSpentError):
-            if not await service.renewed():
-                raise
-            opened = service.open(query, parsed.model, bool(parsed.stream), options)
+        opened = await opened_for(service, lambda: service.open(query, parsed.model, bool(parsed.stream), options))
         try:
             if parsed.stream:
                 return await streamed(request, opened, response_format)
@@ -208,6 +199,16 @@ def add_generation(
             service.record(opened, asyncio.CancelledError())  # no effect if the stream has written its record
 
         return EventStream(events, opened.headers(committed=started), ending)
+
+
+async def opened_for(service: Service, accept: Callable[[], Opened]) -> Opened:
+    """Accept a request, once more where its key's limits ran short here and other replicas gave parts back."""
+    try:
+        return accept()
+    except (RateLimitedError, BudgetSpentError):
+        if not await service.renewed():
+            raise
+        return accept()
 
 
 def options_from(parsed: OpenAIRequest) -> RequestOptions | None:

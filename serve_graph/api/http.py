@@ -22,15 +22,15 @@ from serve_graph.access.accounts import Accounts
 from serve_graph.access.auth import CALLER, SCOPE_NAMES, AuthMiddleware
 from serve_graph.access.keys import Keyring
 from serve_graph.api.audit import add_audit, note_reading
-from serve_graph.api.connection import PlainReply, Reply
-from serve_graph.api.content_encoding import offered
-from serve_graph.api.cross_origin import CrossOrigin
 from serve_graph.api.feedback import add_feedback
 from serve_graph.api.generation import HttpLimits, add_generation
 from serve_graph.api.messages.dialect import ANTHROPIC_PATHS, MessagesDialect
 from serve_graph.api.messages.models import anthropic_model, anthropic_models, asks_anthropic
 from serve_graph.api.openapi import describe, errors, reply
 from serve_graph.api.readiness import readiness_for
+from serve_graph.api.transport.connection import PlainReply, Reply
+from serve_graph.api.transport.content_encoding import offered
+from serve_graph.api.transport.cross_origin import CrossOrigin
 from serve_graph.config.http import CorsConfig
 from serve_graph.errors import (
     NotFoundError,
@@ -47,6 +47,7 @@ from serve_graph.learning.feedback import FeedbackIntake
 from serve_graph.protocol.requests import UnknownFields
 
 if TYPE_CHECKING:
+    from serve_graph.api.batches.files import BatchParts
     from serve_graph.api.console.parts import ConsoleParts
     from serve_graph.records.audit_log import AuditLog
 
@@ -75,6 +76,7 @@ class Backend:
     feedback: FeedbackIntake | None = None
     audit: AuditLog | None = None
     console: ConsoleParts | None = None
+    batches: BatchParts | None = None
 
 
 def build_http(backend: Backend) -> FastAPI:
@@ -101,6 +103,12 @@ def build_http(backend: Backend) -> FastAPI:
         most, timeout_s = backend.max_body_bytes, backend.body_timeout_s
         add_feedback(app, backend.feedback, most, timeout_s, turns, backend.unknown_fields)
     app.router.route_class = GetRoute
+    if (batches := backend.batches) is not None:
+        from serve_graph.api.batches.routes import add_batches
+
+        timeout_s = backend.body_timeout_s
+        bodies = -(-batches.config.max_file_bytes // backend.max_body_bytes)
+        add_batches(app, batches, turns, timeout_s, None if timeout_s is None else timeout_s * bodies)
     if backend.audit is not None:
         add_audit(app, backend.audit)
     if backend.console is not None:

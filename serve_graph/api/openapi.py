@@ -111,10 +111,11 @@ def describe(
 
 def _schemas(models: Sequence[str], embedders: Sequence[str]) -> dict[str, Any]:
     """Return every schema that a route names, with nested ones as `<schema>.<part>`: parts may share a name."""
-    from openai.types import Completion, CreateEmbeddingResponse
+    from openai.types import Batch, Completion, CreateEmbeddingResponse, FileDeleted, FileObject
     from openai.types.chat import ChatCompletion, ChatCompletionChunk
     from openai.types.responses import Response
 
+    from serve_graph.api.batches.shapes import BatchRequest
     from serve_graph.api.feedback import FeedbackRequest
     from serve_graph.api.messages import CountTokensRequest, MessagesRequest
     from serve_graph.api.messages.schemas import message_schemas
@@ -123,8 +124,19 @@ def _schemas(models: Sequence[str], embedders: Sequence[str]) -> dict[str, Any]:
     from serve_graph.protocol.requests import ChatRequest, CompletionRequest
 
     messages = (MessagesRequest, CountTokensRequest)
-    requests = (ChatRequest, CompletionRequest, ResponsesRequest, EmbeddingsRequest, FeedbackRequest, *messages)
-    replies = (ChatCompletion, ChatCompletionChunk, Completion, CreateEmbeddingResponse, Response)
+    requests = (
+        ChatRequest,
+        CompletionRequest,
+        ResponsesRequest,
+        EmbeddingsRequest,
+        FeedbackRequest,
+        *messages,
+        BatchRequest,
+    )
+    replies = (
+        ChatCompletion, ChatCompletionChunk, Completion, CreateEmbeddingResponse, Response, FileObject, FileDeleted,
+        Batch,
+    )  # fmt: skip
     found = _plain() | message_schemas()
     for kind in (*requests, *replies):
         name, mode = kind.__name__, "validation" if kind in requests else "serialization"
@@ -150,10 +162,17 @@ def _plain() -> dict[str, Any]:
         "ModelList": _object(object={"const": "list"}, data={"type": "array", "items": model}),
         "Health": _object(status={"const": "ok"}),
         "Readiness": _object(status={"enum": ["ready", "not ready"]}, ready={"type": "boolean"}),
+        "FileList": _page("FileObject"),
+        "BatchList": _page("Batch"),
         "Feedback": _object(id=text, object={"const": "feedback"}, decision=text, kind=text),
         "AuditList": _object(object={"const": "list"}, data={"type": "array", "items": entry}),
         "DecisionRecord": _object(id=text, tier=text, outcome=text, status={"type": "integer"}),
     }
+
+
+def _page(of: str) -> dict[str, Any]:
+    name, items = {"type": ["string", "null"]}, {"type": "array", "items": {"$ref": REF + of}}
+    return _object(object={"const": "list"}, data=items, first_id=name, last_id=name, has_more={"type": "boolean"})
 
 
 def _object(**properties: dict[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 from ray.serve.handle import DeploymentHandle
 
 from serve_graph.access.accounts import AccountingSink, Accounts
@@ -21,6 +22,7 @@ from serve_graph.access.sessions import ConsoleSessions
 from serve_graph.api.console.parts import ConsoleParts
 from serve_graph.api.http import Backend, build_http
 from serve_graph.cascade.certificate import ANSWERS
+from serve_graph.cluster.batches.serving import served_batches
 from serve_graph.cluster.load.expected_calls import ExpectedLoad
 from serve_graph.cluster.load.long_work import side_by_side
 from serve_graph.cluster.load.sleep_watch import SleepWatch
@@ -139,6 +141,7 @@ class IngressDeployment(SiblingCalls):
         siblings = siblings_of(config)
         self.graph_metrics = graph_metrics(config, self._families, tiers, siblings)
         self.news = SiblingNews(siblings, self.accounts.watch, lambda: self.service.routing.sessions, time.monotonic)
+        self.batches = served_batches(config, self.store, self.service, self.accounts, self.keyring)
         self.sessions = ConsoleSessions(affinity_secret, self.keyring)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
@@ -163,6 +166,7 @@ class IngressDeployment(SiblingCalls):
                 feedback=self.feedback,
                 audit=self.maintenance.audit,
                 console=self._console() if http.console else None,
+                batches=None if self.batches is None else self.batches.parts,
             )
         )
 
@@ -195,6 +199,8 @@ class IngressDeployment(SiblingCalls):
         watches = (self.comparer, self.tickets, self.judge, self.golden)
         beside = [one.run() for one in watches if one is not None]
         beside += [self.graph_metrics.keep_told(), self.news.run(), self.sleep.run()]
+        if self.batches is not None:
+            beside.append(self.batches.worker.run())
         if self.accounts.leases is not None:
             beside.append(self.accounts.leases.run())
         try:
@@ -327,7 +333,8 @@ class IngressDeployment(SiblingCalls):
         return report | covers | tickets | ({"ready": False} if waits else {})
 
     def _families(self) -> list[Metric]:
-        beside = [one.metrics for one in (self.comparer, self.judge, self.golden) if one is not None]
+        beside: list[Collector] = [one.metrics for one in (self.comparer, self.judge, self.golden) if one is not None]
+        beside += [] if self.batches is None else [self.batches.worker.metrics]
         refused = {ANSWERS: 0.0} if self.version.refused else {}
         return metric_families(
             self.service.metrics,

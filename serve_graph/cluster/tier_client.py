@@ -7,6 +7,7 @@ import hashlib
 import math
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from copy import copy
 from dataclasses import replace
 from typing import Any
@@ -25,6 +26,8 @@ from serve_graph.protocol.fields import WITHHELD
 from serve_graph.protocol.requests import engine_body
 from serve_graph.protocol.responses import MALFORMED, completion_of
 
+BACKGROUND_PRIORITY = 1
+"""Of work that nobody waits for, where vLLM schedules by priority: 0 is that of requests, and goes first."""
 GRACE_S = 1.0  # a hosted tier watches its own deadline, and can say what it tried: it gets a moment more
 
 
@@ -43,6 +46,7 @@ class HandleEngine:
         self.answered_at = float("-inf")  # time.monotonic() of the last reply or piece: a sign of life
         self.defaults = {**config.decoding, "max_tokens": config.default_max_tokens}
         self.salted = isinstance(config, VllmTierConfig) and config.prefix_cache == "key"
+        self.has_priorities = has_priorities(config)
         self.hosted = isinstance(config, HostedTierConfig)
         self.grace_s = GRACE_S if self.hosted else 0.0
         self.is_beside = False
@@ -57,7 +61,7 @@ class HandleEngine:
 
     async def generate(self, query: Query, left_s: float = math.inf) -> Completion:
         body = self._body(query)
-        async with self.gate.place(min(self.config.timeout_s, left_s)) as left_s:
+        async with self._place(min(self.config.timeout_s, left_s)) as left_s:
             started = time.perf_counter()
             reply = await self._reply("generate", body, left_s)
             attempts = reply.pop("attempts", ())
@@ -72,7 +76,7 @@ class HandleEngine:
     async def embed(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
         withheld = WITHHELD[self.config.engine]
         body = {k: v for k, v in body.items() if k not in withheld and (v is not None or self.hosted)}
-        async with self.gate.place(self.config.timeout_s) as left_s:
+        async with self._place(self.config.timeout_s) as left_s:
             reply = await self._reply("embed", {**body, "model": self.model}, left_s)
         attempts = reply.pop("attempts", ())
         raise_error(reply, self.config.name, attempts)
@@ -133,7 +137,12 @@ class HandleEngine:
             body.pop("anthropic_cache_control", None)
         if self.salted and (key := CALLER.get().key) is not None:
             body["cache_salt"] = hashlib.sha256(f"cache {key.sha256}".encode()).hexdigest()[:32]
+        if self.has_priorities and CALLER.get().in_background:
+            body["priority"] = BACKGROUND_PRIORITY
         return body
+
+    def _place(self, seconds: float) -> AbstractAsyncContextManager[float]:
+        return self.gate.place_behind(seconds) if CALLER.get().in_background else self.gate.place(seconds)
 
     def _deadline(self, left_s: float) -> tuple[float, ...]:
         """What a hosted tier is told beside the body: it spends its time on several calls."""
@@ -146,6 +155,11 @@ class HandleEngine:
         if isinstance(error, BackPressureError):
             return SaturatedError(f"tier {self.config.name!r} is saturated: its replicas take no more")
         return EngineError(f"tier {self.config.name!r} is unavailable ({type(error).__name__})")
+
+
+def has_priorities(config: AnyTierConfig) -> bool:
+    """Whether a tier's engine schedules by priority: `engine_kwargs: {scheduling_policy: priority}`."""
+    return isinstance(config, VllmTierConfig) and config.engine_kwargs.get("scheduling_policy") == "priority"
 
 
 def adapter_of(config: AnyTierConfig) -> str | None:

@@ -25,7 +25,7 @@ from serve_graph.config.http import HttpConfig
 from serve_graph.config.judge import GradersConfig, JudgeConfig
 from serve_graph.config.learning import AlarmsConfig, FeedbackConfig, GoldenConfig, TicketsConfig
 from serve_graph.config.prices import Amount
-from serve_graph.config.records import LoggingConfig, RecordsConfig, TracingConfig
+from serve_graph.config.records import BatchesConfig, LoggingConfig, RecordsConfig, TracingConfig
 from serve_graph.config.rollouts import RolloutsConfig
 from serve_graph.config.tiers import AnyTierConfig, HostedTierConfig, ScalingConfig, TierName, VllmTierConfig
 from serve_graph.errors import ConfigError
@@ -163,6 +163,8 @@ class GraphConfig(Frozen):
     """The served router version and its use."""
     records: RecordsConfig = RecordsConfig()
     """The decision store."""
+    batches: BatchesConfig = BatchesConfig()
+    """Requests from files, answered while nobody waits."""
     logging: LoggingConfig = LoggingConfig()
     """The log of every process."""
     tracing: TracingConfig | None = None
@@ -263,6 +265,11 @@ class GraphConfig(Frozen):
     def keys_file(self) -> Path:
         """The file that `serve-graph keys` writes: `access.keys_file`, or `keys.yaml` in the state folder."""
         return self.access.keys_file or self.state_folder.resolve() / "keys.yaml"
+
+    @property
+    def files_uri(self) -> str:
+        """Where batches' files are: `batches.files`, or `files` in the state folder."""
+        return self.batches.files or str(self.state_folder.resolve() / "files")
 
     @property
     def records_url(self) -> str:

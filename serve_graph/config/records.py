@@ -1,4 +1,4 @@
-"""The decision store's configuration, what records keep of texts, how logs are written and requests traced."""
+"""The decision store's configuration, what records keep of texts, batches and their files, logs and traces."""
 
 from __future__ import annotations
 
@@ -65,6 +65,39 @@ class RecordsConfig(Frozen):
         if scheme not in STORE_DRIVERS:
             raise ValueError(f"records.url must begin with sqlite:// or postgresql://, found {scheme!r}")
         return f"{STORE_DRIVERS[scheme]}://{rest}"
+
+
+class BatchesConfig(Frozen):
+    """OpenAI's Files and Batch API (docs/guides/batches.md): requests from a file, answered in what time interactive
+    ones leave, under the key that uploaded it.
+    """
+
+    enabled: bool = True
+    """Whether there are `/v1/files` and `/v1/batches`."""
+    files: Annotated[str, Field(min_length=1)] | None = None
+    """Where files are kept: a folder, or the URI of an object store that pyarrow knows (`s3://bucket/prefix`, with
+    `?endpoint_override=` for others' S3; `gs://…`, `abfs://…`). null: `files` in the state folder.
+    """
+    keep_days: Annotated[float, Field(gt=0)] = 30.0
+    """Days after which files are deleted, unless they ask for less, and batches that have ended are forgotten."""
+    max_file_bytes: Annotated[int, Field(ge=1024)] = 200 * 1024 * 1024
+    """The largest file that may be uploaded, in bytes."""
+    max_lines: Annotated[int, Field(ge=1)] = 50_000
+    """The most requests that a batch may have. One of them may be as long as `http.max_body_bytes`."""
+    max_files: Annotated[int, Field(ge=1)] = 500
+    """The most files that a key may have at a time, results included."""
+    max_key_bytes: Annotated[int, Field(ge=1024)] = 10 * 1024**3
+    """The most bytes that a key's files may have together."""
+    max_open: Annotated[int, Field(ge=1)] = 20
+    """The most batches that a key may have that have not ended."""
+    concurrency: Annotated[int, Field(ge=1)] = 32
+    """The most requests of batches that an ingress replica answers at a time, while nobody else asks it anything."""
+    beside: Annotated[int, Field(ge=1)] = 1
+    """The same while interactive requests are under way, and for a second after the last: work under way is ended, and
+    no more than so many are begun.
+    """
+    attempts: Annotated[int, Field(ge=1)] = 3
+    """How often a request is tried whose tiers fail. One that meets a full tier, or a limit per minute, waits."""
 
 
 class LoggingConfig(Frozen):

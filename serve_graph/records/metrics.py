@@ -21,7 +21,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from router_models.types import DecisionRecord
-from serve_graph.records.engine_metrics import engine_families
+from serve_graph.engines.telemetry.engine_metrics import engine_families
 
 DISTANCE_EDGES = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Upper edges of the distance histogram: 0 = typical of the training data, 1 and above = unlike it."""

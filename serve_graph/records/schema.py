@@ -206,5 +206,52 @@ LIMIT_LEASES = Table(
     Col("until_ms", BigInteger, nullable=False),
     Index("limit_leases_by_name", "name"),
 )
+FILES = Table(
+    "files",
+    METADATA,
+    Col("id", String(64), primary_key=True),
+    Col("owner", String(64)),
+    Col("purpose", String(32), nullable=False),
+    Col("filename", Text, nullable=False),
+    Col("bytes", BigInteger, nullable=False),
+    Col("created_ms", BigInteger, nullable=False),
+    Col("expires_ms", BigInteger, nullable=False),
+    Index("files_by_owner", "owner", "created_ms"),
+)
+BATCHES = Table(
+    "batches",
+    METADATA,
+    Col("id", String(64), primary_key=True),
+    Col("owner", String(64)),
+    Col("endpoint", String(64), nullable=False),
+    Col("input_file", String(64), nullable=False),
+    Col("status", String(16), nullable=False),
+    Col("created_ms", BigInteger, nullable=False),
+    Col("expires_ms", BigInteger, nullable=False),
+    Col("keep_s", BigInteger),
+    Col("moments", Text, nullable=False),
+    Col("metadata", Text),
+    Col("total", Integer, nullable=False),
+    Col("completed", Integer, nullable=False),
+    Col("failed", Integer, nullable=False),
+    Col("input_tokens", BigInteger, nullable=False),
+    Col("output_tokens", BigInteger, nullable=False),
+    Col("errors", Text),
+    Col("output_file", String(64)),
+    Col("error_file", String(64)),
+    Col("epoch", Integer, nullable=False),
+    Col("holder", String(64), nullable=False),
+    Col("held_until_ms", BigInteger, nullable=False),
+    Index("batches_by_owner", "owner", "created_ms"),
+    Index("batches_by_status", "status", "created_ms"),
+)
+BATCH_LINES = Table(
+    "batch_lines",
+    METADATA,
+    Col("batch", String(64), primary_key=True),
+    Col("line", Integer, primary_key=True, autoincrement=False),
+    Col("ok", Boolean, nullable=False),
+    Col("result", Text, nullable=False),
+)
 VERSION_TABLE = "serve_graph_alembic_version"
 """Where Alembic notes the schema's revision; MLflow, which may share a database, has `alembic_version`."""

@@ -10,8 +10,8 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from serve_graph.api.connection import NamedResponse
 from serve_graph.api.console.charts import money, percent, shown_number
+from serve_graph.api.transport.connection import NamedResponse
 
 if TYPE_CHECKING:
     from jinja2 import Environment

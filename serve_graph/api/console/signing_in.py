@@ -9,9 +9,9 @@ from starlette.responses import RedirectResponse
 
 from serve_graph.access.auth import CALLER
 from serve_graph.access.sessions import SIGN_IN, page_after
-from serve_graph.api.connection import read_body
 from serve_graph.api.console.pages import PageReply, page
 from serve_graph.api.console.parts import ConsoleParts
+from serve_graph.api.transport.connection import read_body
 from serve_graph.errors import AccessError, RequestError
 from serve_graph.records.audit import AuditEntry
 

@@ -11,7 +11,7 @@ from typing import Any
 from serve_graph.api.messages.errors import anthropic_error, kind_in_stream
 from serve_graph.api.messages.request import MessagesRequest
 from serve_graph.api.messages.stream import ContentBlocks
-from serve_graph.api.sse import Chunks, Events, event
+from serve_graph.api.transport.sse import Chunks, Events, event
 from serve_graph.protocol.thinking_blocks import signed_thoughts
 from serve_graph.protocol.tool_calls import arguments_of
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from serve_graph.api.responses.items import Items
 from serve_graph.api.responses.request import ResponsesRequest
-from serve_graph.api.sse import Chunks, Events, event
+from serve_graph.api.transport.sse import Chunks, Events, event
 
 CUT: Mapping[str, str] = MappingProxyType({"length": "max_output_tokens", "content_filter": "content_filter"})
 """The finish reasons of incomplete responses, with what `incomplete_details` says of them."""

@@ -34,6 +34,7 @@ class AdmissionController:
     refused: int = 0
     service_s: float | None = None
     queue: deque[asyncio.Future[None]] = field(default_factory=deque)
+    behind: deque[asyncio.Future[None]] = field(default_factory=deque)
 
     def wait_s(self, ahead: int) -> float:
         """How long a request with `ahead` others before it in the queue would wait; 0 where nothing is known."""
@@ -68,6 +69,30 @@ class AdmissionController:
         finally:
             self._leave()
 
+    @asynccontextmanager
+    async def place_behind(self, seconds: float) -> AsyncIterator[float]:
+        """Hold a place for work that nobody waits for: one of the half that may be left, once no other request waits.
+
+        It waits for that as long as it takes, in a line of its own, and has all of `seconds` then, which it gives.
+        """
+        if self.is_busy or self.behind:
+            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self.behind.append(turn)
+            try:
+                await turn
+            except BaseException:
+                if turn.done() and not turn.cancelled():
+                    self._leave()
+                elif turn in self.behind:
+                    self.behind.remove(turn)
+                raise
+        else:
+            self.in_flight += 1
+        try:
+            yield seconds
+        finally:
+            self._leave()
+
     async def _wait(self, deadline_s: float) -> None:
         waiting = len(self.queue)
         wait = self.wait_s(waiting)
@@ -97,6 +122,11 @@ class AdmissionController:
                 turn.set_result(None)
                 return
         self.in_flight -= 1
+        while self.behind and not self.is_busy:
+            turn = self.behind.popleft()
+            if not turn.done():
+                self.in_flight += 1
+                turn.set_result(None)
 
     def _note(self, seconds: float) -> None:
         self.service_s = seconds if self.service_s is None else self.service_s + RECENT * (seconds - self.service_s)

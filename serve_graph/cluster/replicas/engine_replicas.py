@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from serve_graph.cluster.replicas.totals import EngineReplica, Totals
 from serve_graph.engines.replica_counters import ReplicaCounters
-from serve_graph.records.engine_metrics import is_count
+from serve_graph.engines.telemetry.engine_metrics import is_count
 
 GONE_S = 900.0
 """A replica that nobody has heard of for so long is gone: Serve has replaced it many times over."""

@@ -24,7 +24,7 @@ from serve_graph.cluster.replicas.snapshots import FamilySnapshot, ReplicaSnapsh
 from serve_graph.cluster.replicas.totals import EngineReplica, Totals, sum_of_engines, sum_of_ingress
 from serve_graph.config.graph import GraphConfig
 from serve_graph.engines.replica_counters import ReplicaCounters
-from serve_graph.records.engine_metrics import engine_families
+from serve_graph.engines.telemetry.engine_metrics import engine_families
 from serve_graph.records.metrics import render_families
 
 ASK_WITHIN_S = 2.0

@@ -58,6 +58,7 @@ def node_local(config: GraphConfig) -> dict[str, str]:
         "tracking_uri": _registry_fault(config.tracking_uri, shared),
         "access.keys_file": _keys_fault(config, shared),
         "policy.version": _version_fault(config),
+        "batches.files": _files_fault(config, shared),
         "graders.tasks": next(filter(None, map(shared.fault, config.graders.tasks)), None),
         "golden.tasks": None if not isinstance(tasks, Path) else shared.fault(tasks),
     }
@@ -131,6 +132,22 @@ def _version_fault(config: GraphConfig) -> str | None:
     if config.policy.version != "builtin":
         return None
     return "builtin is written to the state folder of the node that starts the graph: register a version, or say none"
+
+
+def _files_fault(config: GraphConfig, shared: Shared) -> str | None:
+    batches = config.batches
+    advice = (
+        "give an object store that every node reaches (s3://bucket/prefix), or switch batches off (enabled: false)"
+    )
+    if not batches.enabled:
+        return None
+    if batches.files is None:
+        return f"callers' files are in the state folder, a path of one node: {advice}"
+    scheme, found, rest = batches.files.partition("://")
+    if found and scheme != "file":
+        return None
+    fault = shared.fault(Path(rest if found else batches.files))
+    return None if fault is None else f"{fault}; or {advice}"
 
 
 def _tier_faults(tier: AnyTierConfig, shared: Shared) -> Iterator[tuple[str, str]]:

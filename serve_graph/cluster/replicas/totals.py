@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from prometheus_client.metrics_core import Metric
 
 from serve_graph.cluster.replicas.snapshots import COUNTED, FamilySnapshot, FoldedReplicas, Labels, ReplicaSnapshot
-from serve_graph.records.engine_metrics import is_count
+from serve_graph.engines.telemetry.engine_metrics import is_count
 
 ADDED_GAUGES = frozenset(
     {
@@ -21,6 +21,9 @@ ADDED_GAUGES = frozenset(
         "serve_graph_records_held",
         "serve_graph_judge_waiting",
         "serve_graph_comparisons_waiting",
+        "serve_graph_batch_lines_under_way",
+        "serve_graph_batch_places",
+        "serve_graph_batches_held",
         "serve_graph_engine_in_flight",
         "serve_graph_engine_queued",
     }

@@ -51,7 +51,8 @@ def cluster_graph(path: Path) -> ClusterGraph:
     """Read a configuration file and settle what a cluster needs otherwise than one machine does.
 
     Set where the file leaves it to one machine's disk or loopback: `records.url`, `tracking_uri`, `access.keys_file`,
-    `state_folder`, `http.host`; `nodes` is several. Tiers of vLLM ask for a resource that only their own workers have.
+    `state_folder`, `http.host`; `nodes` is several. Batches are off where their files would lie on a pod's disk. Tiers
+    of vLLM ask for a resource that only their own workers have.
     All else stays: whether it names anything that one node alone has, `check_nodes` says.
 
     Raises
@@ -130,6 +131,8 @@ def _settled(data: Mapping[str, Any], given: GraphConfig) -> dict[str, Any]:
         new["http"] = http | {"host": "0.0.0.0"}
     if not given.state_folder.is_absolute():
         new["state_folder"] = STATE_FOLDER
+    if given.batches.enabled and given.batches.files is None:
+        new["batches"] = dict(new.get("batches") or {}) | {"enabled": False}
     new["nodes"] = "several"
     shared = [str(folder) for folder in given.shared_folders]
     if not shared or (new.get("access") or {}).get("keys_file") == f"{KEYS_FOLDER}/{KEYS_FILE}":

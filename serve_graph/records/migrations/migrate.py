@@ -24,7 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from serve_graph.errors import StoreUnavailableError
 from serve_graph.records.schema import DECISIONS, METADATA, VERSION_TABLE
 
-HEAD = "0012"
+HEAD = "0013"
 """The newest revision under `versions`, stated here so that a store at it is opened without Alembic."""
 MIGRATIONS = Path(__file__).parent
 ADVISORY_LOCK = 0x5E27E  # any number that every release agrees on

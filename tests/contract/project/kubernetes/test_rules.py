@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from serve_graph.config.kubernetes.monitoring.files import monitoring_files
-from serve_graph.records.engine_metrics import OURS
+from serve_graph.engines.telemetry.engine_metrics import OURS
 from tests.contract.project.kubernetes.kustomize import ROOT, of_kind, overlay, pod_templates, selects
 
 RULES = yaml.safe_load((ROOT / "k8s" / "base" / "rules.yaml").read_text())["spec"]["groups"]

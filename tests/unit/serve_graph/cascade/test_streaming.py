@@ -10,7 +10,7 @@ from openai.types.chat import ChatCompletionChunk
 from router_models.types import Action, Completion, Query, Usage
 from serve_graph.api.formats import ChatFormat, TextFormat
 from serve_graph.api.responses import ResponsesFormat, ResponsesRequest
-from serve_graph.api.sse import DONE, chat_events, unbroken
+from serve_graph.api.transport.sse import DONE, chat_events, unbroken
 from serve_graph.cascade.context import CascadeContext
 from serve_graph.cascade.fakes import FakeDecider, FakeEngine, FakeJudge, ListSink, fake_context
 from serve_graph.cascade.steps import StreamTerms

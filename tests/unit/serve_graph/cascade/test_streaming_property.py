@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router_models.types import Action, Query
-from serve_graph.api.sse import DONE, chat_events, unbroken
+from serve_graph.api.transport.sse import DONE, chat_events, unbroken
 from serve_graph.cascade.fakes import FakeDecider, FakeEngine, FakeJudge, ListSink, fake_context
 from serve_graph.cascade.steps import StreamTerms
 from serve_graph.cascade.streaming import ABSTENTION

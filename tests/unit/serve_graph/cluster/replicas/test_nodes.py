@@ -20,6 +20,7 @@ FIT: dict[str, Any] = {
     "records": {"url": "postgresql://graph@db.internal:5432/decisions"},
     "tracking_uri": "https://registry.internal",
     "access": {"keys_file": "/mnt/all/keys.yaml"},
+    "batches": {"files": "s3://bucket/files"},
     "tiers": [ECHO],
 }
 
@@ -52,6 +53,22 @@ def test_files_of_tasks_lie_where_every_node_has_them() -> None:
     assert faults(graders={"tasks": ["/mnt/all/known.jsonl"]}) == {}
 
 
+@pytest.mark.parametrize(
+    ("batches", "is_fault"),
+    [
+        ({}, True),
+        ({"files": "/home/me/files"}, True),
+        ({"files": "file:///home/me/files"}, True),
+        ({"files": "/mnt/all/files"}, False),
+        ({"files": "file:///mnt/all/files"}, False),
+        ({"files": "s3://bucket/files"}, False),
+        ({"enabled": False}, False),
+    ],
+)
+def test_uploaded_files_lie_on_no_node(batches: dict[str, Any], is_fault: bool) -> None:
+    assert ("batches.files" in faults(batches=batches)) is is_fault
+
+
 def test_on_one_node_everything_may_be_its_own() -> None:
     check_nodes(GraphConfig.model_validate({"tiers": [ECHO]}))
 
@@ -59,7 +76,7 @@ def test_on_one_node_everything_may_be_its_own() -> None:
 def test_one_error_lists_every_key_and_why() -> None:
     with pytest.raises(ConfigError) as caught:
         check_nodes(GraphConfig.model_validate({"tiers": [ECHO], "nodes": "several"}))
-    for key in ("state_folder", "records.url", "tracking_uri", "access.keys_file"):
+    for key in ("state_folder", "records.url", "tracking_uri", "access.keys_file", "batches.files"):
         assert f"\n  {key}: " in str(caught.value)
 
 

@@ -31,7 +31,17 @@ def test_every_configuration_is_read_by_the_cluster_as_the_same_graph(
     inside.write_text(graph.text)
     there, here = load_config(inside), load_config(path)
     kept = {"tiers": {"__all__": {"placement_bundles"}}, "embedders": {"__all__": {"placement_bundles"}}}
-    where = ("records", "tracking_uri", "access", "http", "state_folder", "logical_cpus", "nodes", "shared_folders")
+    where = (
+        "batches",
+        "records",
+        "tracking_uri",
+        "access",
+        "http",
+        "state_folder",
+        "logical_cpus",
+        "nodes",
+        "shared_folders",
+    )
     excluded: Any = kept | dict.fromkeys(where, True)
     assert there.model_dump(exclude=excluded) == here.model_dump(exclude=excluded)
     assert there.records_url.startswith("postgresql")
@@ -39,6 +49,7 @@ def test_every_configuration_is_read_by_the_cluster_as_the_same_graph(
     assert there.keys_file.is_absolute()
     assert there.state_folder.is_absolute()
     assert there.http.host == "0.0.0.0"
+    assert not there.batches.enabled
     assert set(node_local(there)) == ({"policy.version"} if path.name == "echo.yaml" else set()), "builtin is refused"
 
 
@@ -49,6 +60,7 @@ def test_what_a_configuration_says_of_a_shared_state_stays(tmp_path: Path) -> No
         "access": {"keys_file": "/run/keys/all.yaml"},
         "http": {"host": "10.0.0.1", "port": 9000},
         "state_folder": "/data",
+        "batches": {"files": "s3://bucket/files"},
         "nodes": "several",
         "shared_folders": ["/run/keys"],
     }

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from router_models.versions.sealed.local_copies import MOST_BYTES
-from serve_graph.api.connection import Reply
+from serve_graph.api.transport.connection import Reply
 from serve_graph.config.graph import load_config
 from serve_graph.config.kubernetes.machines import MACHINES
 from serve_graph.config.kubernetes.manifests import kubernetes_objects, manifests_text

@@ -9,7 +9,7 @@ import pytest
 from fastapi import Request
 
 from router_models.types import Action
-from serve_graph.api.connection import read_body
+from serve_graph.api.transport.connection import read_body
 from serve_graph.cascade.fakes import FakeDecider, FakeEngine, FakeJudge
 from serve_graph.errors import PayloadTooLargeError
 

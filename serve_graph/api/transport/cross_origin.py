@@ -10,7 +10,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serve_graph.api.connection import Reply
+from serve_graph.api.transport.connection import Reply
 from serve_graph.config.http import CorsConfig, origin_pattern
 from serve_graph.errors import error_body
 
@@ -41,7 +41,7 @@ class CrossOrigin(CORSMiddleware):
         super().__init__(
             app,
             allow_origins=["*"] if "*" in config.origins else [],
-            allow_methods=["GET", "HEAD", "POST"],
+            allow_methods=["GET", "HEAD", "POST", "DELETE"],
             allow_headers=["*"],
             allow_credentials=config.credentials,
             allow_private_network=True,

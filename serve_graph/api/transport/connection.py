@@ -15,8 +15,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from serve_graph.access.auth import REPLY
-from serve_graph.api.content_encoding import codings_of, too_large
-from serve_graph.api.sse import LONE
+from serve_graph.api.transport.content_encoding import codings_of, too_large
+from serve_graph.api.transport.sse import LONE
 from serve_graph.errors import SlowBodyError
 from serve_graph.protocol.bounds import PARSED_AT_ONCE
 

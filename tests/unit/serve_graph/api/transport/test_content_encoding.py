@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from serve_graph.access.accounts import Accounts
 from serve_graph.access.turns import LONG_S, Turns
-from serve_graph.api.content_encoding import MAX_MEMBERS, codings_of, decoded, offered
+from serve_graph.api.transport.content_encoding import MAX_MEMBERS, codings_of, decoded, offered
 from serve_graph.errors import PayloadTooLargeError, RequestError
 
 Endpoints = Callable[..., Any]

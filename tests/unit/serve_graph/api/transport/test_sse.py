@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openai._streaming import SSEDecoder
 
-from serve_graph.api.sse import KEEP_ALIVE, event, kept_alive
+from serve_graph.api.transport.sse import KEEP_ALIVE, event, kept_alive
 from tests.fixtures.made_up_time import run
 
 

@@ -1,0 +1,186 @@
+"""OpenAI's Files API: upload, list, retrieve, read, delete; a key sees its own files, one with `admin` everybody's."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import IO, Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import StreamingResponse
+
+from serve_graph.access.auth import CALLER
+from serve_graph.api.batches.shapes import file_object, list_object
+from serve_graph.api.batches.uploads import PURPOSES, Upload, read_upload
+from serve_graph.api.openapi import errors, reply
+from serve_graph.api.transport.connection import NamedResponse, Reply
+from serve_graph.config.records import BatchesConfig
+from serve_graph.errors import NotFoundError, RequestError
+from serve_graph.records.batches.batches_table import BatchesTable
+from serve_graph.records.batches.file_storage import FILE_PIECE, FileStorage, pieces_of
+from serve_graph.records.batches.files_table import FileRow, FilesTable
+
+DAY_MS = 86_400_000
+FILE_CONTENT: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The file", "content": {"application/octet-stream": {"schema": {"type": "string"}}}}
+}
+FILE_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file", "purpose"],
+                    "properties": {
+                        "file": {"type": "string", "format": "binary"},
+                        "purpose": {"enum": list(PURPOSES)},
+                    },
+                }
+            }
+        },
+    }
+}
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+@dataclass(frozen=True)
+class BatchParts:
+    """What the routes of files and batches work with. `wake` tells this replica's worker that there is a batch."""
+
+    files: FilesTable
+    batches: BatchesTable
+    storage: FileStorage
+    config: BatchesConfig = field(default_factory=BatchesConfig)
+    wake: Callable[[], None] = lambda: None
+    now_ms: Callable[[], int] = _now_ms
+
+
+class FileReply(NamedResponse, StreamingResponse):
+    """A file's bytes."""
+
+
+def owner_seen() -> str | None:
+    """Whose files and batches the caller may see: its key's name, or None: everybody's."""
+    caller = CALLER.get()
+    return None if caller.may("admin") else caller.name
+
+
+async def find_file(parts: BatchParts, file_id: str, param: str = "id") -> FileRow:
+    """A file that the caller may see; raises NotFoundError."""
+    found = await parts.files.get(file_id, owner_seen(), parts.now_ms()) if file_id.isprintable() else None
+    if found is None:
+        raise NotFoundError(f"No such File object: {file_id[:80]}", param)
+    return found
+
+
+def page_limit(request: Request, most: int, otherwise: int) -> int:
+    """The query's `limit`; raises RequestError for one that is none."""
+    given = request.query_params.get("limit")
+    if given is None:
+        return otherwise
+    if not given.isdecimal() or len(given) > 9 or not 1 <= int(given) <= most:
+        raise RequestError(f"limit is a whole number from 1 to {most}", "limit", "invalid_value")
+    return int(given)
+
+
+def add_files(app: FastAPI, parts: BatchParts, timeout_s: float | None = None) -> None:
+    """Add the routes to the application."""
+    config = parts.config
+
+    @app.post("/v1/files", responses=reply("FileObject") | errors(400, 401, 403, 408, 413, 429, 500, 503),
+              openapi_extra=FILE_BODY)  # fmt: skip
+    async def upload_file(request: Request) -> Response:
+        """Upload a file of requests, one JSON object a line (purpose `batch`)."""
+        owner = CALLER.get().name
+        await _check_room(parts, owner, 0)
+        upload = await read_upload(request, config.max_file_bytes, timeout_s)
+        try:
+            await _check_room(parts, owner, upload.bytes)
+            row = await _stored(parts, owner, upload)
+        finally:
+            upload.close()
+        return Reply(file_object(row))
+
+    @app.get("/v1/files", responses=reply("FileList") | errors(400, 401, 403, 503))
+    async def list_files(request: Request) -> Response:
+        """List files: `limit` (10,000), `after` (an id), `order` (`desc`, `asc`), `purpose`."""
+        asked = request.query_params
+        limit, order = page_limit(request, 10_000, 10_000), asked.get("order", "desc")
+        if order not in ("asc", "desc"):
+            raise RequestError("order is asc or desc", "order", "invalid_value")
+        after = await find_file(parts, asked["after"], "after") if "after" in asked else None
+        rows = await parts.files.page(
+            owner_seen(), parts.now_ms(), limit=limit + 1, after=after, purpose=asked.get("purpose"),
+            newest=order == "desc",
+        )  # fmt: skip
+        return Reply(list_object([file_object(row) for row in rows[:limit]], len(rows) > limit))
+
+    @app.get("/v1/files/{file_id}", responses=reply("FileObject") | errors(401, 403, 404, 503))
+    async def retrieve_file(file_id: str) -> Response:
+        """What is known of a file."""
+        return Reply(file_object(await find_file(parts, file_id)))
+
+    @app.get(
+        "/v1/files/{file_id}/content",
+        responses=FILE_CONTENT | errors(401, 403, 404, 503),
+        response_class=FileReply,
+    )
+    async def file_content(file_id: str) -> Response:
+        """The bytes of a file."""
+        row = await find_file(parts, file_id)
+        opened = ExitStack()
+        try:
+            file = await asyncio.to_thread(opened.enter_context, parts.storage.reading(row.id))
+        except FileNotFoundError:
+            raise NotFoundError(f"the content of {row.id} is not there any more", "id") from None
+        headers = {"content-length": str(row.bytes)}
+        return FileReply(_sent(file, opened), media_type="application/octet-stream", headers=headers)
+
+    @app.delete("/v1/files/{file_id}", responses=reply("FileDeleted") | errors(400, 401, 403, 404, 500, 503))
+    async def delete_file(file_id: str) -> Response:
+        """Delete a file; one that a batch still reads is not deleted."""
+        row = await find_file(parts, file_id)
+        if (batch := await parts.files.used_by(row.id)) is not None:
+            raise RequestError(f"{row.id} is read by {batch}: cancel that, or wait for its end", "id", "file_in_use")
+        await parts.files.delete(row.id)
+        await asyncio.to_thread(parts.storage.delete, row.id)
+        return Reply({"id": row.id, "object": "file", "deleted": True})
+
+
+async def _check_room(parts: BatchParts, owner: str | None, more: int) -> None:
+    config = parts.config
+    count, size = await parts.files.held_by(owner)
+    if count >= config.max_files:
+        raise RequestError(f"there are {count} files, as many as may be: delete some", "file", "too_many_files")
+    if size + more > config.max_key_bytes:
+        message = f"files may have {config.max_key_bytes} bytes together, and {size} are taken: delete some"
+        raise RequestError(message, "file", "file_storage_exceeded")
+
+
+async def _stored(parts: BatchParts, owner: str | None, upload: Upload) -> FileRow:
+    now_ms = parts.now_ms()
+    keep_ms = int(parts.config.keep_days * DAY_MS)
+    keep_ms = keep_ms if upload.keep_s is None else min(keep_ms, upload.keep_s * 1000)
+    name = f"file-{uuid.uuid4().hex}"
+    await asyncio.to_thread(parts.storage.write, name, pieces_of(upload.file))
+    row = FileRow(name, owner, upload.purpose, upload.filename, upload.bytes, now_ms, now_ms + keep_ms)
+    try:
+        await parts.files.add(row)
+    except BaseException:
+        await asyncio.to_thread(parts.storage.delete, name)
+        raise
+    return row
+
+
+async def _sent(file: IO[bytes], opened: ExitStack) -> AsyncIterator[bytes]:
+    with opened:
+        while piece := await asyncio.to_thread(file.read, FILE_PIECE):
+            yield piece

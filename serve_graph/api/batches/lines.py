@@ -1,0 +1,134 @@
+"""The lines of a batch's input file: read in pieces, and what is wrong with one, in OpenAI's words."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import IO, Any
+
+from serve_graph.records.batches.file_storage import FILE_PIECE
+
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+ENDPOINTS = ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings")
+MOST_ERRORS = 100
+"""Faults of a file that are told; the first ones."""
+CUSTOM_ID_CHARS = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line: its number, from 1, and its bytes without their end. `too_long`: they were not read to their end."""
+
+    number: int
+    text: bytes
+    too_long: bool = False
+
+
+def read_lines(file: IO[bytes], most_bytes: int) -> Iterator[Line]:
+    """The lines of a file that are not blank, with any line ends and without a byte order mark.
+
+    Of a line longer than `most_bytes` no more than that is kept in memory.
+    """
+    number, left, too_long = 0, b"", False
+    while True:
+        piece = file.read(FILE_PIECE)
+        *whole, rest = (left + piece).split(b"\n")
+        for text in whole:
+            number += 1
+            if (line := _line(number, text, most_bytes, too_long)) is not None:
+                yield line
+            too_long = False
+        left = rest
+        if len(left) > most_bytes + 2:  # a carriage return, and a byte that shows it is too long
+            left, too_long = left[: most_bytes + 2], True
+        if not piece:
+            break
+    if (line := _line(number + 1, left, most_bytes, too_long)) is not None:
+        yield line
+
+
+def _line(number: int, text: bytes, most_bytes: int, too_long: bool) -> Line | None:
+    text = text.removeprefix(BYTE_ORDER_MARK) if number == 1 else text
+    text = text.removesuffix(b"\r")
+    if not text.strip() and not too_long:
+        return None
+    return Line(number, text[:most_bytes], too_long or len(text) > most_bytes)
+
+
+@dataclass
+class InputCheck:
+    """What is wrong with an input file. Lines are shown one by one (`add`); `errors` are OpenAI's BatchError."""
+
+    endpoint: str
+    most_lines: int
+    most_line_bytes: int
+    total: int = 0
+    last: int = 0
+    errors: list[dict[str, Any]] = field(default_factory=list)
+    _seen: set[bytes] = field(default_factory=set)
+
+    def add(self, line: Line) -> bool:
+        """Look at a line; whether the next one is worth looking at."""
+        self.total, self.last = self.total + 1, line.number
+        if self.total > self.most_lines:
+            self.errors = [fault("too_many_tasks", f"a batch may have at most {self.most_lines} requests")]
+            return False
+        found = self._fault(line)
+        if found is not None:
+            self.errors.append(fault(*found, line=line.number))
+        return len(self.errors) < MOST_ERRORS
+
+    def done(self) -> list[dict[str, Any]]:
+        """All faults, once the last line was shown."""
+        if self.total == 0:
+            return [fault("empty_file", "the file holds no requests: each of its lines is one, as JSON")]
+        return self.errors
+
+    def _fault(self, line: Line) -> tuple[str, str, str | None] | None:
+        if line.too_long:
+            return "line_too_long", f"this line is longer than {self.most_line_bytes} bytes", None
+        try:
+            data = json.loads(line.text)
+        except (ValueError, RecursionError):
+            return "invalid_json_line", "this line is not parseable as valid JSON", None
+        if not isinstance(data, dict):
+            return "invalid_json_line", "this line is JSON, but no object", None
+        name = data.get("custom_id")
+        if not isinstance(name, str) or not 0 < len(name) <= CUSTOM_ID_CHARS:
+            what = f"custom_id is required: a text of at most {CUSTOM_ID_CHARS} characters"
+            return "missing_required_parameter" if name is None else "invalid_type", what, "custom_id"
+        digest = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        if digest in self._seen:
+            return "duplicate_custom_id", f"the custom_id {name[:80]!r} is that of an earlier line", "custom_id"
+        self._seen.add(digest)
+        if data.get("method") != "POST":
+            code = "missing_required_parameter" if data.get("method") is None else "invalid_method"
+            return code, "method must be POST", "method"
+        if data.get("url") != self.endpoint:
+            code = "missing_required_parameter" if data.get("url") is None else "url_mismatch"
+            return code, f"url must be the batch's endpoint, {self.endpoint}", "url"
+        if not isinstance(data.get("body"), dict):
+            code = "missing_required_parameter" if data.get("body") is None else "invalid_type"
+            return code, "body must be an object: the request", "body"
+        return None
+
+
+def fault(code: str, message: str, param: str | None = None, line: int | None = None) -> dict[str, Any]:
+    """OpenAI's BatchError."""
+    return {"code": code, "line": line, "message": message, "param": param}
+
+
+def custom_id_of(line: Line) -> str:
+    """The custom_id of a line that was found without fault."""
+    return str(json.loads(line.text)["custom_id"])
+
+
+def result_line(
+    name: str, custom_id: str, request_id: str | None, status: int, body: Any, error: dict[str, str] | None = None
+) -> str:
+    """One line of an output or error file; with `error`, of a request that was never sent."""
+    response = None if error is not None else {"status_code": status, "request_id": request_id, "body": body}
+    shown = {"id": name, "custom_id": custom_id, "response": response, "error": error}
+    return json.dumps(shown, ensure_ascii=False, separators=(",", ":")).encode(errors="replace").decode()

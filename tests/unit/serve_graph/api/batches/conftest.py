@@ -1,0 +1,1 @@
+from tests.unit.serve_graph.cluster.batches.conftest import graph as graph
