@@ -23,6 +23,10 @@ MODELS_FOLDER = "/var/lib/serve-graph-models"
 HEAD_CPUS, HEAD_MEMORY_GIB = 2, 8
 STATE_GIB = 8
 """More than the copies of versions that a node keeps (4 GiB): a pod whose volume is full is evicted."""
+MOVE_S, DRAIN_VARIABLE = 300, "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"
+"""For how long Ray, in a pod that is told to end, waits for its replicas to be up elsewhere; and what tells it so."""
+STOP_S = 15
+"""What Ray's processes have to end in, after that."""
 RAYLET_PORT, DASHBOARD_PORT, METRICS_PORT = 52365, 8265, 8080
 NAME_LABEL, COMPONENT_LABEL = "app.kubernetes.io/name", "app.kubernetes.io/component"
 GROUP_LABEL = "serve-graph/group"
@@ -74,12 +78,13 @@ def worker_template(settings: PodSettings, group: WorkerGroup) -> dict[str, Any]
         ),
         "livenessProbe": _probe(_healthz(RAYLET_PORT, "local_raylet"), patience=24),
     }
+    within_s = move_s(settings.graph.config)
+    container["env"] = [*container["env"], {"name": DRAIN_VARIABLE, "value": str(within_s)}]
     if settings.certified:
         container["env"] = [*container["env"], secret_variable(PROBE_KEY)]
     pod = graph_pod(settings, container, shared_memory_gib=8 if group.gpus else 1)
     pod["automountServiceAccountToken"] = False
-    # Replicas get their time to finish before Ray is stopped.
-    pod["terminationGracePeriodSeconds"] = round(max(30.0, _longest_drain(settings.graph.config) + 15))
+    pod["terminationGracePeriodSeconds"] = within_s + STOP_S
     if group.gpus:
         pod["tolerations"] = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
     if group.machine is not None and group.machine.products:
@@ -100,8 +105,17 @@ def worker_template(settings: PodSettings, group: WorkerGroup) -> dict[str, Any]
     return {"metadata": {"labels": labels}, "spec": pod}
 
 
+def move_s(config: GraphConfig) -> int:
+    """Seconds that a worker's replicas have to be up elsewhere, and to finish here, once its pod is told to end.
+
+    Ray drains the node then, for 30 s unless it is told otherwise: less than `drain_s` may be, and than a model takes
+    to load.
+    """
+    return MOVE_S + round(_longest_drain(config))
+
+
 def ready_command(port: int, *, certified: bool) -> str:
-    """The shell command that asks `/readyz`, which answers 200 where the safe tier answers.
+    """The shell command that asks `/readyz`, which answers 200 where the safe tier answers, or has and another does.
 
     With `certified` it asks with an access key, to which `/readyz` says more: that what is promised is certified, and
     that no tier is away (one that may be asleep reads as null).

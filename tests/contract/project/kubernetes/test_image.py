@@ -57,6 +57,19 @@ def test_every_target_runs_as_the_user_of_the_pods_and_installs_nothing_as_it_st
     assert not [rest for word, rest in STAGES[target] if word == "ADD"]
 
 
+def test_a_login_shell_finds_what_is_installed(tmp_path: Path) -> None:
+    """KubeRay's command may be one, and Debian's profile sets PATH anew."""
+    [writes] = [rest for word, rest in STAGES["base"] if word == "RUN" and "/etc/profile.d/" in rest]
+    profile = tmp_path / "serve-graph.sh"
+    subprocess.run(
+        ["bash", "-c", writes.replace("/etc/profile.d/serve-graph.sh", str(profile))], check=True, timeout=10
+    )
+    shown = ["env", "-i", "bash", "-c", f"PATH=/usr/bin:/bin; . {profile}; echo $PATH"]
+    first = subprocess.run(shown, check=True, capture_output=True, text=True, timeout=10).stdout.partition(":")[0]
+    [path] = [part for word, rest in STAGES["base"] if word == "ENV" for part in rest.split() if part[:5] == "PATH="]
+    assert first == path.removeprefix("PATH=").partition(":")[0] == "/opt/serve-graph/.venv/bin"
+
+
 @pytest.mark.parametrize("build", ["cpu", "gpu"])
 def test_a_build_is_the_makefiles_step(build: str, tmp_path: Path) -> None:
     """What the line installs, as make says without doing it, is what `make up` installs."""

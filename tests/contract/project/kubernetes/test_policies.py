@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.contract.project.kubernetes.kustomize import NAMES, Objects, of_kind, overlay, pod_templates, selects
 
@@ -25,7 +26,8 @@ def faults(objects: Objects) -> list[str]:
                 found += [
                     f"{where}: no {probe}" for probe in ("readinessProbe", "livenessProbe") if probe not in container
                 ]
-    return [*found, *network_faults(objects), *budget_faults(objects), *secret_faults(objects), *side_faults(objects)]
+    found += [*network_faults(objects), *budget_faults(objects), *secret_faults(objects)]
+    return [*found, *side_faults(objects), *leaving_faults(objects)]
 
 
 def pod_faults(pod: dict[str, Any]) -> list[str]:
@@ -134,6 +136,23 @@ def side_faults(objects: Objects) -> list[str]:
     return [f"autoscaler: {fault}" for fault in container_faults({"image": "a:1"} | options)]
 
 
+def leaving_faults(objects: Objects) -> list[str]:
+    """Workers that are killed while Ray drains them, or drained for less long than requests may take."""
+    found = []
+    [text] = [each["data"]["graph.yaml"] for each in of_kind(objects, "ConfigMap") if "graph.yaml" in each["data"]]
+    config = yaml.safe_load(text)
+    longest = max(float((tier.get("scaling") or {}).get("drain_s", 0)) for tier in config["tiers"])
+    for group in ray_cluster(objects)["workerGroupSpecs"]:
+        pod = group["template"]["spec"]
+        told = {one["name"]: one.get("value") for one in pod["containers"][0]["env"]}
+        drains = float(told.get("RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S") or 30)  # Ray's default
+        if drains <= longest:
+            found.append(f"{group['groupName']}: replicas are cut before they have finished")
+        if pod["terminationGracePeriodSeconds"] <= drains:
+            found.append(f"{group['groupName']}: killed while it drains")
+    return found
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_overlay_keeps_every_rule(name: str) -> None:
     assert faults(overlay(name)) == []
@@ -170,6 +189,8 @@ BREAKS = {
     "no budget": lambda o: o.remove(of_kind(o, "PodDisruptionBudget")[0]),
     "Secret x": lambda o: o.append({"kind": "Secret", "metadata": {"name": "x"}}),
     "autoscaler": lambda o: ray_cluster(o)["autoscalerOptions"].pop("securityContext"),
+    "are cut before": lambda o: container(o).update(env=[e for e in container(o)["env"] if "DRAIN" not in e["name"]]),
+    "killed while": lambda o: worker(o)["spec"].update(terminationGracePeriodSeconds=75),
     "lets everybody in": lambda o: policy(o, "endpoint")["ingress"].append({}),
     "metadata": lambda o: policy(o, "models-and-apis")["egress"][0]["to"][0]["ipBlock"].update({"except": []}),
 }

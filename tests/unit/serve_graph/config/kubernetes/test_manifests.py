@@ -1,6 +1,7 @@
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from serve_graph.api.transport.connection import Reply
 from serve_graph.config.graph import load_config
 from serve_graph.config.kubernetes.machines import MACHINES
 from serve_graph.config.kubernetes.manifests import kubernetes_objects, manifests_text
-from serve_graph.config.kubernetes.pods import CERTIFIED, PROBE_KEY
+from serve_graph.config.kubernetes.pods import CERTIFIED, DRAIN_VARIABLE, MOVE_S, PROBE_KEY, STOP_S
 from serve_graph.config.kubernetes.ray_service import RAY_VERSION
 from serve_graph.config.kubernetes.serve_application import serve_config
 from serve_graph.errors import ConfigError
@@ -128,8 +129,28 @@ def test_a_release_takes_traffic_in_steps_where_a_gateway_class_is_named() -> No
     assert strategy["clusterUpgradeOptions"]["gatewayClassName"] == "istio"
 
 
-def test_replicas_have_their_time_to_finish_before_their_pod_goes() -> None:
-    assert pods(service(CLUSTER))["cheap"]["terminationGracePeriodSeconds"] >= 60, "drain_s of the tiers"
+def test_replicas_have_their_time_to_move_and_to_finish_before_their_pod_goes(tmp_path: Path) -> None:
+    text = CLUSTER.read_text()
+    assert "drain_s: 60" in text
+    slower = tmp_path / "slower.yaml"
+    slower.write_text(text.replace("drain_s: 60", "drain_s: 500"))
+    for path, drain_s in ((CLUSTER, 60), (slower, 500)):
+        pod = pods(service(path))["cheap"]
+        [told] = [one["value"] for one in pod["containers"][0]["env"] if one["name"] == DRAIN_VARIABLE]
+        assert int(told) == MOVE_S + drain_s
+        assert pod["terminationGracePeriodSeconds"] >= int(told) + STOP_S
+
+
+def test_ray_drains_for_as_long_as_the_variable_says_and_else_too_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = "import ray._private.ray_constants as c; print(getattr(c, 'RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S'))"
+
+    def drains() -> float:
+        done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True, timeout=120)
+        return float(done.stdout)
+
+    assert drains() < 60, "Ray's default, and drain_s of configs/cluster.yaml"
+    monkeypatch.setenv(DRAIN_VARIABLE, "360")
+    assert drains() == 360
 
 
 def test_the_copies_of_versions_that_a_node_keeps_do_not_fill_its_volume() -> None:
