@@ -57,7 +57,9 @@ PATH_MODEL = "serve_graph.model"
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@~-]{1,128}")
 RENEWALS = 2
 """How often a replica asks for parts of limits before it refuses: another may be giving back what it lacks."""
-OPEN = frozenset({"/healthz", "/readyz"})
+EVENTS = "/v1/registry/events"
+OPEN = frozenset({"/healthz", "/readyz", EVENTS})
+"""Paths that ask for no key; `EVENTS` asks for a signature."""
 FORWARDED = frozenset(
     b"x-forwarded-for forwarded x-real-ip x-client-ip true-client-ip cf-connecting-ip x-original-forwarded-for".split()
 )

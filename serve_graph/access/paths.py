@@ -5,14 +5,14 @@ from __future__ import annotations
 ROUTED = frozenset(
     {
         "chat", "completions", "responses", "messages", "embeddings", "models", "decisions", "feedback", "audit",
-        "files", "batches",
+        "files", "batches", "registry",
     }
 )  # fmt: skip
 """The first words of the routes under `/v1`."""
 CANONICAL = frozenset(
     {
         "/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages", "/v1/embeddings", "/v1/models",
-        "/v1/feedback", "/healthz", "/readyz", "/metrics",
+        "/v1/feedback", "/v1/registry/events", "/healthz", "/readyz", "/metrics",
     }
 )  # fmt: skip
 """Paths that are what they should be: most requests have one of these."""

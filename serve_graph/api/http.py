@@ -19,7 +19,7 @@ from starlette.types import Message, Receive, Scope, Send
 from router_models.types import DecisionRecord
 from serve_graph import __version__
 from serve_graph.access.accounts import Accounts
-from serve_graph.access.auth import CALLER, SCOPE_NAMES, AuthMiddleware
+from serve_graph.access.auth import CALLER, EVENTS, SCOPE_NAMES, AuthMiddleware
 from serve_graph.access.keys import Keyring
 from serve_graph.api.audit import add_audit, note_reading
 from serve_graph.api.feedback import add_feedback
@@ -28,7 +28,7 @@ from serve_graph.api.messages.dialect import ANTHROPIC_PATHS, MessagesDialect
 from serve_graph.api.messages.models import anthropic_model, anthropic_models, asks_anthropic
 from serve_graph.api.openapi import describe, errors, reply
 from serve_graph.api.readiness import readiness_for
-from serve_graph.api.transport.connection import PlainReply, Reply
+from serve_graph.api.transport.connection import PlainReply, Reply, read_body
 from serve_graph.api.transport.content_encoding import offered
 from serve_graph.api.transport.cross_origin import CrossOrigin
 from serve_graph.config.http import CorsConfig
@@ -44,6 +44,7 @@ from serve_graph.errors import (
 )
 from serve_graph.gateway.handler import AUTO, Service
 from serve_graph.learning.feedback import FeedbackIntake
+from serve_graph.policy.registry_events import MOST_EVENT_BYTES, RegistryEvents
 from serve_graph.protocol.requests import UnknownFields
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ class Backend:
     audit: AuditLog | None = None
     console: ConsoleParts | None = None
     batches: BatchParts | None = None
+    registry_events: RegistryEvents | None = None
 
 
 def build_http(backend: Backend) -> FastAPI:
@@ -102,6 +104,14 @@ def build_http(backend: Backend) -> FastAPI:
     if backend.feedback is not None:
         most, timeout_s = backend.max_body_bytes, backend.body_timeout_s
         add_feedback(app, backend.feedback, most, timeout_s, turns, backend.unknown_fields)
+    if (events := backend.registry_events) is not None:
+
+        @app.post(EVENTS, include_in_schema=False)
+        async def registry_event(request: Request) -> Response:
+            body, _ = await read_body(request, MOST_EVENT_BYTES, backend.body_timeout_s)
+            await events.take(request.headers, body)
+            return Reply({"status": "ok"})
+
     app.router.route_class = GetRoute
     if (batches := backend.batches) is not None:
         from serve_graph.api.batches.routes import add_batches

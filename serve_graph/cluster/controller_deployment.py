@@ -7,6 +7,7 @@ it. What a request began with it ends with; replicas that come later, or were mi
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -70,6 +71,7 @@ class ControllerDeployment:
         self._note_files(begun)
         self._is_known = False
         self._acting = asyncio.Lock()
+        self._changed = asyncio.Event()
         self.following = asyncio.create_task(self._follow())
 
     async def current(self) -> ServedVersion | None:
@@ -79,6 +81,10 @@ class ControllerDeployment:
     async def files(self, name: str) -> VersionFiles | None:
         """Where a version's files are that was announced lately; None: it was not."""
         return self._files.get(name)
+
+    async def changed(self) -> None:
+        """Look at the registry at once, as something changed there."""
+        self._changed.set()
 
     async def look(self) -> bool:
         """Compare registry and graph once, and switch where they differ; returns whether it did.
@@ -103,6 +109,7 @@ class ControllerDeployment:
     async def _follow(self) -> None:
         said = None
         while True:
+            self._changed.clear()
             try:
                 await self.look()
                 said = None
@@ -111,7 +118,8 @@ class ControllerDeployment:
                 if fault != said:
                     logger.warning("%s stays served: %s", self.served.name, fault)
                 said = fault
-            await asyncio.sleep(self.config.policy.follow_s or 2.0)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), self.config.policy.follow_s or 2.0)
 
     async def _resume(self) -> bool:
         """Begin where this start of the graph was, or, at a new start, with what it was started with.

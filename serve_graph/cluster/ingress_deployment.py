@@ -44,6 +44,7 @@ from serve_graph.cluster.tier_client import HandleEngine
 from serve_graph.config.graph import GraphConfig
 from serve_graph.gateway.constraints import routing_context_for
 from serve_graph.learning.feedback import FeedbackIntake
+from serve_graph.policy.registry_events import RegistryEvents
 from serve_graph.policy.served_policy import ServedPolicy
 from serve_graph.policy.served_version import NONE, ServedVersion, VersionFiles
 from serve_graph.policy.validity import CertificateStatus
@@ -167,8 +168,23 @@ class IngressDeployment(SiblingCalls):
                 audit=self.maintenance.audit,
                 console=self._console() if http.console else None,
                 batches=None if self.batches is None else self.batches.parts,
+                registry_events=self._registry_events(),
             )
         )
+
+    def _registry_events(self) -> RegistryEvents | None:
+        """What takes the registry's events, where there is somebody to tell and a secret that they are signed with."""
+        secret, controller = self.config.policy.registry_webhook_secret, self.controller
+        if secret is None or controller is None:
+            return None
+
+        async def changed() -> None:
+            try:
+                await asyncio.wait_for(controller.changed.remote(), ASK_WITHIN_S)
+            except Exception as error:  # noqa: BLE001 (whatever Ray raises: it looks by itself before long)
+                logger.warning("the controller was not told of a change in the registry: %s", type(error).__name__)
+
+        return RegistryEvents(secret.get_secret_value(), changed)
 
     def _console(self) -> ConsoleParts:
         return ConsoleParts(

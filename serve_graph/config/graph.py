@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 
 from router_models.versions.names import name_fault
 from serve_graph.config.access import AccessConfig, SessionsConfig
@@ -45,6 +45,10 @@ class PolicyConfig(Frozen):
     follow_s: Annotated[float, Field(gt=0)] | None = 2.0
     """Seconds between looks at the registry while the graph runs: a version that is promoted, or rejected, is switched
     to, or away from, without a restart (docs/guides/versions.md). null: by a restart alone.
+    """
+    registry_webhook_secret: SecretStr | None = None
+    """The secret of a webhook of MLflow's registry that posts to `/v1/registry/events` (docs/guides/versions.md): the
+    graph looks at once where something changed there. null: that route is not there, and `follow_s` decides.
     """
     safe_tier: TierName = "frontier"
     """The tier that answers when router or verifier are unavailable."""

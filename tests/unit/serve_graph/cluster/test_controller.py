@@ -57,6 +57,23 @@ async def test_a_switch_is_loaded_by_all_then_noted_then_taken(cluster: Cluster)
     assert files is not None, "requests under way may still ask for it"
 
 
+async def test_told_that_the_registry_has_changed_it_looks_at_once(cluster: Cluster) -> None:
+    cluster.config = cluster.config.model_copy(
+        update={"policy": cluster.config.policy.model_copy(update={"follow_s": 3600.0})}
+    )
+    controller = cluster.controller(alone=True)
+    while await controller.current() is None:
+        await asyncio.sleep(0.01)
+    await controller.look()  # after its own first one
+    cluster.promote(cluster.second.number)
+    await asyncio.sleep(0.3)
+    assert (await served_by(controller))[1] == cluster.first.name, "it looks again in an hour"
+    await controller.changed()
+    async with asyncio.timeout(30):
+        while (await served_by(controller))[1] != cluster.second.name:
+            await asyncio.sleep(0.01)
+
+
 async def test_ingress_replicas_load_it_where_they_decide_themselves(cluster: Cluster) -> None:
     policy = cluster.config.policy.model_copy(update={"placement": "ingress"})
     cluster.config = cluster.config.model_copy(update={"policy": policy})
