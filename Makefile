@@ -20,7 +20,7 @@ UNIT := $(BIN)/python $(PYTEST) -n logical --maxprocesses 8 --dist worksteal tes
 # `full` tests too, and all of those of which a sample runs otherwise.
 WHOLE := --whole -m ""
 
-.PHONY: up demo test test-unit test-all clients clients-running package k8s faults attack attack-load story nodes walk bench-overhead bench-learning bench-scaling adapters soak check audit sbom statistical docs format env serving lock lock-js newest clean
+.PHONY: up demo test test-unit test-all clients clients-running package k8s faults attack attack-load story story-local nodes walk bench-overhead bench-learning bench-scaling adapters soak check audit sbom statistical docs format env serving lock lock-js newest clean
 
 up: serving        ## bring the graph up: environment, weights, first router version, engines; Ctrl-C stops it
 	@$(BIN)/serve-graph up --config $(CONFIG)
@@ -71,6 +71,9 @@ attack-load: env   ## 10 minutes of attacks by one key beside honest load of ano
 
 story: env         ## the life of router versions on a real graph over models of known quality, beside what its tests predict (20 minutes, on a busy machine an hour)
 	@$(BIN)/python -m tests.story.life
+
+story-local: serving ## the same once with the two packaged models as vLLM engines: a bad version in shadow, rolled back, revoked (20 minutes)
+	@$(BIN)/python -m tests.story.local
 
 nodes: env         ## three Ray nodes in network namespaces: links cut, nodes and head killed, what callers saw (root, redis-server, PostgreSQL; 15 minutes)
 	@$(BIN)/python -m tests.nodes --out docs/results/nodes.md

@@ -47,6 +47,17 @@ class Story:
     rng: random.Random = field(default_factory=lambda: random.Random(2))
     asked: Counter[str] = field(default_factory=Counter)
     ends: list[str] = field(default_factory=list)
+    alike: int = ALIKE
+    patience_s: float = 60.0
+
+    def question(self) -> tuple[dict[str, Any], Callable[[str], bool]]:
+        """A request, and whether an answer to it is right."""
+        prompt = task(self.rng)
+        return {"messages": [{"role": "user", "content": prompt}]}, lambda answer: is_right(prompt, answer)
+
+    async def last_right(self, client: httpx.AsyncClient, body: dict[str, Any], right: Callable[[str], bool]) -> bool:
+        """Whether the last tier's answer to a request is right."""
+        return True
 
     def run(self, *words: str) -> str:
         """Run a command as a user would; raises StoryError with what it said where it fails."""
@@ -93,22 +104,22 @@ class Story:
 
         async def caller() -> None:
             nonlocal done
-            async with httpx.AsyncClient(base_url=self.graph_url, timeout=60) as client:
+            async with httpx.AsyncClient(base_url=self.graph_url, timeout=self.patience_s) as client:
                 while not over:
-                    prompt = task(self.rng)
-                    body = {"model": "auto", "messages": [{"role": "user", "content": prompt}]}
-                    reply = await client.post("/v1/chat/completions", json=body)
+                    body, is_right_answer = self.question()
+                    reply = await client.post("/v1/chat/completions", json={"model": "auto", **body})
                     done += 1
                     self.asked[str(reply.status_code)] += 1
                     if label and reply.is_success:
-                        right = is_right(prompt, reply.json()["choices"][0]["message"]["content"])
+                        right = is_right_answer(reply.json()["choices"][0]["message"]["content"])
                         said = {
                             "decision": reply.headers["x-serve-graph-decision"], "kind": "label", "value": right,
-                            "source": "programmatic", "last_tier_right": True,
+                            "source": "programmatic",
+                            "last_tier_right": await self.last_right(client, body, is_right_answer),
                         }  # fmt: skip
                         (await client.post("/v1/feedback", json=said)).raise_for_status()
 
-        callers = [asyncio.create_task(caller()) for _ in range(ALIKE)]
+        callers = [asyncio.create_task(caller()) for _ in range(self.alike)]
         try:
             while not await asyncio.to_thread(until):
                 if done > most:
