@@ -52,7 +52,10 @@ def pod_labels(name: str, component: str) -> dict[str, str]:
 
 
 def head_template(settings: PodSettings) -> dict[str, Any]:
-    """The head: Ray's control, Serve's controller and the autoscaler, and no replica."""
+    """The head: Ray's control, Serve's controller and the autoscaler, and no replica.
+
+    Nothing there can be drained: the controller stays, so that Ray would wait out its time before another head begins.
+    """
     port = settings.graph.config.http.port
     container = graph_container(settings, "ray-head", HEAD_CPUS, HEAD_MEMORY_GIB) | {
         "ports": [
@@ -64,6 +67,7 @@ def head_template(settings: PodSettings) -> dict[str, Any]:
         "readinessProbe": _probe(_healthz(RAYLET_PORT, "local_raylet"), _healthz(DASHBOARD_PORT, "gcs")),
         "livenessProbe": _probe(_healthz(RAYLET_PORT, "local_raylet"), _healthz(DASHBOARD_PORT, "gcs"), patience=24),
     }
+    container["env"] = [*container["env"], {"name": DRAIN_VARIABLE, "value": "0"}]
     labels = pod_labels(settings.name, "ray-head")
     return {"metadata": {"labels": labels}, "spec": graph_pod(settings, container, shared_memory_gib=1)}
 

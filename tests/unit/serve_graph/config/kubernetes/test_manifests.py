@@ -141,6 +141,11 @@ def test_replicas_have_their_time_to_move_and_to_finish_before_their_pod_goes(tm
         assert pod["terminationGracePeriodSeconds"] >= int(told) + STOP_S
 
 
+def test_the_next_head_does_not_wait_for_the_drain_of_one_that_has_no_replica() -> None:
+    [container] = pods(service(CLUSTER))["head"]["containers"]
+    assert {"name": DRAIN_VARIABLE, "value": "0"} in container["env"]
+
+
 def test_ray_drains_for_as_long_as_the_variable_says_and_else_too_short(monkeypatch: pytest.MonkeyPatch) -> None:
     source = "import ray._private.ray_constants as c; print(getattr(c, 'RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S'))"
 
