@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -26,15 +26,24 @@ import yaml
 from typer.testing import CliRunner
 
 from router_models.versions.registry import poll_review
+from serve_graph.access.auth import EVENTS
 from serve_graph.cli import app
 from serve_graph.config.graph import load_config
 from serve_graph.policy.bindings import tier_binds, write_collected_binds
+from serve_graph.policy.registry_events import RegistryEvents
 from serve_graph.policy.serving_version import serving_version
+from tests.fixtures.local_graph import listening
 from tests.fixtures.serving import PostgresServer
 
 pytestmark = [pytest.mark.postgres, pytest.mark.timeout(900)]
 MODEL = "serve-graph-router"
 DRIVER = "psycopg2"
+HOOKS = {
+    "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http",
+    "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
+    "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": "dGVzdHMgb2YgcmVnaXN0cnkgZXZlbnRzLCAzMiBieXQ=",
+}
+"""What has the server post to this machine, without TLS, and keep a secret in its database."""
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +72,7 @@ def server(postgres: PostgresServer, driver: str, tmp_path_factory: pytest.TempP
     words = ["--backend-store-uri", store, "--artifacts-destination", str(folder / "artifacts"), "--workers", "1"]
     command = [sys.executable, "-m", "mlflow", "server", *words, "--host", "127.0.0.1", "--port", str(port)]
     path = os.pathsep.join(filter(None, [driver, os.environ.get("PYTHONPATH", "")]))
-    environment = {**os.environ, "PYTHONPATH": path, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    environment = {**os.environ, "PYTHONPATH": path, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **HOOKS}
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             command, stdout=log, stderr=log, env=environment, cwd=folder, start_new_session=True
@@ -153,3 +162,37 @@ def test_train_certify_approve_load_by_alias_reject_refused(server: str, tmp_pat
     refused = serving_version(graph)
     assert refused.version is None
     assert f"{MODEL}/1 was rejected in review" in refused.reason
+
+
+def test_an_alias_and_a_tag_that_change_are_told_to_the_graph_at_once(
+    server: str, endpoint: Callable[..., Any]
+) -> None:
+    """By webhooks of the server, as docs/guides/versions.md has them made."""
+    client, told = mlflow.MlflowClient(server, server), list[float]()
+
+    async def changed() -> None:
+        told.append(time.monotonic())
+
+    made = client.create_registered_model("told")
+    run = client.create_run("0").info
+    version = client.create_model_version(made.name, run.artifact_uri, run.run_id)
+    graph = endpoint(secrets=("ann",), registry_events=RegistryEvents("a word of two", changed))
+    with listening(graph.app) as url:
+        events = ["model_version_alias.created", "model_version_tag.set"]
+        client.create_webhook("serve-graph", f"{url}{EVENTS}", events, secret="a word of two")
+        client.create_webhook("another", f"{url}{EVENTS}", events, secret="not this graph's")
+        for number, change in enumerate(
+            (
+                lambda: client.set_registered_model_alias(made.name, "stable", version.version),
+                lambda: client.set_model_version_tag(made.name, version.version, "review", "approved"),
+            ),
+            start=1,
+        ):
+            change()
+            began = time.monotonic()
+            while len(told) < number:
+                assert time.monotonic() < began + 60, f"not told of change {number}"
+                time.sleep(0.05)
+            print(f"told {told[-1] - began:.2f} s after change {number} had returned")
+        time.sleep(1)
+    assert len(told) == 2, "what is signed with another secret is no event"
