@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from serve_graph.cli import alarms, audit, bench, collect, decisions, serve, versions
+from serve_graph.cli.batch import command as batch
 from serve_graph.cli.extras import EXTRA_OF, sentence
 from serve_graph.cli.offline import certify, evaluate, label, plan, robustness, simulate, train
 from serve_graph.cli.setup import init, keys, manifests, monitoring, store
@@ -37,6 +38,7 @@ app.command()(plan.plan)
 app.command()(simulate.simulate)
 app.command()(bench.bench)
 app.command()(audit.audit)
+app.add_typer(batch.app, name="batch")
 app.add_typer(versions.app, name="versions")
 decisions.app.command()(estimate)
 app.add_typer(decisions.app, name="decisions")

@@ -1,0 +1,161 @@
+"""A dataset's rows, asked of a running graph: so many at a time, each once, within a budget."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+import httpx
+
+from serve_graph.cli.batch.journal import Journal
+
+AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
+LONGEST_PAUSE_S = 60.0
+RowAsk = tuple[str, list[Any]]
+"""A row's key, and its messages."""
+
+
+@dataclass
+class RowAsker:
+    """Asks rows and notes what became of them. `spent`: dollars so far, those of earlier runs included.
+
+    With `budget`, nothing is begun that might exceed it, as far as the dearest answer so far tells: before the first
+    answer one row is asked. What is under way ends. A key whose own budget is spent ends the run as well.
+    """
+
+    client: httpx.AsyncClient
+    journal: Journal
+    settings: Mapping[str, Any]
+    concurrency: int = 16
+    budget: Decimal | None = None
+    attempts: int = 5
+    spent: Decimal = Decimal(0)
+    dearest: Decimal | None = None
+    asked: int = 0
+    tokens: int = 0
+    stopped: str | None = None
+    pause_s: float = 1.0
+    advance: Callable[[], None] = lambda: None
+
+    async def run(self, rows: Iterator[RowAsk]) -> None:
+        """RowAsk every row; where this is cancelled, what is under way ends all the same."""
+        under_way: dict[str, asyncio.Task[None]] = {}
+        try:
+            for key, messages in rows:
+                if key in under_way:  # the same row twice: one answer
+                    continue
+                while not self._may_begin(len(under_way)) and self.stopped is None:
+                    await asyncio.wait(under_way.values(), return_when=asyncio.FIRST_COMPLETED)
+                    under_way = {name: task for name, task in under_way.items() if not _has_ended(task)}
+                if self.stopped is not None:
+                    break
+                under_way[key] = asyncio.create_task(self._row(key, messages))
+        except asyncio.CancelledError:
+            self.stopped = "interrupted"
+            raise
+        finally:
+            if under_way:
+                await asyncio.wait(under_way.values())
+        for task in under_way.values():
+            task.result()
+
+    def _may_begin(self, under_way: int) -> bool:
+        if self.budget is None:
+            return under_way < self.concurrency
+        if self.spent >= self.budget:
+            self.stopped = f"the budget of ${self.budget} is spent (${self.spent:.6f})"
+            return False
+        if self.dearest is None:
+            return under_way == 0
+        if self.spent + self.dearest * (under_way + 1) > self.budget:
+            if under_way == 0:
+                self.stopped = f"the budget of ${self.budget} has no room for another row (${self.spent:.6f} spent)"
+            return False
+        return under_way < self.concurrency
+
+    async def _row(self, key: str, messages: list[Any]) -> None:
+        body = {**self.settings, "messages": messages}
+        result: dict[str, Any] = {}
+        for attempt in range(self.attempts):
+            wait_s = self.pause_s * 2**attempt
+            try:
+                reply = await self.client.post("/v1/chat/completions", json=body)
+                result = read_answer(reply)
+                if reply.status_code == 200:
+                    return self._done(key, result)
+                if result["kind"] == "insufficient_quota":
+                    self.stopped = f"the access key's budget is spent: {result['error']}"
+                    return None
+                if reply.status_code not in AGAIN:
+                    break
+                wait_s = max(wait_s, _seconds(reply.headers.get("retry-after")))
+            except httpx.HTTPError as error:
+                result = {"status": 0, "error": f"no reply ({type(error).__name__})", "kind": "unreachable"}
+            if self.stopped is not None:
+                return None  # it was not asked: the next run asks it
+            if attempt + 1 < self.attempts:
+                await asyncio.sleep(min(LONGEST_PAUSE_S, wait_s))
+        self.journal.note(key, False, result)
+        self.asked += 1
+        self.advance()
+        return None
+
+    def _done(self, key: str, result: dict[str, Any]) -> None:
+        self.journal.note(key, True, result)
+        self.asked += 1
+        self.tokens += int(result["tokens"])
+        cost = Decimal(result["cost_usd"] or 0)
+        self.spent += cost
+        self.dearest = max(cost, self.dearest or Decimal(0))
+        self.advance()
+
+
+def _has_ended(task: asyncio.Task[None]) -> bool:
+    if task.done():
+        task.result()
+    return task.done()
+
+
+def read_answer(reply: httpx.Response) -> dict[str, Any]:
+    """What a reply says, as it is kept: the answer, or the error."""
+    try:
+        data = reply.json()
+        if not isinstance(data, dict):
+            raise ValueError
+    except ValueError:
+        return {"status": reply.status_code, "error": "the reply is no JSON object", "kind": "malformed"}
+    if reply.status_code != 200:
+        error = data.get("error") or {}
+        return {"status": reply.status_code, "error": str(error.get("message"))[:2000], "kind": error.get("type")}
+    choice = (data.get("choices") or [{}])[0]
+    message, facts, usage = choice.get("message") or {}, data.get("serve_graph") or {}, data.get("usage") or {}
+    return {
+        "status": 200,
+        "answer": message.get("content"),
+        "tool_calls": message.get("tool_calls"),
+        "finish_reason": choice.get("finish_reason"),
+        "decision": facts.get("decision"),
+        "tier": facts.get("tier"),
+        "outcome": facts.get("outcome"),
+        "version": facts.get("version"),
+        "cost_usd": _money(facts.get("cost_usd")),
+        "prompt_tokens": usage.get("prompt_tokens") or 0,
+        "completion_tokens": usage.get("completion_tokens") or 0,
+        "tokens": usage.get("total_tokens") or 0,
+        "at": time.time(),
+    }
+
+
+def _money(value: Any) -> str | None:
+    try:
+        return None if value is None else str(Decimal(str(value)))
+    except InvalidOperation:
+        return None
+
+
+def _seconds(value: str | None) -> float:
+    return float(value) if value is not None and value.isdecimal() and len(value) < 6 else 0.0

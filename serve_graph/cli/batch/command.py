@@ -1,0 +1,86 @@
+"""`batch run`: a dataset's rows through a running graph, each once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from serve_graph.cli.extras import needs
+from serve_graph.cli.output import JsonOption, check_out, progress_to_stderr, say, say_json
+from serve_graph.errors import ServeGraphError
+
+app = typer.Typer(no_args_is_help=True, help="Answer the rows of a dataset.")
+
+
+@app.callback()
+def batch() -> None:
+    """Answer the rows of a dataset with a running graph."""
+
+
+@app.command()
+@needs("batch run", "httpx")
+def run(
+    inputs: Annotated[list[str], typer.Argument(help="JSONL, CSV or parquet files, globs, or URIs (s3://…, gs://…).")],
+    out: Annotated[Path, typer.Option(help="The result, .jsonl or .parquet; OUT.journal beside it is the memory.")],
+    url: Annotated[str, typer.Option(help="URL of the endpoint, without /v1.")] = "http://127.0.0.1:8000",
+    model: Annotated[str, typer.Option(help="auto, or the name of a tier.")] = "auto",
+    prompt_column: Annotated[
+        str, typer.Option(help="The column with the text, where there is no `messages`.")
+    ] = "prompt",
+    system: Annotated[Path | None, typer.Option(help="A file with a system prompt for every row.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(min=1)] = None,
+    concurrency: Annotated[int, typer.Option(min=1, max=1024)] = 16,
+    budget_usd: Annotated[float | None, typer.Option(help="Begin nothing that might cost more in all.", min=0)] = None,
+    dry_run: Annotated[
+        int | None, typer.Option(help="Ask so many rows, drawn at random, and say what all would cost.", min=2)
+    ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Ask the rows again that failed, and no others.")
+    ] = False,
+    other_versions: Annotated[
+        bool, typer.Option("--again", help="Ask rows again that another version has answered than serves now.")
+    ] = False,
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="A configuration whose prices are compared with.")
+    ] = None,
+    seed: int = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Answer every row of a dataset once, and write the answers beside the rows, in their order.
+
+    A row is known by its contents and by what is asked of all (model, system prompt, max_tokens): run it again after
+    an interruption, or with more rows, and what is answered is not asked, nor paid, again. At most what was under way
+    is. Equal rows have one answer. Rows that fail five times are in OUT.failed.jsonl; --retry-failed asks those alone.
+
+    Columns of the result: the row's own, answer, and serve_graph_* (status, tier, outcome, version, cost_usd,
+    decision, finish_reason, prompt_tokens, completion_tokens, error). The rows are requests of the key in
+    $SERVE_GRAPH_KEY, as interactive as any: /v1/batches yields to others.
+
+    Exit 1 where rows failed or are left.
+
+    Example: serve-graph batch run questions.csv --prompt-column text --out answers.parquet --budget-usd 5
+
+    Example: serve-graph batch run 'data/*.jsonl' --out answers.jsonl --dry-run 200 --config configs/local.yaml
+    """
+    from serve_graph.cli.batch.dataset import Dataset
+    from serve_graph.cli.batch.running import BatchOptions, batch_summary_lines, run_batch
+
+    check_out(out)
+    if out.suffix not in (".jsonl", ".parquet"):
+        raise ServeGraphError(f"--out {out} must end in .jsonl or .parquet")
+    dataset = Dataset.found(inputs, prompt_column)
+    prompt = None if system is None else system.read_text(encoding="utf-8").strip()
+    options = BatchOptions(
+        url.rstrip("/").removesuffix("/v1"), out, model, prompt, max_tokens, concurrency,
+        budget_usd, dry_run, retry_failed, other_versions, config, seed,
+    )  # fmt: skip
+    summary: dict[str, Any] = run_batch(dataset, options, progress_to_stderr())
+    if as_json:
+        say_json(summary)
+    else:
+        for line in batch_summary_lines(summary):
+            say(line)
+    if summary["failed"] or (summary["left"] and dry_run is None):
+        raise typer.Exit(1)

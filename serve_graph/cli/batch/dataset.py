@@ -1,0 +1,167 @@
+"""Rows of JSONL, CSV and parquet files, one after another; and results written beside them in the rows' order."""
+
+from __future__ import annotations
+
+import csv
+import glob
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+from typing import IO, Any
+
+from serve_graph.errors import ServeGraphError
+
+READERS = (".jsonl", ".ndjson", ".csv", ".parquet")
+ROWS_AT_ONCE = 1000
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Files of rows. `prompt`: the column with the text; rows with a column `messages` are conversations instead."""
+
+    files: tuple[str, ...]
+    prompt: str = "prompt"
+
+    @classmethod
+    def found(cls, inputs: Sequence[str], prompt: str = "prompt") -> Dataset:
+        """The files that paths, globs and URIs name; raises ServeGraphError where one names none, or no known kind."""
+        files: list[str] = []
+        for given in inputs:
+            matching = [given] if "://" in given else sorted(glob.glob(given, recursive=True))
+            if not matching:
+                raise ServeGraphError(f"no file is named {given}")
+            files += matching
+        for name in files:
+            if not name.partition("?")[0].lower().endswith(READERS):
+                raise ServeGraphError(f"{name} is none of {', '.join(READERS)}")
+        return cls(tuple(dict.fromkeys(files)), prompt)
+
+    def rows(self) -> Iterator[Row]:
+        """Every row, in order; raises ServeGraphError naming the file and the row that cannot be read."""
+        return chain.from_iterable(map(_rows_of, self.files))
+
+    def messages(self, row: Row) -> list[Any]:
+        """What a row asks; raises ServeGraphError where it asks nothing."""
+        given = row.get("messages")
+        if isinstance(given, str):
+            try:
+                given = json.loads(given)
+            except ValueError:
+                given = None
+        if given is not None and len(given):
+            return list(given)
+        text = row.get(self.prompt)
+        if isinstance(text, str) and text.strip():
+            return [{"role": "user", "content": text}]
+        raise ServeGraphError(f"a row has neither `messages` nor text in the column {self.prompt!r}: {str(row)[:200]}")
+
+
+def row_key(row: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+    """What a row is known by: the sha256 of its contents and of what is asked of all. Equal rows are one."""
+    text = json.dumps([dict(row), dict(settings)], sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _rows_of(name: str) -> Iterator[Row]:
+    kind = name.partition("?")[0].lower()
+    import pyarrow as pa
+
+    with _opened(name) as file:
+        try:
+            if kind.endswith(".parquet"):
+                import pyarrow.parquet as pq
+
+                for group in pq.ParquetFile(file).iter_batches(ROWS_AT_ONCE):
+                    yield from group.to_pylist()
+            elif kind.endswith(".csv"):
+                text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+                yield from csv.DictReader(text, restkey="more", strict=True)
+            else:
+                for number, line in enumerate(file, 1):
+                    if line.strip():
+                        yield _json_row(name, number, line)
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise ServeGraphError(f"{name} cannot be read: {error}") from None
+        except (OSError, pa.ArrowException) as error:
+            raise ServeGraphError(f"{name} cannot be read: {error}") from None
+
+
+def _json_row(name: str, number: int, line: bytes) -> Row:
+    try:
+        row = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+    except ValueError as error:
+        raise ServeGraphError(f"{name}, line {number}: {error}") from None
+    if not isinstance(row, dict):
+        raise ServeGraphError(f"{name}, line {number} is no JSON object")
+    return row
+
+
+@contextmanager
+def _opened(name: str) -> Iterator[IO[bytes]]:
+    """A file to read: of this machine, or of what pyarrow reaches by its URI (`s3://…`, `gs://…`)."""
+    if "://" not in name:
+        with Path(name).open("rb") as file:
+            yield file
+        return
+    import pyarrow as pa
+    import pyarrow.fs as pafs
+
+    try:
+        filesystem, path = pafs.FileSystem.from_uri(name)
+        opened = filesystem.open_input_file(path)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise ServeGraphError(f"{name.partition('?')[0]} cannot be read: {error}") from None
+    with opened:
+        yield io.BufferedReader(opened)  # pyarrow's own has no lines
+
+
+def write_results(out: Path, rows: Iterable[Row]) -> int:
+    """Write rows as JSONL or, where `out` ends in .parquet, as parquet; the file is replaced when all are written.
+
+    Raises ServeGraphError where parquet cannot hold a column whose values are of different kinds.
+    """
+    scratch = out.with_name(f".{out.name}.part")
+    count = 0
+    left = iter(rows)
+    try:
+        if out.suffix != ".parquet":
+            with scratch.open("w", encoding="utf-8", errors="surrogatepass") as file:
+                for row in left:
+                    file.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
+                    count += 1
+        else:
+            count = _write_parquet(scratch, left)
+        scratch.replace(out)
+    finally:
+        scratch.unlink(missing_ok=True)
+    return count
+
+
+def _write_parquet(path: Path, rows: Iterator[Row]) -> int:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    group, count = list(islice(rows, ROWS_AT_ONCE)), 0
+    try:
+        schema = _whole_schema(pa.Table.from_pylist(group).schema)
+        with pq.ParquetWriter(path, schema) as writer:
+            while group:
+                writer.write_table(pa.Table.from_pylist(group, schema=schema))
+                count += len(group)
+                group = list(islice(rows, ROWS_AT_ONCE))
+    except (pa.ArrowException, TypeError) as error:
+        raise ServeGraphError(f"parquet cannot hold these rows ({error}): write .jsonl instead") from None
+    return count
+
+
+def _whole_schema(schema: Any) -> Any:
+    """Columns of which nothing was seen yet are text."""
+    import pyarrow as pa
+
+    return pa.schema([pa.field(f.name, pa.string() if pa.types.is_null(f.type) else f.type) for f in schema])

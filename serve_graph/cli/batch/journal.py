@@ -1,0 +1,93 @@
+"""What is known of a dataset's rows so far, in a SQLite file beside the result: no row is asked twice."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from serve_graph.errors import ServeGraphError
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS answers (
+    key TEXT PRIMARY KEY, ok INTEGER NOT NULL, version TEXT, tier TEXT, outcome TEXT, cost_usd TEXT,
+    tokens INTEGER NOT NULL, result TEXT NOT NULL
+)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class JournalTotals:
+    """Sums over the rows of a journal. `unmetered`: answers whose cost nobody told."""
+
+    answered: int
+    failed: int
+    tokens: int
+    usd: Decimal
+    unmetered: int
+
+
+class Journal:
+    """One process at a time writes it. A result is on the disk before the next row is begun in its place."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._db = sqlite3.connect(path, timeout=1.0, isolation_level=None)
+            self._db.execute("PRAGMA locking_mode=EXCLUSIVE")
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=NORMAL")
+            self._db.execute(SCHEMA)
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise ServeGraphError(f"the journal {path} cannot be used, or another run has it: {error}") from None
+
+    def find(self, key: str) -> dict[str, Any] | None:
+        """What became of a row; None: it was not asked."""
+        row = self._db.execute("SELECT ok, version, result FROM answers WHERE key = ?", (key,)).fetchone()
+        return None if row is None else {"ok": bool(row[0]), "version": row[1], **json.loads(row[2])}
+
+    def note(self, key: str, ok: bool, result: dict[str, Any]) -> None:
+        """Keep what became of a row, instead of what became of it before."""
+        values = (
+            key, int(ok), result.get("version"), result.get("tier"), result.get("outcome"), result.get("cost_usd"),
+            int(result.get("tokens") or 0), json.dumps(result),
+        )  # fmt: skip
+        self._db.execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
+
+    def totals(self) -> JournalTotals:
+        answered = failed = tokens = unmetered = 0
+        usd = Decimal(0)
+        for ok, cost, count in self._db.execute("SELECT ok, cost_usd, tokens FROM answers"):
+            answered, failed, tokens = answered + ok, failed + (not ok), tokens + count
+            usd += Decimal(cost or 0)
+            unmetered += bool(ok) and cost is None
+        return JournalTotals(answered, failed, tokens, usd, unmetered)
+
+    def shares(self, column: str) -> Iterator[tuple[str, int]]:
+        """How many answered rows have which `tier`, `outcome` or `version`."""
+        assert column in ("tier", "outcome", "version")
+        yield from self._db.execute(
+            f"SELECT coalesce({column}, 'none'), count(*) FROM answers WHERE ok = 1 GROUP BY 1 ORDER BY 2 DESC"
+        )
+
+    def costs(self) -> list[float]:
+        """The cost of every answered row whose cost is known."""
+        return [
+            float(row[0])
+            for row in self._db.execute("SELECT cost_usd FROM answers WHERE ok = 1 AND cost_usd NOT NULL")
+        ]
+
+    def usages(self, most: int) -> list[tuple[int, int]]:
+        """Prompt and completion tokens of at most so many answered rows, drawn by their keys."""
+        rows = self._db.execute("SELECT result FROM answers WHERE ok = 1 ORDER BY key LIMIT ?", (most,))
+        found = (json.loads(row[0]) for row in rows)
+        return [(int(one["prompt_tokens"]), int(one["completion_tokens"])) for one in found]
+
+    def close(self) -> None:
+        self._db.close()

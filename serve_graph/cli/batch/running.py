@@ -1,0 +1,256 @@
+"""A run over a dataset: which rows are asked, what they cost, and what is written and told at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from serve_graph.cli.batch.asking import RowAsk, RowAsker
+from serve_graph.cli.batch.dataset import Dataset, Row, row_key, write_results
+from serve_graph.cli.batch.forecast import MOST_TOKENS_KEPT, always_one_tier, mean_forecast, share_of
+from serve_graph.cli.batch.journal import Journal
+from serve_graph.cli.client.api_key import key_headers
+from serve_graph.cli.client.readiness import read_readiness
+from serve_graph.errors import ServeGraphError
+
+SHOWN_EVERY_S = 5.0
+RESULT_COLUMNS = ("status", "tier", "outcome", "version", "cost_usd", "decision", "finish_reason", "error")
+TOKEN_COLUMNS = ("prompt_tokens", "completion_tokens")
+COVERED = (
+    "its certificate holds of these rows as of any request, since the running graph itself answers them; what it does "
+    "not cover is answered as policy.uncovered says"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchOptions:
+    """What `batch run` was asked for."""
+
+    url: str
+    out: Path
+    model: str = "auto"
+    system: str | None = None
+    max_tokens: int | None = None
+    concurrency: int = 16
+    budget_usd: float | None = None
+    dry_run: int | None = None
+    retry_failed: bool = False
+    other_versions: bool = False
+    config: Path | None = None
+    seed: int = 0
+    timeout_s: float = 600.0
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What is asked of all rows alike."""
+        more = {} if self.max_tokens is None else {"max_tokens": self.max_tokens}
+        return {"model": self.model, **more}
+
+    @property
+    def known_by(self) -> dict[str, Any]:
+        """What makes an answer another one, beside the row."""
+        return {**self.settings, "system": self.system}
+
+
+def run_batch(dataset: Dataset, options: BatchOptions, progress: Callable[[str], None]) -> dict[str, Any]:
+    """RowAsk the rows that are to be asked, write the result, and return the summary.
+
+    Raises ServeGraphError where no graph answers, a row cannot be read or asks nothing, or another run has begun.
+    """
+    state = read_readiness(options.url)
+    version = state.get("version")
+    rows = 0
+    for row in dataset.rows():  # every row is looked at before the first is paid for
+        dataset.messages(row)
+        _check_names(row)
+        rows += 1
+    if rows == 0:
+        raise ServeGraphError(f"{', '.join(dataset.files)}: there are no rows")
+    if options.other_versions and version is None:
+        raise ServeGraphError("--again needs to know the version that serves: show a key to the graph")
+    journal = Journal(options.out.with_name(f"{options.out.name}.journal"))
+    try:
+        chosen = None
+        if options.dry_run is not None:
+            chosen = frozenset(random.Random(options.seed).sample(range(rows), min(options.dry_run, rows)))
+        began, before = time.monotonic(), journal.totals()
+        asker = asyncio.run(_asked(dataset, options, journal, version, chosen, rows, progress))
+        seconds = time.monotonic() - began
+        written = 0 if options.dry_run is not None else write_results(options.out, _results(dataset, options, journal))
+        summary = _summary(dataset, options, journal, rows) | {
+            "asked": asker.asked,
+            "seconds": round(seconds, 3),
+            "spent_usd": str(asker.spent - before.usd),
+            "stopped": asker.stopped,
+            "written": written,
+            "version": version,
+            "promise": state.get("promise"),
+            "certificate": COVERED,
+        }
+        return summary | _forecast(journal, options, summary)
+    finally:
+        journal.close()
+
+
+async def _asked(
+    dataset: Dataset, options: BatchOptions, journal: Journal, version: str | None, chosen: frozenset[int] | None,
+    rows: int, progress: Callable[[str], None],
+) -> RowAsker:  # fmt: skip
+    limits = httpx.Limits(max_connections=options.concurrency)
+    budget = None if options.budget_usd is None else Decimal(str(options.budget_usd))
+    headers = key_headers()
+    async with httpx.AsyncClient(
+        base_url=options.url, headers=headers, timeout=options.timeout_s, limits=limits
+    ) as client:
+        before = journal.totals()
+        costs = journal.costs()
+        asker = RowAsker(client, journal, options.settings, options.concurrency, budget, spent=before.usd)
+        asker.dearest = Decimal(str(max(costs))) if costs else None
+        shown = time.monotonic()
+
+        def advance() -> None:
+            nonlocal shown
+            if time.monotonic() - shown >= SHOWN_EVERY_S:
+                shown = time.monotonic()
+                done = before.answered + before.failed + asker.asked
+                each = asker.spent / max(1, before.answered + asker.asked)
+                progress(
+                    f"{done:,} of {rows:,} rows, {before.tokens + asker.tokens:,} tokens, ${asker.spent:.4f} spent, "
+                    f"${each * rows:.4f} forecast"
+                )
+
+        asker.advance = advance
+        await asker.run(_to_ask(dataset, options, journal, version, chosen))
+        return asker
+
+
+def _to_ask(
+    dataset: Dataset, options: BatchOptions, journal: Journal, version: str | None, chosen: frozenset[int] | None
+) -> Iterator[RowAsk]:
+    """The rows that are to be asked now, with their keys."""
+    system = [] if options.system is None else [{"role": "system", "content": options.system}]
+    for number, row in enumerate(dataset.rows()):
+        if chosen is not None and number not in chosen:
+            continue
+        key = row_key(row, options.known_by)
+        found = journal.find(key)
+        is_asked = found is None and not options.retry_failed
+        if found is not None:
+            is_asked = options.retry_failed and not found["ok"]
+            is_asked |= options.other_versions and found["ok"] and found["version"] != version
+        if is_asked:
+            yield key, [*system, *dataset.messages(row)]
+
+
+def _check_names(row: Row) -> None:
+    if "answer" in row or any(name.startswith("serve_graph_") for name in row):
+        raise ServeGraphError("a row has a column `answer` or `serve_graph_…`, which the result has: rename it")
+
+
+def _results(dataset: Dataset, options: BatchOptions, journal: Journal) -> Iterator[Row]:
+    for row in dataset.rows():
+        found = journal.find(row_key(row, options.known_by)) or {}
+        texts = {f"serve_graph_{name}": _text(found.get(name)) for name in RESULT_COLUMNS}
+        counts = {f"serve_graph_{name}": int(found.get(name) or 0) for name in TOKEN_COLUMNS}
+        yield {**row, "answer": _text(found.get("answer")), **texts, **counts}
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+def _summary(dataset: Dataset, options: BatchOptions, journal: Journal, rows: int) -> dict[str, Any]:
+    """What is known of this dataset's rows; the journal may hold others' of former runs."""
+    answered = failed = 0
+    failures = options.out.with_name(f"{options.out.name}.failed.jsonl")
+    with failures.open("w", encoding="utf-8") as file:
+        for row in dataset.rows():
+            found = journal.find(row_key(row, options.known_by))
+            if found is None:
+                continue
+            answered, failed = answered + found["ok"], failed + (not found["ok"])
+            if not found["ok"]:
+                told = {"row": row, "status": found.get("status"), "error": found.get("error")}
+                file.write(json.dumps(told, ensure_ascii=False, default=str) + "\n")
+    if not failed:
+        failures.unlink()
+    totals = journal.totals()
+    return {
+        "rows": rows,
+        "answered": answered,
+        "failed": failed,
+        "left": rows - answered - failed,
+        "failures": str(failures) if failed else None,
+        "total_usd": str(totals.usd),
+        "tokens": totals.tokens,
+        "unmetered": totals.unmetered,
+    }
+
+
+def _forecast(journal: Journal, options: BatchOptions, summary: dict[str, Any]) -> dict[str, Any]:
+    """Shares of tiers, outcomes and versions; the cost of what is left, and of all at one tier alone."""
+    totals = journal.totals()
+    parts = {name: dict(journal.shares(name)) for name in ("tier", "outcome", "version")}
+    told: dict[str, Any] = {
+        f"{name}s": {value: share_of(count, totals.answered) for value, count in found.items()}
+        for name, found in parts.items()
+    }
+    told["forecast_left"] = mean_forecast(journal.costs(), summary["left"])
+    if options.dry_run is not None and summary["asked"]:
+        told["seconds_left"] = summary["seconds"] / summary["asked"] * summary["left"]
+    if options.config is not None:
+        from serve_graph.config.graph import load_config
+        from serve_graph.policy.bindings import tier_prices
+
+        prices = tier_prices(load_config(options.config))
+        usages = journal.usages(MOST_TOKENS_KEPT)
+        told["this_run"] = mean_forecast(journal.costs(), summary["rows"])
+        told["always"] = always_one_tier(usages, prices, summary["rows"])
+    return told
+
+
+def batch_summary_lines(summary: dict[str, Any]) -> Iterator[str]:
+    """The summary as lines of text."""
+    yield (
+        f"{summary['rows']:,} rows: {summary['answered']:,} answered, {summary['failed']:,} failed, "
+        f"{summary['left']:,} left; {summary['asked']:,} asked now in {summary['seconds']:.1f} s "
+        f"for ${Decimal(summary['spent_usd']):.6f}"
+    )
+    if summary["stopped"]:
+        yield f"stopped: {summary['stopped']}"
+    for name in ("tiers", "outcomes", "versions"):
+        shares = ", ".join(
+            f"{value} {100 * s['share']:.1f} % ({100 * s['low']:.1f} to {100 * s['high']:.1f})"
+            for value, s in summary[name].items()
+        )
+        yield f"{name}: {shares or 'none yet'}"
+    if summary["left"] and summary["forecast_left"] is not None:
+        yield f"the rows that are left: {_dollars(summary['forecast_left'])}"
+    if "seconds_left" in summary and summary["left"]:
+        yield f"and {summary['seconds_left']:.0f} s at this pace"
+    if "always" in summary:
+        yield f"all rows as routed: {_dollars(summary['this_run'])}"
+        for tier, found in summary["always"].items():
+            yield f"all rows at {tier}, with answers as long as these: {_dollars(found)}"
+    if summary["unmetered"]:
+        yield f"{summary['unmetered']:,} answers came without a cost"
+    yield f"promise: {summary['promise'] or 'the graph does not tell this key'}; {summary['certificate']}"
+    if summary["failures"]:
+        yield f"failed rows: {summary['failures']}; --retry-failed asks them again"
+    if summary["written"]:
+        yield f"{summary['written']:,} rows written"
+
+
+def _dollars(found: dict[str, Any] | None) -> str:
+    if found is None:
+        return "not known from so few rows"
+    return f"${found['usd']:.6f} ({found['low']:.6f} to {found['high']:.6f}, 95 %, from {found['of']:,} rows)"
