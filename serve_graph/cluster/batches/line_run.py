@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from serve_graph.config.access import KeyConfig
 from serve_graph.errors import (
     AuthenticationError,
     BudgetSpentError,
+    ConfigError,
     EngineError,
     EngineRequestError,
     PolicyUnavailableError,
@@ -34,6 +36,8 @@ from serve_graph.records.batches.batches_table import BatchRow, LineResult
 logger = logging.getLogger(__name__)
 LONGEST_PUT_OFF_S = 60.0
 FIRST_WAIT_S = 1.0
+KEY_SPREADS_S = 90.0
+"""For how long a new batch's key may not be known here yet: replicas, and nodes, read the keys' file in their time."""
 FAILING = (EngineError, PolicyUnavailableError, StoreUnavailableError)
 """What may be otherwise in a moment."""
 FINAL = (EngineRequestError, TierSetupError)
@@ -99,10 +103,19 @@ class LineRunner:
             return None
         key = None if batch.owner is None else self.keyring.named(batch.owner)
         if key is None:
+            self._read_keys()
+            key = None if batch.owner is None else self.keyring.named(batch.owner)
+        if key is None:
             raise AuthenticationError("the access key that this batch belongs to was revoked", code="invalid_api_key")
         if "use" not in key.scopes:
             raise AuthenticationError("the access key of this batch may not ask any more", code="invalid_api_key")
         return key
+
+    def _read_keys(self) -> None:
+        try:
+            self.keyring.refresh()
+        except ConfigError as error:
+            logger.warning("%s", error)
 
     async def _admitted(self, key: KeyConfig) -> None:
         try:
@@ -122,6 +135,8 @@ class LineRunner:
             return ("budget" if self._budget_may_have_room(batch) else None), failed
         if isinstance(error, RateLimitedError):
             return "rate_limit", failed
+        if isinstance(error, AuthenticationError) and time.time() - batch.created_ms / 1000 < KEY_SPREADS_S:
+            return "key", failed
         if isinstance(error, SaturatedError):
             return "saturated", failed
         if isinstance(error, FAILING) and not isinstance(error, FINAL) and failed + 1 < self.attempts:

@@ -94,7 +94,8 @@ async def test_half_of_a_keys_places_are_left_for_its_other_requests(graph: Grap
     assert most[0] == 2
 
 
-async def test_a_key_that_is_revoked_fails_what_is_left(graph: Graphs) -> None:
+async def test_a_key_that_is_revoked_fails_what_is_left(graph: Graphs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serve_graph.cluster.batches.line_run.KEY_SPREADS_S", 0.0)
     at = graph(keys=(ANN, ADMIN), batches={"concurrency": 1}, fakes={"cheap": FakeEngine("x", slow_s=0.05)})
     batch = await at.create(jsonl(*(line(n) for n in range(15))), "ann")
     async with at.working():
@@ -106,6 +107,20 @@ async def test_a_key_that_is_revoked_fails_what_is_left(graph: Graphs) -> None:
     assert len(told) == ended["request_counts"]["failed"] == 15 - ended["request_counts"]["completed"]
     assert {one["response"]["body"]["error"]["code"] for one in told} == {"invalid_api_key"}
     assert {one["response"]["status_code"] for one in told} == {401}
+
+
+async def test_a_key_that_is_not_known_here_yet_is_waited_for(graph: Graphs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another replica has read the keys' file, and this one not yet."""
+    monkeypatch.setattr("serve_graph.cluster.batches.line_run.FIRST_WAIT_S", 0.01)
+    at = graph(keys=(ANN, ADMIN))
+    known = at.keyring._by_hash
+    batch = await at.create(jsonl(line(1), line(2)), "ann")
+    at.keyring._by_hash = {name: key for name, key in known.items() if key.name != "ann"}
+    async with at.working() as worker:
+        await at.until(batch, lambda _: worker.metrics.retries["key",] > 0, "root")
+        at.keyring._by_hash = known
+        ended = await at.ended(batch, "root")
+    assert ended["request_counts"] == {"total": 2, "completed": 2, "failed": 0}
 
 
 async def test_a_small_batch_of_another_key_is_not_kept_waiting_by_a_large_one(graph: Graphs) -> None:
