@@ -78,7 +78,7 @@ class LocalStory(Story):
 
     tasks: list[Task] = field(default_factory=list)
     asked_so_far: int = 0
-    alike: int = 3
+    alike: int = 4
     patience_s: float = 600.0
 
     def question(self) -> tuple[dict[str, Any], Callable[[str], bool]]:

@@ -115,7 +115,7 @@ class Story:
                         said = {
                             "decision": reply.headers["x-serve-graph-decision"], "kind": "label", "value": right,
                             "source": "programmatic",
-                            "last_tier_right": await self.last_right(client, body, is_right_answer),
+                            "last_tier_right": right or await self.last_right(client, body, is_right_answer),
                         }  # fmt: skip
                         (await client.post("/v1/feedback", json=said)).raise_for_status()
 

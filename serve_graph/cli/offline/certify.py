@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -265,6 +266,7 @@ def certify(
     for moment, loss in later_losses(certified.version, graph, now):
         say(f"from {moment:%Y-%m-%d %H:%M} on, by prices that are listed already, {loss}")
     say(f"covered: {certificate.coverage.summary()}. {counted_words(certificate.coverage)}")
+    say(f"answers: {_made_since(certificate.collected, settings.tiers)}")
     for tier, proof in prefixes.items():
         say(f"prefix verdict for {tier}: {proof.summary()}")
     if without is not None:
@@ -281,6 +283,14 @@ def certify(
         say(f"{alias} stays on the version that is approved; `versions promote {registered.number}` once this one is")
     say(f"proposed, and not served before it is approved: read serve-graph versions show {registered.number}, then")
     say(f'  serve-graph versions approve {registered.number} --by NAME --reason "…"')
+
+
+def _made_since(collected: Mapping[str, datetime], tiers: Sequence[str]) -> str:
+    """Since when the answers were made that a certificate rests on, tier by tier: which alarms it lifts."""
+    if not collected:
+        return "it is not known when they were made (no `collected_at`), so that the certificate lifts no alarm"
+    known = {tier: f"since {collected[tier]:%Y-%m-%d %H:%M}" if tier in collected else "not known" for tier in tiers}
+    return "made " + ", ".join(f"{since} ({tier})" for tier, since in known.items())
 
 
 def _lengths(text: str | None) -> list[int]:

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from router_models.types.drawn import chosen_rows, sample_weights
 from router_models.types.exchange import logprob_summary
 from serve_graph.cascade.fakes import PRICES, FakeDecider, FakeEngine, FakeJudge, ListSink, fake_context
 from serve_graph.cli import app
+from serve_graph.cli.offline.certify import _made_since
 from serve_graph.config.graph import GraphConfig, load_config
 from serve_graph.config.judge import JudgeConfig
 from serve_graph.errors import ServeGraphError
@@ -226,6 +228,9 @@ def test_a_whole_draw_of_traffic_trains_and_certifies(everything_tried: Traffic,
     certificate = json.loads(proof.stdout)["certificate"]
     assert certificate["label_source"] == SOURCE
     assert 0 < certificate["upper"] <= 0.2
+    since = {datetime.fromisoformat(moment) for moment in certificate["collected"].values()}
+    assert len(since) == 1, "rows of both tiers count as made when their prompt was asked"
+    assert since <= {datetime.fromisoformat(record.created_at) for record in everything_tried.records}
 
 
 def test_traffic_that_the_version_chose_trains_uncorrected_and_certifies_nothing(
@@ -252,6 +257,7 @@ def test_traffic_that_the_version_chose_trains_uncorrected_and_certifies_nothing
     proof = certify(graph, out, outcomes=asked)
     assert proof.exit_code == 0, proof.output
     assert json.loads(proof.stdout)["certificate"]["label_source"] == "programmatic"
+    assert json.loads(proof.stdout)["certificate"]["collected"] == {}, "the table does not say"
     terms = ["--weak", "cheap", "--strong", "frontier", "--price-weak", "1,2", "--price-strong", "3,4"]
     for command in (["evaluate", "--router", "length"], ["plan", "--router", "surface", "--volume", "1000"]):
         estimated = call(*command, "-o", tmp_path / "next-outcomes.parquet", *terms, "--cache", tmp_path / "cache")
@@ -294,3 +300,10 @@ def test_it_says_what_is_missing_in_one_sentence(
         assert not (tmp_path / "next-outcomes.parquet").exists()
     for words in (["--outcomes", "a.parquet", "--from-decisions"], []):
         assert call("train", "--config", unkept, "--out", tmp_path / "next", *words).exit_code == 2
+
+
+def test_certify_says_since_when_the_answers_were_made_tier_by_tier() -> None:
+    since = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    told = _made_since({"cheap": since}, ("cheap", "frontier"))
+    assert told == "made since 2026-03-01 12:00 (cheap), not known (frontier)"
+    assert "lifts no alarm" in _made_since({}, ("cheap", "frontier"))
