@@ -299,6 +299,7 @@ class Coverage:
         parts += [] if self.novelty is None else [f"distance up to {self.novelty:.2f}"]
         parts += [] if self.text.drop is None else [f"parts down to {self.text.drop:.2f} in log-odds"]
         parts += [] if self.text.cut_drop is None else [f"without a sentence down to {self.text.cut_drop:.2f}"]
+        parts += [] if self.text.apart is None else [f"parts up to {self.text.apart:.2f} apart"]
         parts += [] if self.text.attacked is None else [self.text.attacked.summary()]
         parts += [] if self.text.unfamiliar is None else [f"unknown spelling up to {self.text.unfamiliar:.0%}"]
         parts += [] if self.max_tokens is None else [f"max_tokens from {self.max_tokens}"]

@@ -71,6 +71,9 @@ class TextCoverage:
     shortfall, cut_shortfall : float, optional
         As `drop` and `cut_drop`, below the threshold from which on the tier is tried instead of below the whole; None:
         not compared.
+    apart : float, optional
+        The largest distance between two parts, 1 less the cosine of their embeddings: how far what they are about may
+        differ; None: not compared.
     attacked : Attacked, optional
         What rewriting hard prompts does under these limits; None: it was not simulated.
     sent_down : bool
@@ -89,6 +92,7 @@ class TextCoverage:
     averaged: bool = False
     shortfall: float | None = None
     cut_shortfall: float | None = None
+    apart: float | None = None
     attacked: Attacked | None = None
 
     def uncovered(
@@ -99,6 +103,7 @@ class TextCoverage:
         cut_drop: float | None = None,
         shortfall: float | None = None,
         cut_shortfall: float | None = None,
+        apart: float | None = None,
     ) -> tuple[str, str] | None:
         """Return the reason, one word and a sentence, why a text is not covered; None where it is."""
         spelled = ("the prompt", unfamiliar, self.unfamiliar), ("a part", unfamiliar_part, self.unfamiliar_part)
@@ -122,6 +127,11 @@ class TextCoverage:
                     "parts",
                     f"{what} is estimated {below:.2f} in log-odds below the {than}; up to {most:.2f} was certified",
                 )
+        if self.apart is not None and apart is not None and apart > self.apart:
+            return (
+                "parts",
+                f"two parts of the prompt lie {apart:.2f} apart; up to {self.apart:.2f} was certified",
+            )
         return None
 
     def to_json(self) -> dict[str, Any]:
@@ -136,7 +146,7 @@ class TextCoverage:
             "unfamiliar_part": self.unfamiliar_part,
             **{
                 name: value
-                for name in ("cut_drop", "shortfall", "cut_shortfall")
+                for name in ("cut_drop", "shortfall", "cut_shortfall", "apart")
                 if (value := getattr(self, name)) is not None
             },
             **{name: True for name in ("sent_down", "averaged") if getattr(self, name)},
@@ -147,7 +157,7 @@ class TextCoverage:
     def from_json(cls, data: Mapping[str, Any]) -> TextCoverage:
         """Read what `to_json` wrote; KeyError, TypeError or ValueError where it did not."""
         chars = int(data["part_chars"])
-        names = ("drop", "unfamiliar", "unfamiliar_part", "cut_drop", "shortfall", "cut_shortfall")
+        names = ("drop", "unfamiliar", "unfamiliar_part", "cut_drop", "shortfall", "cut_shortfall", "apart")
         limits = [None if data.get(name) is None else float(data[name]) for name in names]
         if chars < 1 or not all(limit is None or 0 <= limit < math.inf for limit in limits):
             raise ValueError(f"parts of {chars} characters and limits {limits} are no limits of a text")
@@ -162,6 +172,7 @@ class TextCoverage:
             averaged=bool(data.get("averaged")),
             shortfall=limits[4],
             cut_shortfall=limits[5],
+            apart=limits[6],
             attacked=attacked,
         )
 

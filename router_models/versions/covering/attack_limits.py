@@ -28,8 +28,15 @@ from router_models.versions.covering.covered_rows import (
 )
 from router_models.versions.covering.limit_grid import Attack, Measured, choose_limits, tried_limits
 from router_models.versions.covering.perturbations import PERTURBATIONS
-from router_models.versions.covering.rewriting import ADDED, RIGHT, easiest, embedded_rows, rewritten_rows
-from router_models.versions.covering.text_checks import PIECES, WINDOWS
+from router_models.versions.covering.rewriting import (
+    ADDED,
+    RIGHT,
+    easiest,
+    embedded_rows,
+    likest_of,
+    rewritten_rows,
+)
+from router_models.versions.covering.text_checks import APART, PIECES, WINDOWS
 from router_models.versions.router_version import RouterVersion
 
 ATTACKS = (
@@ -44,16 +51,20 @@ ATTACKS = (
     "junk before",
 )
 """The ways that are simulated; others do as these, or are not covered for their spelling or conditions."""
-EMBEDDED_ATTACKS = tuple(name for name in ATTACKS if name not in (ATTACKS[1], ATTACKS[3], ATTACKS[7]))
+LIKE = "joined to a like easy question"
+"""As `ATTACKS[2]`, with the easy question that is most like the hard one: parts lie as near as they can."""
+EMBEDDED_ATTACKS = (*(name for name in ATTACKS if name not in (ATTACKS[1], ATTACKS[3], ATTACKS[7])), LIKE)
 """Those on a router that embeds: one of each that leave the same pieces, one sentence that is no question."""
 MOST_HARD, FIRST_HARD = 400, 100
 """Hard prompts of each tier that are rewritten; the first of these alone where that is plainly no attack."""
 MOST_ORDINARY = 1000
 QUANTILES = (0.99, 0.97, 0.95, 0.92, 0.89, 0.86, 0.83, 0.8, 0.75, 0.7, 0.65, 0.6, 0.5)
 """Limits that are tried beside the usual ones and 0: of what is measured of TUNE's prompts that are sent down."""
+FEW_QUANTILES = (0.97, 0.9, 0.8, 0.65, 0.5)
+"""The same for limits below the threshold, which seldom decide."""
 SHARES = (0.1, 0.25, 0.5, 0.75, 0.9)
 """Of TUNE's prompts, for which a tier is tried in the simulation where thresholds are still to be found together."""
-NAMES = (*WINDOWS, *PIECES)
+NAMES = (*WINDOWS, *PIECES, *APART)
 
 
 @dataclass(frozen=True)
@@ -154,7 +165,8 @@ def _attacks(
     hard, place = replace(tune.take(rows), answers={}), {int(row): at for at, row in enumerate(rows)}
     before, loosest = _seen(version, coverage, hard, settings), _loosest(coverage.text)
     for way in EMBEDDED_ATTACKS if version.needs_encoder else ATTACKS:
-        rewritten = rewritten_rows(hard, PERTURBATIONS[way], easy)
+        likest = likest_of(version, hard, easy) if way == LIKE else None
+        rewritten = rewritten_rows(hard, PERTURBATIONS[ATTACKS[2] if way == LIKE else way], easy, likest)
 
         def attacks(after: _Seen, way: str = way) -> list[Attack]:
             known = {tier: np.array([place[int(row)] for row in those]) for tier, those in wrong.items()}
@@ -233,21 +245,22 @@ def _seen(
 
 
 def _below(version: RouterVersion, text: TextCoverage, table: OutcomeTable, rows: IntArray) -> FloatArray:
-    """Return how far parts of some rows lie below, (n, 4); windows of those alone that their pieces leave in.
+    """Return how far parts of some rows lie below, (n, 5); windows of those alone that their pieces leave in.
 
     Pieces are of sentences that several rewritings share; windows are embedded each by itself.
     """
     below, texts, models = np.full((len(table), len(NAMES)), np.inf), conversations(table), version.text_models
     if len(rows):
         said = [texts[row] for row in rows]
-        below[rows, 2:] = models.below_of_pieces(
+        below[rows, 2:4] = models.below_of_pieces(
             table.prompts.take(rows), said, text.part_chars, averaged=text.averaged
         )
-        rows = rows[(below[rows, 2:] <= _loosest(text)[2:]).all(axis=1)]
+        rows = rows[(below[rows, 2:4] <= _loosest(text)[2:4]).all(axis=1)]
     if len(rows):
         below[rows, :2] = models.below_of_windows(
             table.prompts.take(rows), [texts[row] for row in rows], text.part_chars
         )
+        below[rows, 4] = models.apart([texts[row] for row in rows], text.part_chars)
     return below
 
 
@@ -260,7 +273,11 @@ def _tightened(
     text: TextCoverage, ordinary: Measured, attacks: Sequence[Attack], epsilon: float, prompts: int
 ) -> TextCoverage:
     """Return the chosen limits; below the threshold only where there is one."""
-    columns = tried_limits(_loosest(text).tolist(), ordinary, QUANTILES)
+    columns = tried_limits(
+        _loosest(text).tolist(),
+        ordinary,
+        [FEW_QUANTILES if name.endswith("shortfall") else QUANTILES for name in NAMES],
+    )
     if not text.sent_down:
         columns = [one[-1:] if name.endswith("shortfall") else one for one, name in zip(columns, NAMES, strict=True)]
     found = choose_limits(columns, ordinary, attacks, epsilon)

@@ -92,7 +92,7 @@ def choose_limits(
     return Chosen(limits, attacks[int(worst[at])].name, float(rise[at]), float(high[at]), float(price[at]))
 
 
-def tried_limits(usual: Sequence[float], ordinary: Measured, quantiles: Sequence[float]) -> list[FloatArray]:
+def tried_limits(usual: Sequence[float], ordinary: Measured, quantiles: Sequence[Sequence[float]]) -> list[FloatArray]:
     """Return the limits to try of each column, ascending: 0, some quantiles of prompts that are sent down, the usual.
 
     Parameters
@@ -101,14 +101,14 @@ def tried_limits(usual: Sequence[float], ordinary: Measured, quantiles: Sequence
         The loosest limit of each column; inf: none.
     ordinary : Measured
         Prompts as they are asked.
-    quantiles : sequence of float
-        Which ones.
+    quantiles : sequence of sequence of float
+        Which ones, of each column.
     """
     sent = ordinary.below[ordinary.down & np.isfinite(ordinary.below).all(axis=1)]
     sent = sent if len(sent) else np.zeros((1, len(usual)))
     found = []
     for column, loosest in enumerate(usual):
-        tried = np.floor(1000 * np.quantile(sent[:, column], quantiles) + 1) / 1000
+        tried = np.floor(1000 * np.quantile(sent[:, column], quantiles[column]) + 1) / 1000
         found.append(np.unique([0.0, *np.minimum(tried, loosest), loosest]))
     return found
 

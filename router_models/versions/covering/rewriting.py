@@ -10,7 +10,7 @@ import numpy as np
 from router_models.data.formats.condition_columns import conditions_of_table
 from router_models.data.outcomes import OutcomeTable
 from router_models.data.text_cache import cached_by_text
-from router_models.types import Prompts, Query
+from router_models.types import IntArray, Prompts, Query
 from router_models.types.chat_prompts import read_message
 from router_models.types.condition_cells import CONDITION_COLUMNS
 from router_models.types.conditions import conditions_of
@@ -35,13 +35,28 @@ def easiest(versions: Sequence[RouterVersion], train: OutcomeTable) -> list[str]
     return [texts[i] for i in order[:EASIEST]]
 
 
-def rewritten_rows(hard: OutcomeTable, perturbation: Perturbation, easy: Sequence[str]) -> OutcomeTable:
-    """Return the table with every prompt rewritten; its answers stay those of the prompts as they were."""
+def rewritten_rows(
+    hard: OutcomeTable, perturbation: Perturbation, easy: Sequence[str], likest: IntArray | None = None
+) -> OutcomeTable:
+    """Return the table with every prompt rewritten; its answers stay those of the prompts as they were.
+
+    Parameters
+    ----------
+    hard : OutcomeTable
+        n prompts.
+    perturbation : Perturbation
+        How they are rewritten.
+    easy : sequence of str
+        Easy questions, at least `ADDED`.
+    likest : array of int, optional
+        Which of these are added to each prompt, (n, `ADDED`); None: in turn.
+    """
     texts, asked = [], []
     for row, (text, said, was) in enumerate(
         zip(hard.prompts.texts, conversations(hard), conditions_of_table(hard), strict=True)
     ):
-        added = [easy[(row * ADDED + i) % len(easy)] for i in range(ADDED)]
+        turn = [(row * ADDED + i) % len(easy) for i in range(ADDED)]
+        added = [easy[i] for i in (turn if likest is None else likest[row])]
         made = perturbation.rewrite(said, added)
         chat = [{"role": "user", "content": one} if isinstance(one, str) else one for one in made]
         query = Query(tuple(map(read_message, chat)), {}, {"messages": chat})
@@ -59,6 +74,13 @@ def rewritten_rows(hard: OutcomeTable, perturbation: Perturbation, easy: Sequenc
         )
     columns = {name: tuple(row[name] for row in asked) for name in CONDITION_COLUMNS}
     return replace(hard, prompts=Prompts(tuple(texts), None, {**hard.prompts.metadata, **columns}))
+
+
+def likest_of(version: RouterVersion, hard: OutcomeTable, easy: Sequence[str]) -> IntArray:
+    """Return which easy questions are most like each prompt, (n, `ADDED`), by a version's encoder."""
+    prompts = embedded_rows(version, hard).prompts
+    assert prompts.embeddings is not None
+    return np.argsort(-(prompts.embeddings @ version.encoder.encode(easy).T), axis=1, kind="stable")[:, :ADDED]
 
 
 def embedded_rows(version: RouterVersion, table: OutcomeTable) -> OutcomeTable:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -29,6 +29,8 @@ MOST_TUNE = 500
 """TUNE prompts whose parts are estimated to learn what is usual, evenly spaced."""
 WINDOWS, PIECES = ("drop", "shortfall"), ("cut_drop", "cut_shortfall")
 """The limits for what is measured of a text's windows, and of what is left without some sentences."""
+APART = ("apart",)
+"""The limit for how much a text's windows differ in what they are about."""
 LEAST_TUNE = 20
 """TUNE prompts below which nothing is known of what is usual."""
 
@@ -71,6 +73,25 @@ class TextModels:
         return self._below(
             prompts, [[] if found == [text] else found for found, text in zip(parts, prompts.texts, strict=True)]
         )
+
+    def apart(self, conversations: Sequence[str], part_chars: int) -> FloatArray:
+        """Return the largest distance between two parts of each text, (n,): 1 less the cosine of their embeddings.
+
+        0 of a text without parts, and everywhere where no router embeds. A question that hides behind another one
+        lies far from it; the parts of one question lie near each other.
+        """
+        found = np.zeros(len(conversations))
+        if not any(stage.router is not None and stage.router.needs_embeddings for stage in self.stages.values()):
+            return found
+        parts = [overlapping_parts(text, part_chars) for text in conversations]
+        rows = [row for row, windows in enumerate(parts) if len(windows) > 1]
+        if not rows:
+            return found
+        vectors = self._embedded([window for row in rows for window in parts[row]])
+        ends = np.cumsum([len(parts[row]) for row in rows])
+        for row, own in zip(rows, np.split(vectors, ends[:-1]), strict=True):
+            found[row] = max(0.0, 1.0 - float((own @ own.T).min()))
+        return found
 
     def cut_drops(self, prompts: Prompts, conversations: Sequence[str], part_chars: int) -> FloatArray:
         """Return `drops` to the least of the pieces that are left of each short text without some sentences, (n,)."""
@@ -154,17 +175,22 @@ class TextModels:
             found = [coverage.unlike(None, *map(float, shares)) for shares in strange]
         risked = np.ones(len(found), dtype=np.bool_) if sent_down is None or not read.sent_down else sent_down
         cuts = partial(self.below_of_pieces, averaged=read.averaged)
-        for names, measured in ((WINDOWS, self.below_of_windows), (PIECES, cuts)):
-            rest = [row for row, why in enumerate(found) if why is None and risked[row]]
-            if rest and any(getattr(read, name) is not None for name in names):
-                some = prompts.take(np.array(rest, dtype=np.int64))
-                below = measured(some, [conversations[row] for row in rest], read.part_chars)
-                for row, (drop, short) in zip(rest, below.tolist(), strict=True):
-                    found[row] = (
-                        coverage.unlike(drop, None, shortfall=short)
-                        if names == WINDOWS
-                        else coverage.unlike(None, None, None, drop, cut_shortfall=short)
-                    )
+        checks: tuple[tuple[tuple[str, ...], Callable[[Prompts, list[str], int], FloatArray]], ...] = (
+            (WINDOWS, self.below_of_windows),
+            (APART, lambda _, texts, size: self.apart(texts, size)[:, None]),
+            (PIECES, cuts),
+        )
+        with each_text_once():
+            for names, measured in checks:
+                rest = [row for row, why in enumerate(found) if why is None and risked[row]]
+                if rest and any(getattr(read, name) is not None for name in names):
+                    some = prompts.take(np.array(rest, dtype=np.int64))
+                    values = measured(some, [conversations[row] for row in rest], read.part_chars)
+                    for row, one in zip(rest, values.tolist(), strict=True):
+                        known = dict(zip(names, one, strict=True))
+                        found[row] = coverage.unlike(
+                            known.pop("drop", None), None, None, known.pop("cut_drop", None), **known
+                        )
         return found
 
     def coverage(self, tune: Prompts, conversations: Sequence[str], *, sent_down: bool = False) -> TextCoverage:

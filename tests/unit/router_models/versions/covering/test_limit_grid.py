@@ -9,7 +9,7 @@ from scipy.stats import beta
 from router_models.versions.covering.limit_grid import LEVEL, Attack, Measured, choose_limits, rise_of, tried_limits
 
 EPSILON = 0.1
-QUANTILES = (0.9, 0.6, 0.3)
+QUANTILES = [(0.9, 0.6, 0.3)] * 3
 
 
 def some(seed: int, n: int, shift: float = 0.0) -> Measured:
@@ -45,7 +45,7 @@ def test_limits_lie_between_none_and_the_usual_and_hold_what_they_were_taken_fro
         assert column[-1] == loosest
     below = ordinary.below[ordinary.down]
     below = below[np.isfinite(below).all(axis=1), 2]
-    assert (below <= tried_limits([9.0] * 3, ordinary, (0.6,))[2][1]).mean() >= 0.6
+    assert (below <= tried_limits([9.0] * 3, ordinary, [(0.6,)] * 3)[2][1]).mean() >= 0.6
 
 
 def test_the_end_of_a_rise_is_never_below_that_of_what_was_gained() -> None:
