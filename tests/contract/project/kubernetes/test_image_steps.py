@@ -1,5 +1,6 @@
 """The Dockerfile's steps outside of a container: what it copies, in a folder of its own (`make k8s`; minutes)."""
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -45,6 +46,7 @@ def said(folder: Path, *words: str) -> str:
     ran = subprocess.run(
         [str(folder / ".venv" / "bin" / words[0]), *words[1:]],
         cwd="/", capture_output=True, text=True, timeout=300, check=False,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
     return ran.stdout

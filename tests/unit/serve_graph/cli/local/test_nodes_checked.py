@@ -25,7 +25,7 @@ def test_doctor_names_what_one_node_alone_has(
     shared: dict[str, Any] = {"tracking_uri": "file:///mnt/all/mlruns", "shared_folders": ["/mnt/all"]}
     config = GraphConfig.model_validate(
         {"tiers": [ECHO], "nodes": nodes, "state_folder": tmp_path, "records": {"url": url}, "access": {"open": True}}
-        | {"policy": {"version": "none"}}
+        | {"policy": {"version": "none"}, "batches": {"enabled": False}}
         | shared
     )
     [finding] = [each for each in examine(config) if each.check == "nodes"]
