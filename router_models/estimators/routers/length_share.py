@@ -1,8 +1,11 @@
 """How much of a router's order to leave to prompt length, by what the router gains over it on groups it never saw.
 
 A learned order may hold on the training prompts' own topics and nowhere else. Whole groups of prompts are held out,
-each for a set that is not seen yet; within each the router's order is compared with length's. It counts for the part
-of its gain that is sure: the gain less one standard error, as a share of the gain.
+each for a set that is not seen yet; within each the router's order is compared with length's. A gain within two
+standard errors counts for nothing, a surer one for all but one standard error of it.
+
+Where the share begins is what prompts held out at random say, which stand for familiar ones: where the router's order
+surely gains over length's there, the share must cost nothing of it that is sure.
 """
 
 from __future__ import annotations
@@ -12,6 +15,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from router_models.types import FloatArray, IntArray
+
+SURE = 2.0
+"""Standard errors within which a gain counts for nothing."""
+BEGINS = (1 / 2, 1 / 4, 1 / 8, 1 / 16)
+"""Quantiles of the similarity of familiar prompts at which the share may begin, the earliest first."""
+NARROWEST = 0.05
+"""The least difference of similarity over which the share rises to its full size."""
 
 
 def order_gain(better: FloatArray, base: FloatArray, y: FloatArray, group: IntArray) -> tuple[float, float]:
@@ -40,11 +50,61 @@ def order_gain(better: FloatArray, base: FloatArray, y: FloatArray, group: IntAr
 
 
 def share_of_base(gain: float, error: float) -> float:
-    """Return the share of the base's order, in [0, 1]: one standard error's of the gain; 1 where nothing is gained.
+    """Return the share of the base's order, in [0, 1]: one standard error's of a gain above `SURE` of them, else 1.
 
     0 gain and 0 error (both order alike) leave nothing to choose: 1.
     """
-    return 1.0 if gain <= 0 else min(1.0, error / gain)
+    return 1.0 if gain <= SURE * error else error / gain
+
+
+def ramp_of(similarity: FloatArray, begin: float, end: float) -> FloatArray:
+    """Return the part of the share by similarity: none from `begin` on, all up to `end`, linear between."""
+    return np.asarray(np.clip((begin - similarity) / (begin - end), 0.0, 1.0), dtype=np.float64)
+
+
+def ramp_without_loss(
+    learned: FloatArray,
+    by_length: FloatArray,
+    share: float,
+    y: FloatArray,
+    group: IntArray,
+    familiar: FloatArray,
+    unfamiliar: FloatArray,
+) -> tuple[float, float]:
+    """Return where length's share begins and where it is full, so that familiar prompts lose nothing that is sure.
+
+    Parameters
+    ----------
+    learned, by_length : array of float, (n,)
+        Estimates for prompts held out at random: those of the router, and length's.
+    share : float
+        The share in full.
+    y : array of float, (n,)
+        Targets in [0, 1].
+    group : array of int, (n,)
+        The fold of each prompt.
+    familiar : array of float, (n,)
+        The prompts' similarity to the training data.
+    unfamiliar : array of float, (m,)
+        The same of prompts whose whole domain was held out.
+
+    Returns
+    -------
+    tuple of float
+        The similarity at which the share begins. Where the router's order is surely better than length's: the first
+        of `BEGINS` at which it loses no more than one standard error, else the last. Where it is not: the first. And
+        the similarity at which it is full: held-out domains' median, or `NARROWEST` less than where it begins.
+    """
+    gain, error = order_gain(learned, by_length, y, group)
+    begin = end = 0.0
+    for quantile in BEGINS:
+        begin = float(np.quantile(familiar, quantile))
+        end = min(float(np.median(unfamiliar)), begin - NARROWEST)
+        mixed = learned + share * ramp_of(familiar, begin, end) * (by_length - learned)
+        lost, of_that = order_gain(learned, mixed, y, group)
+        if gain < SURE * error or lost <= of_that:
+            break
+    return begin, end
 
 
 def length_line(log_odds: FloatArray, log_length: FloatArray) -> tuple[float, float]:
