@@ -42,6 +42,12 @@ def run(
     other_versions: Annotated[
         bool, typer.Option("--again", help="Ask rows again that another version has answered than serves now.")
     ] = False,
+    records: Annotated[
+        bool, typer.Option("--records", help="Read every answer's decision record as well (a key with admin).")
+    ] = False,
+    audit: Annotated[
+        int | None, typer.Option(help="Draw so many answers for a person to look at: OUT.audit.jsonl.", min=1)
+    ] = None,
     config: Annotated[
         Path | None, typer.Option("--config", "-c", help="A configuration whose prices are compared with.")
     ] = None,
@@ -57,6 +63,9 @@ def run(
     Columns of the result: the row's own, answer, and serve_graph_* (status, tier, outcome, version, cost_usd,
     decision, finish_reason, prompt_tokens, completion_tokens, error). The rows are requests of the key in
     $SERVE_GRAPH_KEY, as interactive as any: /v1/batches yields to others.
+
+    --records adds the columns p_answer_ok, promised and not_promised, and to the summary which shares are covered and
+    promised and what was saved beside the last tier alone.
 
     Exit 1 where rows failed or are left.
 
@@ -74,7 +83,7 @@ def run(
     prompt = None if system is None else system.read_text(encoding="utf-8").strip()
     options = BatchOptions(
         url.rstrip("/").removesuffix("/v1"), out, model, prompt, max_tokens, concurrency,
-        budget_usd, dry_run, retry_failed, other_versions, config, seed,
+        budget_usd, dry_run, retry_failed, other_versions, config, seed, records, audit,
     )  # fmt: skip
     summary: dict[str, Any] = run_batch(dataset, options, progress_to_stderr())
     if as_json:

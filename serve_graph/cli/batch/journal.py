@@ -83,6 +83,11 @@ class Journal:
             for row in self._db.execute("SELECT cost_usd FROM answers WHERE ok = 1 AND cost_usd NOT NULL")
         ]
 
+    def answered_after(self, key: str, most: int) -> list[tuple[str, dict[str, Any]]]:
+        """At most so many answered rows whose keys come after one, in the keys' order."""
+        chosen = "SELECT key, result FROM answers WHERE ok = 1 AND key > ? ORDER BY key LIMIT ?"
+        return [(str(row[0]), json.loads(row[1])) for row in self._db.execute(chosen, (key, most))]
+
     def usages(self, most: int) -> list[tuple[int, int]]:
         """Prompt and completion tokens of at most so many answered rows, drawn by their keys."""
         rows = self._db.execute("SELECT result FROM answers WHERE ok = 1 ORDER BY key LIMIT ?", (most,))

@@ -18,6 +18,7 @@ from serve_graph.cli.batch.asking import RowAsk, RowAsker
 from serve_graph.cli.batch.dataset import Dataset, Row, row_key, write_results
 from serve_graph.cli.batch.forecast import MOST_TOKENS_KEPT, always_one_tier, mean_forecast, share_of
 from serve_graph.cli.batch.journal import Journal
+from serve_graph.cli.batch.row_records import RECORD_COLUMNS, read_records, record_sums, write_audit
 from serve_graph.cli.client.api_key import key_headers
 from serve_graph.cli.client.readiness import read_readiness
 from serve_graph.errors import ServeGraphError
@@ -47,6 +48,8 @@ class BatchOptions:
     other_versions: bool = False
     config: Path | None = None
     seed: int = 0
+    records: bool = False
+    audit: int | None = None
     timeout_s: float = 600.0
 
     @property
@@ -86,12 +89,19 @@ def run_batch(dataset: Dataset, options: BatchOptions, progress: Callable[[str],
         asker = asyncio.run(_asked(dataset, options, journal, version, chosen, rows, progress))
         seconds = time.monotonic() - began
         written = 0 if options.dry_run is not None else write_results(options.out, _results(dataset, options, journal))
+        audited = 0
+        if options.audit is not None:
+            path = options.out.with_name(f"{options.out.name}.audit.jsonl")
+            results = _results(dataset, options, journal)
+            audited = write_audit(path, results, dataset.prompt, options.audit, options.seed)
         summary = _summary(dataset, options, journal, rows) | {
             "asked": asker.asked,
             "seconds": round(seconds, 3),
             "spent_usd": str(asker.spent - before.usd),
             "stopped": asker.stopped,
             "written": written,
+            "audited": audited,
+            "records": record_sums(journal) if options.records else None,
             "version": version,
             "promise": state.get("promise"),
             "certificate": COVERED,
@@ -130,6 +140,8 @@ async def _asked(
 
         asker.advance = advance
         await asker.run(_to_ask(dataset, options, journal, version, chosen))
+        if options.records:
+            await read_records(client, journal)
         return asker
 
 
@@ -161,7 +173,8 @@ def _results(dataset: Dataset, options: BatchOptions, journal: Journal) -> Itera
         found = journal.find(row_key(row, options.known_by)) or {}
         texts = {f"serve_graph_{name}": _text(found.get(name)) for name in RESULT_COLUMNS}
         counts = {f"serve_graph_{name}": int(found.get(name) or 0) for name in TOKEN_COLUMNS}
-        yield {**row, "answer": _text(found.get("answer")), **texts, **counts}
+        told = {f"serve_graph_{name}": _text(found.get(name)) for name in RECORD_COLUMNS if options.records}
+        yield {**row, "answer": _text(found.get("answer")), **texts, **counts, **told}
 
 
 def _text(value: Any) -> str | None:
@@ -244,6 +257,13 @@ def batch_summary_lines(summary: dict[str, Any]) -> Iterator[str]:
     if summary["unmetered"]:
         yield f"{summary['unmetered']:,} answers came without a cost"
     yield f"promise: {summary['promise'] or 'the graph does not tell this key'}; {summary['certificate']}"
+    if (read := summary["records"]) is not None:
+        parts = {name: share_of(read[name], read["read"]) for name in ("covered", "promised")}
+        shown = ", ".join(f"{100 * found['share']:.1f} % {name}" for name, found in parts.items())
+        saved = Decimal(read["saved_usd"])
+        yield f"of {read['read']:,} answers {shown}; ${saved:.6f} saved beside the last tier alone"
+    if summary["audited"]:
+        yield f"{summary['audited']:,} answers to look at: give each a value, and post it to /v1/feedback"
     if summary["failures"]:
         yield f"failed rows: {summary['failures']}; --retry-failed asks them again"
     if summary["written"]:

@@ -1,0 +1,115 @@
+"""What decision records say of a dataset's answers: the estimate, what is promised, what the last tier would cost."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import Iterable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from serve_graph.cli.batch.dataset import Row
+from serve_graph.cli.batch.journal import Journal
+from serve_graph.errors import ServeGraphError
+
+RECORD_COLUMNS = ("p_answer_ok", "promised", "not_promised")
+PAGE_ROWS, READ_AT_ONCE = 200, 16
+APPEARS_WITHIN_S, LOOKED_FOR_EVERY_S = 15.0, 0.5
+
+
+async def read_records(client: httpx.AsyncClient, journal: Journal) -> int:
+    """Note for every answered row what its record says; returns how many records were read.
+
+    Raises ServeGraphError where the key may not read records. A record that is not there after 15 s is left out.
+    """
+    places, count, after = asyncio.Semaphore(READ_AT_ONCE), 0, ""
+
+    async def note(key: str, result: dict[str, Any]) -> bool:
+        async with places:
+            page = await _page(client, str(result["decision"]))
+        if page is not None:
+            journal.note(key, True, result | _said(page))
+        return page is not None
+
+    while page := journal.answered_after(after, PAGE_ROWS):
+        after = page[-1][0]
+        left = [note(key, result) for key, result in page if result.get("decision") and "promised" not in result]
+        count += sum(await asyncio.gather(*left))
+    return count
+
+
+async def _page(client: httpx.AsyncClient, decision: str) -> dict[str, Any] | None:
+    for _ in range(int(APPEARS_WITHIN_S / LOOKED_FOR_EVERY_S)):
+        try:
+            reply = await client.get(f"/v1/decisions/{decision}")
+        except httpx.HTTPError:
+            return None
+        if reply.status_code == 200:
+            found: dict[str, Any] = reply.json()
+            return found
+        if reply.status_code in (401, 403):
+            raise ServeGraphError("--records needs a key with the scope admin: decision records are for those")
+        if reply.status_code != 404:
+            return None
+        await asyncio.sleep(LOOKED_FOR_EVERY_S)
+    return None
+
+
+def _said(page: dict[str, Any]) -> dict[str, Any]:
+    evidence, other = page.get("evidence") or {}, page.get("other_branch")
+    not_promised = evidence.get("not_promised")
+    alone = None if other is None or not str(other["way"]).endswith(" alone") else other["usd"]
+    return {
+        "p_answer_ok": page.get("p_answer_ok"),
+        "promised": not_promised is None and evidence.get("promised") is not None,
+        "not_promised": not_promised,
+        "uncovered": evidence.get("uncovered"),
+        "last_tier_usd": alone if alone is not None else page.get("cost_usd"),
+    }
+
+
+def record_sums(journal: Journal) -> dict[str, Any] | None:
+    """Over the answers whose record was read: shares promised and covered, and what was saved beside the last tier."""
+    read = promised = uncovered = 0
+    saved, after = Decimal(0), ""
+    while page := journal.answered_after(after, PAGE_ROWS):
+        after = page[-1][0]
+        for _, result in page:
+            if "promised" not in result:
+                continue
+            read += 1
+            promised += bool(result["promised"])
+            uncovered += result["uncovered"] is not None
+            if result["last_tier_usd"] is not None and result["cost_usd"] is not None:
+                saved += Decimal(result["last_tier_usd"]) - Decimal(result["cost_usd"])
+    if not read:
+        return None
+    return {"read": read, "promised": promised, "covered": read - uncovered, "saved_usd": str(saved)}
+
+
+def write_audit(path: Path, results: Iterable[Row], prompt: str, size: int, seed: int) -> int:
+    """Draw answered rows for a person to look at, each as the body of `POST /v1/feedback` that lacks its value.
+
+    Returns how many there are: all where there are no more than `size`.
+    """
+    drawn: list[Row] = []
+    draw, seen = random.Random(seed), 0
+    for row in results:
+        if row.get("serve_graph_decision") is None:
+            continue
+        seen += 1
+        if len(drawn) < size:
+            drawn.append(row)
+        elif (at := draw.randrange(seen)) < size:
+            drawn[at] = row
+    with path.open("w", encoding="utf-8") as file:
+        for row in drawn:
+            asked = row.get("messages") or row.get(prompt)
+            shown = {"prompt": asked, "answer": row["answer"]}
+            label = {"decision": row["serve_graph_decision"], "kind": "label", "value": None}
+            file.write(json.dumps(shown | label, ensure_ascii=False, default=str) + "\n")
+    return len(drawn)
