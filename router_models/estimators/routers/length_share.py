@@ -1,8 +1,9 @@
 """How much of a router's order to leave to prompt length, by what the router gains over it on groups it never saw.
 
 A learned order may hold on the training prompts' own topics and nowhere else. Whole groups of prompts are held out,
-each for a set that is not seen yet; within each the router's order is compared with length's. A gain within two
-standard errors counts for nothing, a surer one for all but one standard error of it.
+each for a set that is not seen yet; within each the router's order is compared with length's. It counts for the part
+of its gain that is sure: the gain less one standard error, as a share of the gain. The standard error is that between
+groups: what is gained on three of four tells little of a fifth.
 
 Where the share begins is what prompts held out at random say, which stand for familiar ones: where the router's order
 surely gains over length's there, the share must cost nothing of it that is sure.
@@ -17,7 +18,7 @@ import numpy as np
 from router_models.types import FloatArray, IntArray
 
 SURE = 2.0
-"""Standard errors within which a gain counts for nothing."""
+"""Standard errors above which an order is surely better than length's for familiar prompts."""
 BEGINS = (1 / 2, 1 / 4, 1 / 8, 1 / 16)
 """Quantiles of the similarity of familiar prompts at which the share may begin, the earliest first."""
 NARROWEST = 0.05
@@ -42,19 +43,28 @@ def order_gain(better: FloatArray, base: FloatArray, y: FloatArray, group: IntAr
         The mean covariance of targets with ranks under `better`, less that under `base` (for targets of 0 and 1 a
         multiple of the difference of their areas under the ROC curve), and its standard error.
     """
-    gains = np.empty(len(y))
-    for g in np.unique(group):
-        rows = np.flatnonzero(group == g)
-        gains[rows] = (y[rows] - y[rows].mean()) * (_ranks(better[rows]) - _ranks(base[rows]))
+    gains = _gains(better, base, y, group)
     return float(gains.mean()), float(gains.std() / np.sqrt(len(y)))
 
 
+def gain_on_groups(better: FloatArray, base: FloatArray, y: FloatArray, group: IntArray) -> tuple[float, float]:
+    """Return what `order_gain` does, with the standard error for groups not seen yet: each is one draw.
+
+    With one group alone that error is infinite.
+    """
+    gains = _gains(better, base, y, group)
+    parts = [float((gains[group == g] - gains.mean()).sum()) for g in np.unique(group)]
+    k = len(parts)
+    error = float(np.sqrt(k / (k - 1) * np.square(parts).sum()) / len(y)) if k > 1 else np.inf
+    return float(gains.mean()), error
+
+
 def share_of_base(gain: float, error: float) -> float:
-    """Return the share of the base's order, in [0, 1]: one standard error's of a gain above `SURE` of them, else 1.
+    """Return the share of the base's order, in [0, 1]: one standard error's of the gain; 1 where nothing is gained.
 
     0 gain and 0 error (both order alike) leave nothing to choose: 1.
     """
-    return 1.0 if gain <= SURE * error else error / gain
+    return 1.0 if gain <= 0 else min(1.0, error / gain)
 
 
 def ramp_of(similarity: FloatArray, begin: float, end: float) -> FloatArray:
@@ -128,6 +138,15 @@ def log_odds(p: FloatArray | float) -> FloatArray:
     """Return log(p / (1 - p)), p kept within .01 and .99."""
     inside = np.clip(p, 0.01, 0.99)
     return np.asarray(np.log(inside / (1 - inside)), dtype=np.float64)
+
+
+def _gains(better: FloatArray, base: FloatArray, y: FloatArray, group: IntArray) -> FloatArray:
+    """Return what every prompt adds to the gain of `better` over `base`, each group by itself, (n,)."""
+    gains = np.empty(len(y))
+    for g in np.unique(group):
+        rows = np.flatnonzero(group == g)
+        gains[rows] = (y[rows] - y[rows].mean()) * (_ranks(better[rows]) - _ranks(base[rows]))
+    return gains
 
 
 def _ranks(scores: FloatArray) -> FloatArray:

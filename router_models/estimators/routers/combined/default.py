@@ -35,10 +35,10 @@ from router_models.estimators.routers.embedding.ridge import RidgeRouter
 from router_models.estimators.routers.length_share import (
     NARROWEST,
     estimate_by_length,
+    gain_on_groups,
     length_line,
     log_lengths,
     log_odds,
-    order_gain,
     ramp_of,
     ramp_without_loss,
     share_of_base,
@@ -110,7 +110,8 @@ class DefaultRouter(RouterModel):
     def _fit(self, X: Prompts, y: FloatArray) -> Self:
         light, full = self._makers(max(20, self.trees // 2)), self._makers(self.trees)
         random_folds = folds_by_text(X.texts, self.folds, self.seed)
-        domain_folds = self._domain_folds(X)
+        domains = self._domains(X)
+        domain_folds = balanced_folds(domains, self.folds)
         trained = light[: len(PRIOR)]
         near, far = (out_of_fold(trained, X, y, folds) for folds in (random_folds, domain_folds))
         in_domain, out_of_domain = (stack_weights(scores, y, PRIOR, STRENGTH) for scores in (near, far))
@@ -118,7 +119,7 @@ class DefaultRouter(RouterModel):
         self.out_of_domain_weights_ = np.append((1 - LENGTH_OUT_OF_DOMAIN) * out_of_domain, LENGTH_OUT_OF_DOMAIN)
         length, by_length = log_lengths(X.texts), LengthRouter().predict(X)
         away = np.column_stack([far, by_length]) @ self.out_of_domain_weights_
-        share = share_of_base(*order_gain(away, by_length, y, domain_folds))
+        share = share_of_base(*gain_on_groups(away, by_length, y, domains))
         level, slope = length_line(log_odds(near @ in_domain), length)
         self.length_ = np.array([level, slope, share])
         familiar, unfamiliar = self._measure_similarities(X, random_folds, domain_folds)
@@ -142,17 +143,16 @@ class DefaultRouter(RouterModel):
             LengthRouter,
         ]
 
-    def _domain_folds(self, X: Prompts) -> IntArray:
+    def _domains(self, X: Prompts) -> IntArray:
         for name in DOMAIN_COLUMNS:
             if len(set(X.metadata.get(name, ()))) >= 3:
-                labels = np.unique(np.array(X.metadata[name]), return_inverse=True)[1]
-                return balanced_folds(labels.astype(np.int64), self.folds)
+                return np.unique(np.array(X.metadata[name]), return_inverse=True)[1].astype(np.int64)
         from sklearn.cluster import KMeans
 
         E = prompt_embeddings(X)
         clusters = min(4 * self.folds, len(np.unique(E.round(6), axis=0)))
-        labels = KMeans(clusters, n_init=1, max_iter=30, random_state=self.seed).fit_predict(E)
-        return balanced_folds(labels.astype(np.int64), self.folds)
+        found = KMeans(clusters, n_init=1, max_iter=30, random_state=self.seed).fit_predict(E)
+        return np.asarray(found, dtype=np.int64)
 
     def _measure_similarities(
         self, X: Prompts, random_folds: IntArray, domain_folds: IntArray

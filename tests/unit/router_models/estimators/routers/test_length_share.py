@@ -14,6 +14,7 @@ from router_models.estimators.routers.length_share import (
     NARROWEST,
     SURE,
     estimate_by_length,
+    gain_on_groups,
     length_line,
     log_lengths,
     log_odds,
@@ -37,7 +38,6 @@ def test_the_larger_and_surer_the_gain_the_less_is_left_to_the_base(
     assert 0 <= share_of_base(high, sure) <= share_of_base(low, sure) <= 1
     assert share_of_base(gain, sure) <= share_of_base(gain, unsure)
     assert share_of_base(min(gain, 0.0), error) == 1.0
-    assert share_of_base(SURE * error, error) == 1.0, "a gain within two standard errors counts for nothing"
 
 
 @given(st.lists(st.floats(-1, 1), min_size=1, max_size=20), st.floats(-1, 1), st.floats(NARROWEST, 1))
@@ -99,6 +99,21 @@ def test_an_orders_gain_is_that_of_areas_whatever_the_scale_and_taken_within_gro
     assert order_gain(one + 100 * halves, other, y, halves) == pytest.approx(order_gain(one, other, y, halves))
 
 
+def test_a_gain_on_most_groups_is_less_sure_for_another_group_than_for_other_prompts_of_these() -> None:
+    rng = np.random.default_rng(0)
+    y, group = rng.integers(0, 2, 1200).astype(float), np.repeat(np.arange(4), 300)
+    base = rng.normal(size=1200)
+    better = np.where(group < 3, y, 1 - y) + rng.normal(size=1200)  # right on three groups, wrong on the fourth
+    gain, of_prompts = order_gain(better, base, y, group)
+    same, of_groups = gain_on_groups(better, base, y, group)
+    assert same == gain > 0
+    means = [order_gain(better[group == g], base[group == g], y[group == g], group[group == g])[0] for g in range(4)]
+    assert of_groups == pytest.approx(np.std(means, ddof=1) / 2)
+    assert share_of_base(gain, of_prompts) < 0.3
+    assert share_of_base(gain, of_groups) > 0.9
+    assert share_of_base(*gain_on_groups(better, base, y, np.zeros(1200, dtype=np.int64))) == 1.0, "one tells nothing"
+
+
 def topics(
     seed: int, of: list[int], holds_everywhere: float, longer_is: float, spread: float = 0.1
 ) -> tuple[Prompts, FloatArray]:
@@ -140,7 +155,7 @@ def test_what_holds_on_held_out_topics_is_kept_where_length_would_lose_it(auc: A
     assert auc(router.predict(other), right) > auc(LengthRouter().predict(other), right) + 0.15
 
 
-def test_familiar_prompts_keep_the_order_that_was_learned_where_held_out_topics_leave_all_to_length(auc: Auc) -> None:
+def test_familiar_prompts_keep_the_order_that_was_learned_where_held_out_topics_leave_most_to_length(auc: Auc) -> None:
     served, before, alone = [], [], []
     for seed in (2, 4):
         seen = list(range(10))
@@ -148,7 +163,7 @@ def test_familiar_prompts_keep_the_order_that_was_learned_where_held_out_topics_
         same, right = topics(seed + 20, seen, 0.0, 0.0, spread=0.3)
         router = DefaultRouter(trees=20).fit(X, y)
         assert router.length_ is not None
-        assert router.length_[2] == 1.0
+        assert router.length_[2] > 0.6
         served.append(auc(router.predict(same), right))
         router.ramp_ = None  # the share grows from the median training prompt on, as in earlier releases
         before.append(auc(router.predict(same), right))
