@@ -45,7 +45,7 @@ from tests.story.story import Made, Story
 
 FAMILIES, UP_S = ("drafting", "notes", "records", "word_forms"), 1200.0
 """Everyday tasks, at which the small model is good enough to be accepted at times; seconds that engines may take."""
-MOST = {"shadow": 60, "canary": 250, "alarm": 250}
+MOST = {"shadow": 60, "canary": 500, "alarm": 400}
 """Requests within which each chapter has to end."""
 
 
@@ -115,9 +115,9 @@ def configuration(folder: Path, port: int, tasks: list[Task]) -> Path:
     data |= {
         "state_folder": str(folder / "state"),
         "http": {"port": port},
-        "rollouts": {"margin": 0.02, "harm_margin": 0.02, "latency_limit_s": 300.0, "settles_s": 60.0},
+        "rollouts": {"margin": 0.02, "harm_margin": 0.02, "latency_limit_s": 300.0, "settles_s": 30.0},
         "comparisons": {
-            "judge": "frontier", "budget_usd_per_day": 100, "max_queued": 500, "concurrency": 2, "within_s": 300,
+            "judge": "frontier", "budget_usd_per_day": 100, "max_queued": 500, "concurrency": 2, "within_s": 20,
         },
         "graders": {"tasks": [str(known)]},
         "feedback": {"label_share": 1.0},
