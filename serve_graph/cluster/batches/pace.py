@@ -11,6 +11,8 @@ from serve_graph.access.turns import InteractiveTraffic
 
 GROWS_EVERY_S = 0.25
 TURN_LOOKED_AT_S = 0.05
+APART_S = 0.002
+"""Between beginnings: lines that begin together end together, and the event loop is theirs until all are written."""
 
 
 class Pace:
@@ -43,6 +45,13 @@ class Pace:
             self._grown_at += steps * GROWS_EVERY_S
         return int(self._places)
 
+    async def _apart(self) -> None:
+        try:
+            await asyncio.sleep(APART_S)
+        except asyncio.CancelledError:
+            self.under_way -= 1
+            raise
+
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
         """Hold a place, once there is one."""
@@ -55,6 +64,7 @@ class Pace:
                 except TimeoutError:
                     continue
             self.under_way += 1
+            await self._apart()
         try:
             yield
         finally:
