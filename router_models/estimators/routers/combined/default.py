@@ -6,8 +6,7 @@ prompts whose whole *domain* was held out (out of domain). A prompt's distance f
 weights apply, and is reported with the decision.
 
 Out of domain the score is partly prompt length's, which is not trained: all of it where the members ordered prompts of
-held-out domains no better than length did, little where they ordered them clearly better (`length_share`). It begins
-where prompts held out at random lose nothing by it that is sure.
+held-out domains no better than length did, little where they ordered them clearly better (`length_share`).
 """
 
 from __future__ import annotations
@@ -33,14 +32,11 @@ from router_models.estimators.routers.combined.stacked import (
 from router_models.estimators.routers.embedding.knn import KnnRouter, half_precision, nearest
 from router_models.estimators.routers.embedding.ridge import RidgeRouter
 from router_models.estimators.routers.length_share import (
-    NARROWEST,
     estimate_by_length,
-    gain_on_groups,
     length_line,
     log_lengths,
     log_odds,
-    ramp_of,
-    ramp_without_loss,
+    order_gain,
     share_of_base,
 )
 from router_models.estimators.routers.text.forest import ForestRouter
@@ -83,9 +79,6 @@ class DefaultRouter(RouterModel):
     ----------
     length_ : array of float, (3,), or None
         Level and slope of length's estimates, and their share out of domain; None for routers of earlier releases.
-    ramp_ : array of float, (2,), or None
-        The similarities at which that share begins and at which it is full; None for routers of earlier releases,
-        whose share grows with `distance`.
     """
 
     family = "default"
@@ -100,7 +93,6 @@ class DefaultRouter(RouterModel):
         self.out_of_domain_weights_: FloatArray | None = None
         self.similarity_: FloatArray | None = None
         self.length_: FloatArray | None = None
-        self.ramp_: FloatArray | None = None
 
     def fit(self, X: Prompts, y: FloatArray) -> Self:
         y = check_prompts_input(X, y)
@@ -110,8 +102,7 @@ class DefaultRouter(RouterModel):
     def _fit(self, X: Prompts, y: FloatArray) -> Self:
         light, full = self._makers(max(20, self.trees // 2)), self._makers(self.trees)
         random_folds = folds_by_text(X.texts, self.folds, self.seed)
-        domains = self._domains(X)
-        domain_folds = balanced_folds(domains, self.folds)
+        domain_folds = self._domain_folds(X)
         trained = light[: len(PRIOR)]
         near, far = (out_of_fold(trained, X, y, folds) for folds in (random_folds, domain_folds))
         in_domain, out_of_domain = (stack_weights(scores, y, PRIOR, STRENGTH) for scores in (near, far))
@@ -119,15 +110,9 @@ class DefaultRouter(RouterModel):
         self.out_of_domain_weights_ = np.append((1 - LENGTH_OUT_OF_DOMAIN) * out_of_domain, LENGTH_OUT_OF_DOMAIN)
         length, by_length = log_lengths(X.texts), LengthRouter().predict(X)
         away = np.column_stack([far, by_length]) @ self.out_of_domain_weights_
-        share = share_of_base(*gain_on_groups(away, by_length, y, domains))
-        level, slope = length_line(log_odds(near @ in_domain), length)
-        self.length_ = np.array([level, slope, share])
-        familiar, unfamiliar = self._measure_similarities(X, random_folds, domain_folds)
-        learned = self._combined(np.column_stack([near, by_length]), familiar)
-        estimates = estimate_by_length(level, slope, length)
-        self.ramp_ = np.array(
-            ramp_without_loss(learned, estimates, share, y, random_folds, familiar, unfamiliar), dtype=np.float64
-        )
+        share = share_of_base(*order_gain(away, by_length, y, domain_folds))
+        self.length_ = np.array([*length_line(log_odds(near @ in_domain), length), share])
+        self.similarity_ = self._similarities(X, domain_folds)
         self.members_ = tuple(make().fit(X, y) for make in full)
         return self
 
@@ -143,64 +128,61 @@ class DefaultRouter(RouterModel):
             LengthRouter,
         ]
 
-    def _domains(self, X: Prompts) -> IntArray:
+    def _domain_folds(self, X: Prompts) -> IntArray:
         for name in DOMAIN_COLUMNS:
             if len(set(X.metadata.get(name, ()))) >= 3:
-                return np.unique(np.array(X.metadata[name]), return_inverse=True)[1].astype(np.int64)
+                labels = np.unique(np.array(X.metadata[name]), return_inverse=True)[1]
+                return balanced_folds(labels.astype(np.int64), self.folds)
         from sklearn.cluster import KMeans
 
         E = prompt_embeddings(X)
         clusters = min(4 * self.folds, len(np.unique(E.round(6), axis=0)))
-        found = KMeans(clusters, n_init=1, max_iter=30, random_state=self.seed).fit_predict(E)
-        return np.asarray(found, dtype=np.int64)
+        labels = KMeans(clusters, n_init=1, max_iter=30, random_state=self.seed).fit_predict(E)
+        return balanced_folds(labels.astype(np.int64), self.folds)
 
-    def _measure_similarities(
-        self, X: Prompts, random_folds: IntArray, domain_folds: IntArray
-    ) -> tuple[FloatArray, FloatArray]:
-        """Learn the median similarity in domain and the drop to that of held-out domains; return held-out prompts'."""
+    def _similarities(self, X: Prompts, domain_folds: IntArray) -> FloatArray:
+        """Return the median similarity in domain, and the drop from it to the median of held-out domains."""
         memory = half_precision(prompt_embeddings(X))
         k = min(NEIGHBOURS, len(memory) - 1)
         in_domain = float(np.median(nearest(memory, memory, k, leave_out_self=True)[1].mean(axis=1)))
-        familiar, unfamiliar = (held_out_similarity(memory, folds) for folds in (random_folds, domain_folds))
-        self.similarity_ = np.array([in_domain, max(in_domain - float(np.median(unfamiliar)), NARROWEST)])
-        return familiar, unfamiliar
+        out_of_domain = []
+        for f in np.unique(domain_folds):
+            rest = memory[domain_folds != f]
+            if len(rest):
+                out_of_domain.append(nearest(memory[domain_folds == f], rest, min(k, len(rest)))[1].mean(axis=1))
+        drop = in_domain - float(np.median(np.concatenate(out_of_domain))) if out_of_domain else 0.0
+        return np.array([in_domain, max(drop, 0.05)])
 
     def predict(self, X: Prompts) -> FloatArray:
         with each_text_once():
             return self._predict(X)
 
     def _predict(self, X: Prompts) -> FloatArray:
-        members, columns, similarity = fitted(self.members_, self.family), [], np.zeros(len(X))
+        members, columns, out_of_domain = fitted(self.members_, self.family), [], np.zeros(len(X))
         for member in members:
             if isinstance(member, KnnRouter):
                 score, cosines = member.vote(X)
-                similarity = mean_of_nearest(cosines)
+                out_of_domain = np.clip(self._distance(cosines), 0.0, 1.0)
                 columns.append(score)
             else:
                 columns.append(member.predict(X))
-        learned = self._combined(np.stack(columns, axis=1), similarity)
+        scores = np.stack(columns, axis=1)
+        inner, outer = fitted(self.in_domain_weights_, self.family), fitted(self.out_of_domain_weights_, self.family)
+        learned = (1 - out_of_domain) * (scores @ inner) + out_of_domain * (scores @ outer)
         if self.length_ is not None:
             level, slope, share = self.length_
-            away = self._away(similarity) if self.ramp_ is None else ramp_of(similarity, *self.ramp_)
-            learned += share * away * (estimate_by_length(level, slope, log_lengths(X.texts)) - learned)
+            by_length = estimate_by_length(level, slope, log_lengths(X.texts))
+            learned += share * out_of_domain * (by_length - learned)
         return np.clip(learned, 0.0, 1.0)
-
-    def _combined(self, scores: FloatArray, similarity: FloatArray) -> FloatArray:
-        """Return members' scores (n, members) as one, by the prompts' similarity to the training data."""
-        inner, outer = fitted(self.in_domain_weights_, self.family), fitted(self.out_of_domain_weights_, self.family)
-        away = self._away(similarity)
-        return np.asarray((1 - away) * (scores @ inner) + away * (scores @ outer), dtype=np.float64)
-
-    def _away(self, similarity: FloatArray) -> FloatArray:
-        return np.clip(self._distance(similarity), 0.0, 1.0)
 
     def distance(self, X: Prompts) -> FloatArray:
         knn = next(m for m in fitted(self.members_, self.family) if isinstance(m, KnnRouter))
-        return self._distance(mean_of_nearest(knn.vote(X)[1]))
+        return self._distance(knn.vote(X)[1])
 
-    def _distance(self, similarity: FloatArray) -> FloatArray:
+    def _distance(self, cosines: FloatArray) -> FloatArray:
         in_domain, drop = fitted(self.similarity_, self.family)
-        return np.asarray(np.maximum(0.0, (in_domain - similarity) / drop), dtype=np.float64)
+        nearest_cosines = cosines[:, : min(NEIGHBOURS, cosines.shape[1])]
+        return np.asarray(np.maximum(0.0, (in_domain - nearest_cosines.mean(axis=1)) / drop), dtype=np.float64)
 
     def state(self) -> State:
         arrays: dict[str, NDArray[Any]] = {
@@ -210,8 +192,6 @@ class DefaultRouter(RouterModel):
         }
         if self.length_ is not None:
             arrays["length"] = self.length_
-        if self.ramp_ is not None:
-            arrays["ramp"] = self.ramp_
         return pack(fitted(self.members_, self.family), arrays, {})
 
     @classmethod
@@ -223,24 +203,7 @@ class DefaultRouter(RouterModel):
         router.similarity_ = array_of(state, "home").astype(np.float64)
         if "length" in state.arrays:  # earlier releases measured no share
             router.length_ = array_of(state, "length").astype(np.float64)
-        if "ramp" in state.arrays:  # nor where it begins
-            router.ramp_ = array_of(state, "ramp").astype(np.float64)
         return router
-
-
-def mean_of_nearest(cosines: FloatArray) -> FloatArray:
-    """Return the mean similarity of the `NEIGHBOURS` nearest of neighbours (n, k) that come nearest first, (n,)."""
-    return np.asarray(cosines[:, : min(NEIGHBOURS, cosines.shape[1])].mean(axis=1), dtype=np.float64)
-
-
-def held_out_similarity(memory: NDArray[np.float32], fold: IntArray) -> FloatArray:
-    """Return every prompt's mean similarity to the `NEIGHBOURS` nearest prompts of other folds, (n,)."""
-    found = np.zeros(len(memory))
-    for f in np.unique(fold):
-        rest, held = memory[fold != f], np.flatnonzero(fold == f)
-        if len(rest):
-            found[held] = mean_of_nearest(nearest(memory[held], rest, min(NEIGHBOURS, len(rest)))[1])
-    return found
 
 
 def balanced_folds(labels: IntArray, folds: int) -> IntArray:
