@@ -174,14 +174,15 @@ class AuthMiddleware:
             return await response(scope, receive, send)
         token = CALLER.set(caller)
         waits = scope["method"] == "POST" and not scope["path"].startswith(NEVER_ANSWERED)
-        if waits:
-            self.accounts.traffic.enter()
+        traffic = self.accounts.traffic
+        traffic.under_way += waits
         try:
             return await self.app(scope, receive, send)
         finally:
             CALLER.reset(token)
             if waits:
-                self.accounts.traffic.leave()
+                traffic.under_way -= 1
+                traffic.left_at = traffic.clock()
             if caller.takes_a_place and caller.key is not None:
                 self.accounts.leave(caller.key)
 

@@ -87,21 +87,17 @@ class Turns:
 
 
 class InteractiveTraffic:
-    """Whether anybody waits for an answer now, or did a moment ago: work that nobody waits for gives way then."""
+    """Whether anybody waits for an answer now, or did a moment ago: work that nobody waits for gives way then.
+
+    `under_way` and `left_at`, when the last one ended, are counted by whoever lets requests in.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, quiet_s: float = 1.0) -> None:
         self.clock, self.quiet_s = clock, quiet_s
         self.under_way = 0
-        self._last = float("-inf")
-
-    def enter(self) -> None:
-        self.under_way += 1
-
-    def leave(self) -> None:
-        self.under_way -= 1
-        self._last = self.clock()
+        self.left_at = float("-inf")
 
     @property
     def is_there(self) -> bool:
         """Whether requests are under way, or the last was within `quiet_s`."""
-        return self.under_way > 0 or self.clock() - self._last < self.quiet_s
+        return self.under_way > 0 or self.clock() - self.left_at < self.quiet_s

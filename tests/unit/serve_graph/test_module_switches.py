@@ -51,16 +51,17 @@ BEFORE: dict[tuple[str, str], Counts] = {
     ("graph", "escalated whole"): (49, 208),
     ("graph", "escalated stream"): (51, 425),
 }
-# One module more where spans are opened, and one that learns how often calls are escalated.
+# One module more where spans are opened, and one that learns how often calls are escalated; one to three switches
+# since an accepted request is opened in one place for routes and for lines of batches.
 CEILING: dict[tuple[str, str], Counts] = {
-    ("fakes", "accepted whole"): (24, 81),
-    ("fakes", "accepted stream"): (27, 118),
-    ("fakes", "escalated whole"): (24, 93),
-    ("fakes", "escalated stream"): (27, 185),
-    ("graph", "accepted whole"): (50, 156),
-    ("graph", "accepted stream"): (52, 199),
-    ("graph", "escalated whole"): (50, 181),
-    ("graph", "escalated stream"): (52, 305),
+    ("fakes", "accepted whole"): (24, 82),
+    ("fakes", "accepted stream"): (27, 119),
+    ("fakes", "escalated whole"): (24, 94),
+    ("fakes", "escalated stream"): (27, 186),
+    ("graph", "accepted whole"): (50, 158),
+    ("graph", "accepted stream"): (52, 201),
+    ("graph", "escalated whole"): (50, 184),
+    ("graph", "escalated stream"): (52, 307),
 }
 
 

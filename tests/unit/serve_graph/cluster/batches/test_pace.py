@@ -24,11 +24,12 @@ def test_places_double_while_nobody_asks_and_are_one_as_soon_as_somebody_does() 
         seen.append(pace.places())
         now[0] += 0.25
     assert seen == [1, 2, 4, 8, 16, 32, 32]
-    traffic.enter()
+    traffic.under_way += 1
     assert pace.places() == 1
     now[0] += 60.0
     assert pace.places() == 1  # a long stream is interactive to its end
-    traffic.leave()
+    traffic.under_way -= 1
+    traffic.left_at = now[0]
     now[0] += 0.9
     assert pace.places() == 1
     now[0] += 0.2
