@@ -66,6 +66,8 @@ FORWARDED = frozenset(
 FEEDBACK_PATH = "/v1/feedback"
 NEVER_ANSWERED = (FEEDBACK_PATH, "/v1/files", "/v1/batches")
 """Beginnings of paths of requests that no tier answers: they count against the limit on requests alone."""
+NOT_WAITED_FOR = (*NEVER_ANSWERED, *OPEN)
+"""Those, and what needs no key: whoever has none could keep batches waiting."""
 ANY_KEY = ("/v1/models", "/v1/feedback")
 ADMIN = ("/v1/decisions", "/v1/audit", "/metrics", "/console")
 SCOPE_NAMES: Mapping[KeyScope, str] = MappingProxyType(
@@ -173,7 +175,7 @@ class AuthMiddleware:
                 await self.accounts.refusals.hold(scope.get(REFUSED_KEY, ""))
             return await response(scope, receive, send)
         token = CALLER.set(caller)
-        waits = scope["method"] == "POST" and not scope["path"].startswith(NEVER_ANSWERED)
+        waits = scope["method"] == "POST" and not scope["path"].startswith(NOT_WAITED_FOR)
         traffic = self.accounts.traffic
         traffic.under_way += waits
         try:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import IO, Any
 
+from serve_graph.errors import RequestError
 from serve_graph.records.batches.file_storage import FILE_PIECE
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -15,6 +17,9 @@ ENDPOINTS = ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/em
 MOST_ERRORS = 100
 """Faults of a file that are told; the first ones."""
 CUSTOM_ID_CHARS = 512
+CUSTOM_ID = re.compile(rb'"custom_id"\s*:\s*("(?:[^"\\]|\\.)*")')
+ENDS_A_LINE = re.compile("[\x85\u2028\u2029\ud800-\udfff]")
+"""What text may hold and a line of a result not: what `str.splitlines` ends lines at, and halves of characters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,8 @@ def read_lines(file: IO[bytes], most_bytes: int) -> Iterator[Line]:
         *whole, rest = (left + piece).split(b"\n")
         for text in whole:
             number += 1
+            if not too_long and not text.strip():
+                continue  # a file may be millions of blank lines
             if (line := _line(number, text, most_bytes, too_long)) is not None:
                 yield line
             too_long = False
@@ -121,8 +128,30 @@ def fault(code: str, message: str, param: str | None = None, line: int | None = 
 
 
 def custom_id_of(line: Line) -> str:
-    """The custom_id of a line that was found without fault."""
-    return str(json.loads(line.text)["custom_id"])
+    """The custom_id of a line; of one that cannot be read, the first that its text names, or none."""
+    try:
+        return str(json.loads(line.text)["custom_id"])
+    except (ValueError, RecursionError, LookupError, TypeError):
+        found = CUSTOM_ID.search(line.text)
+        try:
+            return "" if found is None else str(json.loads(found[1]))
+        except ValueError:
+            return ""
+
+
+def opened_line(line: Line) -> tuple[str, bytes]:
+    """The custom_id of a line that was found without fault, and its request as JSON.
+
+    Raises RequestError where it cannot be read now: bodies may be shorter than when the file was checked, the file may
+    be another one, and how deep JSON may nest depends on who reads it.
+    """
+    if line.too_long:
+        raise RequestError("this line is longer than a request may be by now", None, "line_too_long")
+    try:
+        data = json.loads(line.text)
+        return str(data["custom_id"]), json.dumps(data["body"]).encode()
+    except (ValueError, RecursionError, LookupError, TypeError):
+        raise RequestError("this line cannot be read as a request", None, "invalid_json_line") from None
 
 
 def result_line(
@@ -131,4 +160,5 @@ def result_line(
     """One line of an output or error file; with `error`, of a request that was never sent."""
     response = None if error is not None else {"status_code": status, "request_id": request_id, "body": body}
     shown = {"id": name, "custom_id": custom_id, "response": response, "error": error}
-    return json.dumps(shown, ensure_ascii=False, separators=(",", ":")).encode(errors="replace").decode()
+    text = json.dumps(shown, ensure_ascii=False, separators=(",", ":"))
+    return ENDS_A_LINE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)

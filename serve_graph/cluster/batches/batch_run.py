@@ -167,7 +167,8 @@ class BatchRun:
             await asyncio.to_thread(self.storage.delete, name)
             return None
         now_ms = self.now_ms()
-        keep_ms = int(self.config.keep_days * 86_400_000) if row.keep_s is None else row.keep_s * 1000
+        keep_ms = int(self.config.keep_days * 86_400_000)
+        keep_ms = keep_ms if row.keep_s is None else min(keep_ms, row.keep_s * 1000)
         return FileRow(name, row.owner, "batch_output", f"{row.id}_{what}.jsonl", size, now_ms, now_ms + keep_ms)
 
     async def _texts(self, ok: bool, unanswered_with: tuple[str, str] | None) -> AsyncGenerator[bytes, None]:

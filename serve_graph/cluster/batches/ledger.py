@@ -43,6 +43,7 @@ class Ledger:
         self.is_expired = False
         self._waiting: list[LineResult] = []
         self._written_at = clock()
+        self._in_doubt = False
         self._writing = asyncio.Lock()
 
     def add(self, result: LineResult) -> None:
@@ -68,8 +69,9 @@ class Ledger:
         async with self._writing:
             begun, group = self.clock(), self._waiting[:RESULTS_AT_ONCE]
             until_ms = self.now_ms() + int(1000 * self.lease_s)
+            again, self._in_doubt = self._in_doubt, True
             try:
-                self.row = await self.table.note(self.row, group, until_ms)
+                self.row = await self.table.note(self.row, group, until_ms, again=again)
             except LeaseLostError:
                 self.is_lost = True
                 self.stop.set()
@@ -77,7 +79,7 @@ class Ledger:
             except StoreUnavailableError as error:
                 logger.warning("results of %s wait: %s", self.row.id, error)
                 return
-            self._written_at = begun
+            self._written_at, self._in_doubt = begun, False
             del self._waiting[: len(group)]
         if self.row.status == "cancelling":
             self.stop.set()

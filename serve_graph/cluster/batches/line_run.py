@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import time
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from serve_graph.access.accounts import Accounts
 from serve_graph.access.auth import CALLER, Caller
 from serve_graph.access.keys import Keyring
 from serve_graph.api.batches.answering import answered_line, failure, tokens_of
-from serve_graph.api.batches.lines import Line, custom_id_of, result_line
+from serve_graph.api.batches.lines import Line, custom_id_of, opened_line, result_line
 from serve_graph.cluster.batches.batch_metrics import BatchMetrics
 from serve_graph.cluster.batches.pace import Pace
 from serve_graph.config.access import KeyConfig
@@ -25,11 +24,13 @@ from serve_graph.errors import (
     EngineRequestError,
     PolicyUnavailableError,
     RateLimitedError,
+    RequestError,
     SaturatedError,
     StoreUnavailableError,
     TierSetupError,
 )
 from serve_graph.gateway.handler import Service
+from serve_graph.protocol.bounds import PARSED_AT_ONCE
 from serve_graph.protocol.requests import UnknownFields
 from serve_graph.records.batches.batches_table import BatchRow, LineResult
 
@@ -57,9 +58,12 @@ class LineRunner:
 
     async def run(self, batch: BatchRow, line: Line, stop: asyncio.Event) -> LineResult | None:
         """A line's result; None where `stop` was set before there was one."""
-        data = json.loads(line.text)
-        custom_id, body = custom_id_of(line), json.dumps(data["body"]).encode()
         request_id = f"{batch.id}:{line.number}"
+        try:
+            is_short = len(line.text) <= PARSED_AT_ONCE
+            custom_id, body = opened_line(line) if is_short else await asyncio.to_thread(opened_line, line)
+        except RequestError as error:
+            return self._failed(batch, line, custom_id_of(line), request_id, error)
         waits = failed = 0
         while True:
             async with self.pace.place():

@@ -21,7 +21,9 @@ from serve_graph.records.batches.batches_table import BatchRow, LeaseLostError
 logger = logging.getLogger(__name__)
 LOOK_EVERY_S = 2.0
 AT_ONCE = 4
-"""Batches that a replica works on at a time: a small one does not wait for the end of a large one."""
+"""Batches of one key that a replica works on at a time: a small one does not wait for the end of a large one."""
+AT_ONCE_OF_ALL = 64
+"""The same of all keys: no key's batches wait for the end of another's."""
 TIDY_EVERY_S = 3600.0
 
 
@@ -71,11 +73,14 @@ class BatchWorker:
 
     async def look(self) -> None:
         """Take batches that nobody holds, those of owners first of whom fewest are worked on here."""
-        if len(self.running) >= AT_ONCE:
+        if len(self.running) >= AT_ONCE_OF_ALL:
             return
         free = await self.parts.batches.free(self.parts.now_ms())
-        while free and len(self.running) < AT_ONCE:
+        while len(self.running) < AT_ONCE_OF_ALL:
             here = Counter(row.owner for row in self._rows.values())
+            free = [row for row in free if here[row.owner] < AT_ONCE]
+            if not free:
+                break
             row = min(free, key=lambda one: (here[one.owner], one.created_ms))
             free.remove(row)
             until_ms = self.parts.now_ms() + int(1000 * self.lease_s)

@@ -115,7 +115,7 @@ class BatchesTable:
             await connection.execute(update(BATCHES).where(BATCHES.c.id == batch_id).values(**changed))
             return after
 
-    async def free(self, now_ms: int, limit: int = 100) -> list[BatchRow]:
+    async def free(self, now_ms: int, limit: int = 1000) -> list[BatchRow]:
         """Batches that have not ended and that nobody holds, the oldest first."""
         where = BATCHES.c.status.in_(OPEN_STATUSES) & (BATCHES.c.held_until_ms <= now_ms)
         chosen = select(BATCHES).where(where).order_by(BATCHES.c.created_ms, BATCHES.c.id).limit(limit)
@@ -131,11 +131,16 @@ class BatchesTable:
                 return None
             return await _read(connection, row.id)
 
-    async def note(self, row: BatchRow, results: Sequence[LineResult], until_ms: int) -> BatchRow:
+    async def note(
+        self, row: BatchRow, results: Sequence[LineResult], until_ms: int, *, again: bool = False
+    ) -> BatchRow:
         """Write results of lines with their counts, and hold the batch on; returns it as it is now.
 
+        `again`: they may have been written, by an attempt whose end was not heard of; those that are there stay.
         Raises LeaseLostError where another process has it: then nothing was written.
         """
+        if again:
+            results = await self._not_written(row, results)
         done = sum(result.ok for result in results)
         columns = BATCHES.c
         changed: dict[str, Any] = {
@@ -151,6 +156,13 @@ class BatchesTable:
                 values = [{"batch": row.id, "line": r.line, "ok": r.ok, "result": r.text} for r in results]
                 await connection.execute(insert(BATCH_LINES), values)
             return await _there(connection, row)
+
+    async def _not_written(self, row: BatchRow, results: Sequence[LineResult]) -> list[LineResult]:
+        lines = BATCH_LINES.c
+        where = (lines.batch == row.id) & lines.line.in_([result.line for result in results])
+        async with self.store.reading() as connection:
+            there = set((await connection.execute(select(lines.line).where(where))).scalars())
+        return [result for result in results if result.line not in there]
 
     async def change(self, row: BatchRow, since: Sequence[str], **changed: Any) -> BatchRow:
         """Change a batch that is held, where its status is one of `since`; returns it as it is now, changed or not."""

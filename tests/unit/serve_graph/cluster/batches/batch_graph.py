@@ -173,7 +173,7 @@ def failing_notes(parts: BatchParts) -> BatchParts:
     """The same, whose store is away whenever results are to be written: as for a process that was cut off."""
 
     class Away(BatchesTable):
-        async def note(self, row: Any, results: Any, until_ms: int) -> Any:
+        async def note(self, row: Any, results: Any, until_ms: int, *, again: bool = False) -> Any:
             raise StoreUnavailableError("away")
 
     return replace(parts, batches=Away(parts.batches.store))

@@ -159,12 +159,12 @@ async def test_another_process_goes_on_where_one_was_cut_off_and_no_line_is_lost
     written = 0
 
     class CutOff(type(at.parts.batches)):  # type: ignore[misc]
-        async def note(self, row: Any, results: Any, until_ms: int) -> Any:
+        async def note(self, row: Any, results: Any, until_ms: int, *, again: bool = False) -> Any:
             nonlocal written
             if written >= 10:
                 raise StoreUnavailableError("cut off")
             written += len(results)
-            return await super().note(row, results, until_ms)
+            return await super().note(row, results, until_ms, again=again)
 
     first = at.worker(replace(at.parts, batches=CutOff(at.store)))
     async with at.working(first):
