@@ -160,5 +160,9 @@ def result_line(
     """One line of an output or error file; with `error`, of a request that was never sent."""
     response = None if error is not None else {"status_code": status, "request_id": request_id, "body": body}
     shown = {"id": name, "custom_id": custom_id, "response": response, "error": error}
-    text = json.dumps(shown, ensure_ascii=False, separators=(",", ":"))
+    return in_one_line(json.dumps(shown, ensure_ascii=False, separators=(",", ":")))
+
+
+def in_one_line(text: str) -> str:
+    """JSON as one line for any reader, and as UTF-8: what no line may hold is escaped."""
     return ENDS_A_LINE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)

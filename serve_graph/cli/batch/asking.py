@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,7 +15,11 @@ import httpx
 from serve_graph.cli.batch.journal import Journal
 
 AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
+REFUSES_ALL = frozenset({401, 403, 404, 405})
+"""What is refused thus is the key, the model or the address: those are the same for all rows."""
+NO_QUOTA = "insufficient_quota"
 LONGEST_PAUSE_S = 60.0
+JSON_BODY = {"content-type": "application/json"}
 RowAsk = tuple[str, list[Any]]
 """A row's key, and its messages."""
 
@@ -24,7 +29,8 @@ class RowAsker:
     """Asks rows and notes what became of them. `spent`: dollars so far, those of earlier runs included.
 
     With `budget`, nothing is begun that might exceed it, as far as the dearest answer so far tells: before the first
-    answer one row is asked. What is under way ends. A key whose own budget is spent ends the run as well.
+    answer one row is asked. What is under way ends. A key whose own budget is spent ends the run as well, and so does
+    what would be refused to every row, and with `budget` an answer whose cost is not told.
     """
 
     client: httpx.AsyncClient
@@ -78,40 +84,59 @@ class RowAsker:
         return under_way < self.concurrency
 
     async def _row(self, key: str, messages: list[Any]) -> None:
-        body = {**self.settings, "messages": messages}
+        try:
+            body = request_bytes({**self.settings, "messages": messages})
+        except (TypeError, ValueError, RecursionError) as error:
+            return self._failed(key, {"status": 0, "error": f"the row is no JSON ({error})", "kind": "malformed"})
         result: dict[str, Any] = {}
         for attempt in range(self.attempts):
             wait_s = self.pause_s * 2**attempt
             try:
-                reply = await self.client.post("/v1/chat/completions", json=body)
+                reply = await self.client.post("/v1/chat/completions", content=body, headers=JSON_BODY)
                 result = read_answer(reply)
                 if reply.status_code == 200:
                     return self._done(key, result)
-                if result["kind"] == "insufficient_quota":
+                if reply.status_code in REFUSES_ALL:
+                    self.stopped = f"the graph refuses these requests ({reply.status_code}): {result['error']}"
+                    return None
+                if result["kind"] == NO_QUOTA:
                     self.stopped = f"the access key's budget is spent: {result['error']}"
                     return None
                 if reply.status_code not in AGAIN:
                     break
-                wait_s = max(wait_s, _seconds(reply.headers.get("retry-after")))
+                if result.get("code") != NO_QUOTA:  # it may have room when others are charged, not only tomorrow
+                    wait_s = max(wait_s, _seconds(reply.headers.get("retry-after")))
             except httpx.HTTPError as error:
                 result = {"status": 0, "error": f"no reply ({type(error).__name__})", "kind": "unreachable"}
             if self.stopped is not None:
                 return None  # it was not asked: the next run asks it
             if attempt + 1 < self.attempts:
                 await asyncio.sleep(min(LONGEST_PAUSE_S, wait_s))
+        if result.get("code") == NO_QUOTA:
+            self.stopped = f"the access key's budget has no room: {result['error']}"
+            return None
+        return self._failed(key, result)
+
+    def _failed(self, key: str, result: dict[str, Any]) -> None:
         self.journal.note(key, False, result)
         self.asked += 1
         self.advance()
-        return None
 
     def _done(self, key: str, result: dict[str, Any]) -> None:
         self.journal.note(key, True, result)
         self.asked += 1
         self.tokens += int(result["tokens"])
+        if self.budget is not None and result["cost_usd"] is None:
+            self.stopped = "an answer came without its cost: a budget cannot be kept"
         cost = Decimal(result["cost_usd"] or 0)
         self.spent += cost
         self.dearest = max(cost, self.dearest or Decimal(0))
         self.advance()
+
+
+def request_bytes(body: Mapping[str, Any]) -> bytes:
+    """A request as JSON; half a character goes as it is, for the graph to refuse that row."""
+    return json.dumps(body, ensure_ascii=False, allow_nan=False).encode("utf-8", "surrogatepass")
 
 
 def _has_ended(task: asyncio.Task[None]) -> bool:
@@ -130,7 +155,8 @@ def read_answer(reply: httpx.Response) -> dict[str, Any]:
         return {"status": reply.status_code, "error": "the reply is no JSON object", "kind": "malformed"}
     if reply.status_code != 200:
         error = data.get("error") or {}
-        return {"status": reply.status_code, "error": str(error.get("message"))[:2000], "kind": error.get("type")}
+        told = {"error": str(error.get("message"))[:2000], "kind": error.get("type"), "code": error.get("code")}
+        return {"status": reply.status_code, **told}
     choice = (data.get("choices") or [{}])[0]
     message, facts, usage = choice.get("message") or {}, data.get("serve_graph") or {}, data.get("usage") or {}
     return {

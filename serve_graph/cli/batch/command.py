@@ -79,7 +79,7 @@ def run(
     check_out(out)
     if out.suffix not in (".jsonl", ".parquet"):
         raise ServeGraphError(f"--out {out} must end in .jsonl or .parquet")
-    dataset = Dataset.found(inputs, prompt_column)
+    dataset = Dataset.found(inputs, prompt_column, out)
     prompt = None if system is None else system.read_text(encoding="utf-8").strip()
     options = BatchOptions(
         url.rstrip("/").removesuffix("/v1"), out, model, prompt, max_tokens, concurrency,

@@ -14,10 +14,13 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any
 
+from serve_graph.api.batches.lines import in_one_line
 from serve_graph.errors import ServeGraphError
 
 READERS = (".jsonl", ".ndjson", ".csv", ".parquet")
 ROWS_AT_ONCE = 1000
+LONGEST_FIELD = 2**31 - 1
+"""Of CSV; Python's own bound is 131,072 characters."""
 Row = dict[str, Any]
 
 
@@ -29,11 +32,16 @@ class Dataset:
     prompt: str = "prompt"
 
     @classmethod
-    def found(cls, inputs: Sequence[str], prompt: str = "prompt") -> Dataset:
-        """The files that paths, globs and URIs name; raises ServeGraphError where one names none, or no known kind."""
+    def found(cls, inputs: Sequence[str], prompt: str = "prompt", out: Path | None = None) -> Dataset:
+        """The files that paths, globs and URIs name, those left out that a run writes to `out` and beside it.
+
+        Raises ServeGraphError where one names none, or no known kind.
+        """
+        own = set() if out is None else {out.absolute(), *(p.absolute() for p in (failures_of(out), audit_of(out)))}
         files: list[str] = []
         for given in inputs:
             matching = [given] if "://" in given else sorted(glob.glob(given, recursive=True))
+            matching = [name for name in matching if "://" in name or Path(name).absolute() not in own]
             if not matching:
                 raise ServeGraphError(f"no file is named {given}")
             files += matching
@@ -54,12 +62,27 @@ class Dataset:
                 given = json.loads(given)
             except ValueError:
                 given = None
-        if given is not None and len(given):
-            return list(given)
+        if isinstance(given, list) and given:
+            return given
         text = row.get(self.prompt)
         if isinstance(text, str) and text.strip():
             return [{"role": "user", "content": text}]
         raise ServeGraphError(f"a row has neither `messages` nor text in the column {self.prompt!r}: {str(row)[:200]}")
+
+
+def failures_of(out: Path) -> Path:
+    """The list of rows that failed, beside a result."""
+    return out.with_name(f"{out.name}.failed.jsonl")
+
+
+def audit_of(out: Path) -> Path:
+    """The answers to look at, beside a result."""
+    return out.with_name(f"{out.name}.audit.jsonl")
+
+
+def json_line(value: Any) -> str:
+    """A line of a JSONL file; what JSON does not know is text."""
+    return in_one_line(json.dumps(value, ensure_ascii=False, default=str)) + "\n"
 
 
 def row_key(row: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
@@ -81,6 +104,7 @@ def _rows_of(name: str) -> Iterator[Row]:
                     yield from group.to_pylist()
             elif kind.endswith(".csv"):
                 text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+                csv.field_size_limit(LONGEST_FIELD)
                 yield from csv.DictReader(text, restkey="more", strict=True)
             else:
                 for number, line in enumerate(file, 1):
@@ -131,9 +155,9 @@ def write_results(out: Path, rows: Iterable[Row]) -> int:
     left = iter(rows)
     try:
         if out.suffix != ".parquet":
-            with scratch.open("w", encoding="utf-8", errors="surrogatepass") as file:
+            with scratch.open("w", encoding="utf-8") as file:
                 for row in left:
-                    file.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
+                    file.write(json_line(row))
                     count += 1
         else:
             count = _write_parquet(scratch, left)
@@ -148,15 +172,22 @@ def _write_parquet(path: Path, rows: Iterator[Row]) -> int:
     import pyarrow.parquet as pq
 
     group, count = list(islice(rows, ROWS_AT_ONCE)), 0
+    names = list(dict.fromkeys(chain.from_iterable(group)))  # pyarrow would take the first row's alone
     try:
-        schema = _whole_schema(pa.Table.from_pylist(group).schema)
+        whole = pa.table({name: pa.array([row.get(name) for row in group]) for name in names})
+        schema = _whole_schema(whole.schema)
         with pq.ParquetWriter(path, schema) as writer:
             while group:
+                if more := set(chain.from_iterable(group)) - set(names):
+                    raise TypeError(f"the first {ROWS_AT_ONCE} have no column {min(more)!r}")
                 writer.write_table(pa.Table.from_pylist(group, schema=schema))
                 count += len(group)
                 group = list(islice(rows, ROWS_AT_ONCE))
-    except (pa.ArrowException, TypeError) as error:
-        raise ServeGraphError(f"parquet cannot hold these rows ({error}): write .jsonl instead") from None
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        raise ServeGraphError(
+            f"parquet cannot hold these rows ({error}): write .jsonl instead, and rename OUT.journal after it, so "
+            "that what is answered is not asked again"
+        ) from None
     return count
 
 

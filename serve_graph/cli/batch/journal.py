@@ -58,7 +58,10 @@ class Journal:
             key, int(ok), result.get("version"), result.get("tier"), result.get("outcome"), result.get("cost_usd"),
             int(result.get("tokens") or 0), json.dumps(result),
         )  # fmt: skip
-        self._db.execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
+        try:
+            self._db.execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
+        except sqlite3.Error as error:
+            raise ServeGraphError(f"the journal {self.path} cannot be written: {error}") from None
 
     def totals(self) -> JournalTotals:
         answered = failed = tokens = unmetered = 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 from collections.abc import Iterable
 from decimal import Decimal
@@ -12,7 +11,7 @@ from typing import Any
 
 import httpx
 
-from serve_graph.cli.batch.dataset import Row
+from serve_graph.cli.batch.dataset import Row, json_line
 from serve_graph.cli.batch.journal import Journal
 from serve_graph.errors import ServeGraphError
 
@@ -111,5 +110,5 @@ def write_audit(path: Path, results: Iterable[Row], prompt: str, size: int, seed
             asked = row.get("messages") or row.get(prompt)
             shown = {"prompt": asked, "answer": row["answer"]}
             label = {"decision": row["serve_graph_decision"], "kind": "label", "value": None}
-            file.write(json.dumps(shown | label, ensure_ascii=False, default=str) + "\n")
+            file.write(json_line(shown | label))
     return len(drawn)

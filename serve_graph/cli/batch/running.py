@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +14,15 @@ from typing import Any
 import httpx
 
 from serve_graph.cli.batch.asking import RowAsk, RowAsker
-from serve_graph.cli.batch.dataset import Dataset, Row, row_key, write_results
+from serve_graph.cli.batch.dataset import (
+    Dataset,
+    Row,
+    audit_of,
+    failures_of,
+    json_line,
+    row_key,
+    write_results,
+)
 from serve_graph.cli.batch.forecast import MOST_TOKENS_KEPT, always_one_tier, mean_forecast, share_of
 from serve_graph.cli.batch.journal import Journal
 from serve_graph.cli.batch.row_records import RECORD_COLUMNS, read_records, record_sums, write_audit
@@ -91,9 +98,8 @@ def run_batch(dataset: Dataset, options: BatchOptions, progress: Callable[[str],
         written = 0 if options.dry_run is not None else write_results(options.out, _results(dataset, options, journal))
         audited = 0
         if options.audit is not None:
-            path = options.out.with_name(f"{options.out.name}.audit.jsonl")
             results = _results(dataset, options, journal)
-            audited = write_audit(path, results, dataset.prompt, options.audit, options.seed)
+            audited = write_audit(audit_of(options.out), results, dataset.prompt, options.audit, options.seed)
         summary = _summary(dataset, options, journal, rows) | {
             "asked": asker.asked,
             "seconds": round(seconds, 3),
@@ -184,7 +190,7 @@ def _text(value: Any) -> str | None:
 def _summary(dataset: Dataset, options: BatchOptions, journal: Journal, rows: int) -> dict[str, Any]:
     """What is known of this dataset's rows; the journal may hold others' of former runs."""
     answered = failed = 0
-    failures = options.out.with_name(f"{options.out.name}.failed.jsonl")
+    failures = failures_of(options.out)
     with failures.open("w", encoding="utf-8") as file:
         for row in dataset.rows():
             found = journal.find(row_key(row, options.known_by))
@@ -193,7 +199,7 @@ def _summary(dataset: Dataset, options: BatchOptions, journal: Journal, rows: in
             answered, failed = answered + found["ok"], failed + (not found["ok"])
             if not found["ok"]:
                 told = {"row": row, "status": found.get("status"), "error": found.get("error")}
-                file.write(json.dumps(told, ensure_ascii=False, default=str) + "\n")
+                file.write(json_line(told))
     if not failed:
         failures.unlink()
     totals = journal.totals()
