@@ -118,7 +118,7 @@ def build_http(backend: Backend) -> FastAPI:
 
         timeout_s = backend.body_timeout_s
         bodies = -(-batches.config.max_file_bytes // backend.max_body_bytes)
-        add_batches(app, batches, turns, timeout_s, None if timeout_s is None else timeout_s * bodies)
+        add_batches(app, batches, turns, timeout_s, None if timeout_s is None else timeout_s * bodies, backend.audit)
     if backend.audit is not None:
         add_audit(app, backend.audit)
     if backend.console is not None:

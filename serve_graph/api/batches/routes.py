@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import uuid
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Request, Response
 
 from serve_graph.access.auth import CALLER
 from serve_graph.access.turns import Turns
-from serve_graph.api.batches.files import BatchParts, add_files, find_file, owner_seen, page_limit
+from serve_graph.api.batches.files import BatchParts, add_files, find_file, note_foreign, owner_seen, page_limit
 from serve_graph.api.batches.shapes import BatchRequest, batch_object, list_object
 from serve_graph.api.openapi import errors, reply, request_body
 from serve_graph.api.transport.connection import Reply, read_body
@@ -16,6 +17,9 @@ from serve_graph.api.transport.content_encoding import decoded
 from serve_graph.errors import NotFoundError, RequestError
 from serve_graph.protocol.requests import parse_request
 from serve_graph.records.batches.batches_table import BatchRow
+
+if TYPE_CHECKING:
+    from serve_graph.records.audit_log import AuditLog
 
 WINDOW_MS = 24 * 3600 * 1000
 MOST_BODY_BYTES = 64 * 1024
@@ -27,9 +31,10 @@ def add_batches(
     turns: Turns,
     timeout_s: float | None = None,
     upload_timeout_s: float | None = None,
+    audit: AuditLog | None = None,
 ) -> None:
-    """Add the routes of files and batches to the application."""
-    add_files(app, parts, upload_timeout_s)
+    """Add the routes of files and batches to the application; what is done with others' is written to `audit`."""
+    add_files(app, parts, upload_timeout_s, audit)
 
     @app.post(
         "/v1/batches",
@@ -76,6 +81,7 @@ def add_batches(
     async def cancel_batch(batch_id: str) -> Response:
         """Begin nothing more of a batch; what is under way is ended, and there are files of what is done."""
         row = await _found(parts, batch_id)
+        await note_foreign(audit, "batches.cancel", row.id, row.owner)
         cancelled = await parts.batches.cancel(row.id, parts.now_ms() // 1000)
         if cancelled is None:
             row = await _found(parts, batch_id)

@@ -14,7 +14,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 
 from serve_graph.api.batches.shapes import ExpiresAfter
 from serve_graph.api.transport.content_encoding import too_large
-from serve_graph.errors import RequestError, SlowBodyError
+from serve_graph.errors import RequestError, SlowBodyError, StoreUnavailableError, UnsupportedEncodingError
 
 BESIDE_BYTES = 64 * 1024
 """What a body may hold beside its file: names, boundaries and fields."""
@@ -39,13 +39,17 @@ class Upload:
 async def read_upload(request: Request, most_bytes: int, timeout_s: float | None) -> Upload:
     """Receive OpenAI's `POST /v1/files`.
 
-    Raises RequestError, which names the field; PayloadTooLargeError as soon as more than `most_bytes` were sent;
+    Raises UnsupportedEncodingError where it is compressed; StoreUnavailableError where there is no room for it;
+    RequestError, which names the field; PayloadTooLargeError as soon as more than `most_bytes` were sent;
     SlowBodyError where it has not arrived after `timeout_s`.
     """
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         raise RequestError(
             "send the file as multipart/form-data, with `file` and `purpose`", code="invalid_content_type"
         )
+    if (coding := request.headers.get("content-encoding", "identity").lower()) != "identity":
+        message = f"files are sent without content-encoding, not {coding[:40]!r}"
+        raise UnsupportedEncodingError(message, "content-encoding", "unsupported_content_encoding")
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length[:40]) > most_bytes + BESIDE_BYTES:
         raise too_large(most_bytes)
@@ -64,6 +68,8 @@ async def read_upload(request: Request, most_bytes: int, timeout_s: float | None
     except TimeoutError:
         message = f"the file did not arrive within {timeout_s:g} s"
         raise SlowBodyError(message, code="request_timeout") from None
+    except OSError as error:  # it is spooled to a temporary file without a name
+        raise StoreUnavailableError(f"there is no room to receive the file ({type(error).__name__})") from error
     except (MultiPartException, KeyError, UnicodeDecodeError, LookupError) as error:
         said = getattr(error, "message", None) or "it cannot be parsed"
         raise RequestError(f"the multipart body is malformed: {said}", code="invalid_multipart") from None

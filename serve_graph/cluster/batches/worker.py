@@ -25,6 +25,8 @@ AT_ONCE = 4
 AT_ONCE_OF_ALL = 64
 """The same of all keys: no key's batches wait for the end of another's."""
 TIDY_EVERY_S = 3600.0
+WRITTEN_WITHIN_MS = 3_600_000
+"""For so long after its time is over a file stays: one that is being written is such a one."""
 
 
 @dataclass
@@ -132,7 +134,7 @@ class BatchWorker:
         if self._tidied_at is not None and self.clock() - self._tidied_at < TIDY_EVERY_S:
             return
         parts, now_ms = self.parts, self.parts.now_ms()
-        while expired := await parts.files.expired(now_ms):
+        while expired := await parts.files.expired(now_ms - WRITTEN_WITHIN_MS):
             for name in expired:
                 await asyncio.to_thread(parts.storage.delete, name)
                 await parts.files.delete(name)

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import and_, delete, func, insert, or_, select
+from sqlalchemy import and_, delete, func, insert, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -48,9 +48,24 @@ class FilesTable:
     def __init__(self, store: DecisionStore) -> None:
         self.store = store
 
-    async def add(self, row: FileRow) -> None:
+    async def reserve(self, row: FileRow, most_files: int, most_bytes: int) -> tuple[int, int] | None:
+        """Take a place for a new file; where its owner has none left, how many files there are, and of how many bytes.
+
+        It counts from now on, and is there once it is `show`n. Where nobody does, its time is over already.
+        """
+        async with changing_batches(self.store, in_turn=True) as connection:
+            count, size = await _sums(connection, row.owner)
+            if count >= most_files or size + row.bytes > most_bytes:
+                return count, size
+            await connection.execute(insert(FILES).values(**{**asdict(row), "expires_ms": row.created_ms}))
+        return None
+
+    async def show(self, row: FileRow) -> None:
+        """Let a file be there for as long as it says, now that its bytes are."""
         async with changing_batches(self.store) as connection:
-            await connection.execute(insert(FILES).values(**asdict(row)))
+            there = update(FILES).where(FILES.c.id == row.id).values(expires_ms=row.expires_ms)
+            if not (await connection.execute(there)).rowcount:
+                raise StoreUnavailableError("the file was deleted before it was whole: send it again")
 
     async def get(self, file_id: str, owner: str | None, now_ms: int) -> FileRow | None:
         """A file that has not expired, of this owner; None: there is none."""
@@ -78,11 +93,8 @@ class FilesTable:
 
     async def held_by(self, owner: str | None) -> tuple[int, int]:
         """How many files an owner has, and of how many bytes."""
-        of = FILES.c.owner.is_(None) if owner is None else FILES.c.owner == owner
         async with self.store.reading() as connection:
-            sums = select(func.count(), func.coalesce(func.sum(FILES.c.bytes), 0)).select_from(FILES).where(of)
-            count, size = (await connection.execute(sums)).one()
-        return int(count), int(size)
+            return await _sums(connection, owner)
 
     async def used_by(self, file_id: str) -> str | None:
         """The id of a batch that has not ended and reads this file."""
@@ -102,6 +114,13 @@ class FilesTable:
         async with self.store.reading() as connection:
             rows = await connection.execute(select(FILES.c.id).where(where).limit(limit))
             return [str(row[0]) for row in rows]
+
+
+async def _sums(connection: AsyncConnection, owner: str | None) -> tuple[int, int]:
+    of = FILES.c.owner.is_(None) if owner is None else FILES.c.owner == owner
+    sums = select(func.count(), func.coalesce(func.sum(FILES.c.bytes), 0)).select_from(FILES).where(of)
+    count, size = (await connection.execute(sums)).one()
+    return int(count), int(size)
 
 
 def _row(row: Mapping[Any, Any]) -> FileRow:

@@ -26,6 +26,7 @@ from serve_graph.config.access import KeyConfig
 from serve_graph.config.records import BatchesConfig
 from serve_graph.errors import StoreUnavailableError
 from serve_graph.gateway.handler import Service
+from serve_graph.records.audit_log import AuditLog
 from serve_graph.records.batches.batches_table import BatchesTable
 from serve_graph.records.batches.file_storage import FileStorage
 from serve_graph.records.batches.files_table import FilesTable
@@ -74,6 +75,7 @@ class BatchGraph:
             Backend(
                 self.service, self._nothing, self._nothing, self._nothing, self._nothing, 1 << 20,
                 keyring=self.keyring, accounts=self.accounts, batches=self.parts,
+                audit=AuditLog(self.store),
             )
         )  # fmt: skip
 
