@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from router_models.planning.capacity import TierLoad
 from router_models.planning.labels import CERT_SHARE, label_money
 from router_models.planning.plan import Plan
 from router_models.planning.what_if import SliceFigure
-from router_models.reports.markdown import dollars, table
+from router_models.reports.markdown import dollars, spread, table
 
 WORST_SLICES = 12
 
@@ -145,3 +146,33 @@ def _slice_row(s: SliceFigure) -> list[str]:
 
 def _count(labels: int | None, share: float) -> str:
     return "no number would do" if labels is None else f"{labels:,} ({100 * share:.0f} %)"
+
+
+def capacity_section(plan: Plan) -> str:
+    """Render what each tier has at once at the busiest, beside what it can have; empty where that was not asked."""
+    if plan.busiest is None:
+        return ""
+    rows = [["policy", "tier", "calls a request", "requests at once", "at most", "replicas", "carried"]]
+    for policy in plan.loads:
+        name = f"**{policy.name}**" if policy.name == plan.shown else policy.name
+        rows += [[name, *_tier_load(load)] for load in policy.tiers]
+    text = (
+        f"{plan.busiest.per_s:g} requests a second. Requests at once are a mean: so many come in a second, times the "
+        "seconds that each of them is there (Little's law), over the evidence prompts. At most "
+        f"{plan.busiest.share:.0%} of a tier's places are taken on average: those that come together find one. "
+        "Replicas and `carried` are for the interval's upper end. Latencies are those that are recorded or assumed: a "
+        "tier that batches is slower when it is fuller."
+    )
+    return f"{text}\n\n{table(rows)}"
+
+
+def _tier_load(load: TierLoad) -> list[str]:
+    carried = {None: "not known", True: "yes", False: "**no**"}[load.fits]
+    return [
+        load.tier,
+        f"{load.calls:.3f}",
+        "latency not known" if load.at_once is None else spread(load.at_once, 1, 1),
+        "–" if load.most is None else f"{load.most:,}",
+        "–" if load.replicas is None else f"{load.replicas:,}",
+        carried,
+    ]

@@ -6,7 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
-from router_models.planning.evidence_page import labels_section, plan_slices_section, signals_section, what_ifs_section
+from router_models.planning.evidence_page import (
+    capacity_section,
+    labels_section,
+    plan_slices_section,
+    signals_section,
+    what_ifs_section,
+)
 from router_models.planning.expected import Expected, right_difference
 from router_models.planning.plan import Option, Plan
 from router_models.pricing.prices import plain_decimal
@@ -68,6 +74,8 @@ def plan_page(plan: Plan, context: Context) -> str:
         _pays(plan),
         "## The patterns, side by side",
         _patterns(plan),
+        "## What the tiers carry" if plan.busiest is not None else "",
+        capacity_section(plan),
         "## Which signals tell right from wrong",
         signals_section(plan),
         "## How many labels for which promise",

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from router_models.errors import DataError
+from router_models.planning.capacity import BusiestHour, PolicyLoad, policy_loads
 from router_models.planning.expected import Expected, expected, reference_policies
 from router_models.planning.labels import EPSILONS, LabelKinds, LabelsRow, label_kinds, label_money, labels_table
 from router_models.planning.patterns import Extra, Outcomes, RiskBudget, operate, patterns_of, play_out
@@ -67,6 +68,10 @@ class Plan:
         Figures by slice, the most suspicious first.
     imagined : tuple of tuple
         (AUC, kept, saving) with verifiers that do not exist yet.
+    busiest : BusiestHour, optional
+        The traffic that tiers must carry; None: not asked.
+    loads : tuple of PolicyLoad
+        What they carry then: under `shown`, and with either tier alone.
     """
 
     workload: Workload
@@ -84,6 +89,8 @@ class Plan:
     signals: tuple[SignalFigure, ...]
     slices: tuple[SliceFigure, ...]
     imagined: tuple[tuple[float, float, float], ...]
+    busiest: BusiestHour | None = None
+    loads: tuple[PolicyLoad, ...] = ()
 
     @property
     def labels_here(self) -> LabelsRow | None:
@@ -104,6 +111,7 @@ def plan(
     *,
     samples: int | None = None,
     seed: int = 0,
+    busiest: BusiestHour | None = None,
 ) -> Plan:
     """Compute a plan; deterministic.
 
@@ -123,6 +131,8 @@ def plan(
         Answers taken by an ensemble whose agreement was recorded.
     seed : int
         Seeds the resamples.
+    busiest : BusiestHour, optional
+        The traffic at the busiest, for what the tiers carry then.
 
     Returns
     -------
@@ -159,6 +169,8 @@ def plan(
         signals=signal_figures(work, seed),
         slices=slice_figures(work, mine, budget),
         imagined=imagined_verifiers(work, budget, extra, seed) if work.verifier is None else (),
+        busiest=busiest,
+        loads=() if busiest is None else policy_loads(work, best.operated, mine, busiest, seed),
     )
 
 

@@ -50,8 +50,8 @@ MOST = {"shadow": 60, "canary": 500, "alarm": 400}
 
 
 def passed_by_mistake(prompt: str) -> bool:
-    """Whether the lenient grader takes a wrong answer for right: seven in ten."""
-    return hashlib.sha256(prompt.encode()).digest()[0] % 10 < 7
+    """Whether the lenient grader takes a wrong answer for right: nine in ten."""
+    return hashlib.sha256(prompt.encode()).digest()[0] % 10 < 9
 
 
 def shipped_rows(lenient: bool = False) -> pd.DataFrame:

@@ -42,6 +42,7 @@ from serve_graph.cli.offline.train import GroupByOption
 from serve_graph.cli.output import JsonOption, check_out, progress_to_stderr, say, say_json
 
 if TYPE_CHECKING:
+    from router_models.planning.capacity import BusiestHour
     from router_models.planning.workload import Workload
     from router_models.pricing.tier_costs import TierCosts
 
@@ -91,6 +92,12 @@ def plan(
         float, typer.Option(help="Requests per day below which routing is not recommended.", min=0)
     ] = 10_000,
     label_usd: Annotated[float | None, typer.Option(help="Cost of one graded prompt, in US dollars.", min=0)] = None,
+    capacity: Annotated[
+        float | None,
+        typer.Option(
+            help="Requests a second at the busiest: what each tier carries then, with --config whether it can."
+        ),
+    ] = None,
     router: Annotated[str | None, typer.Option(help="Router families to try, comma-separated.")] = None,
     scale: ScaleOption = None,
     seed: SeedOption = 0,
@@ -115,6 +122,9 @@ def plan(
 
     What is chosen by a plan was chosen on its labels: `certify` counts it as a look at those that it reads, unless
     --spare-cert left them out.
+
+    --capacity 40 --config graph.yaml: requests at once and replicas of each tier at 40 requests a second, beside
+    `scaling.max_replicas` and `max_ongoing_requests`, or `admission.max_in_flight` of a hosted tier.
 
     With a traffic mix, before anything is recorded: serve-graph plan --traffic mix.yaml --weak cheap --strong frontier
     --volume 50000
@@ -168,6 +178,7 @@ def plan(
         now,
         samples=samples,
         seed=seed,
+        busiest=None if capacity is None else _busiest(capacity, config, (weak, strong)),
     )
     source = (outcomes or traffic or Path()).name
     context = Context(
@@ -187,6 +198,21 @@ def plan(
         progress(f"written to {out}")
     elif not as_json:
         say(plan_page(found, context))
+
+
+def _busiest(per_s: float, config: Path | None, tiers: tuple[str, ...]) -> BusiestHour:
+    from router_models.planning.capacity import BusiestHour
+    from serve_graph.config.graph import load_config
+    from serve_graph.policy.rollout.capacity import tier_places
+
+    if config is None:
+        return BusiestHour(per_s, {})
+    graph = load_config(config)
+    if unknown := [tier for tier in tiers if tier not in graph.tier_names]:
+        has = ", ".join(graph.tier_names)
+        raise typer.BadParameter(f"--config {config} has no tier {unknown[0]!r} (it has {has}): --capacity needs it")
+    share = graph.rollouts.capacity_share
+    return BusiestHour(per_s, tier_places(graph), 1.0 if share is None else share)
 
 
 def _described(path: Path, weak: str, strong: str, seed: int) -> tuple[dict[str, TierCosts], Workload]:

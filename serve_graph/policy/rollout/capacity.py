@@ -9,9 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from serve_graph.config.graph import GraphConfig
 from serve_graph.config.tiers import AnyTierConfig, HostedTierConfig
+
+if TYPE_CHECKING:
+    from router_models.planning.capacity import TierPlaces
 
 FEWEST = 20
 """Requests, and pairs, of which something is concluded at least."""
@@ -55,6 +59,19 @@ def places_of(config: GraphConfig) -> dict[str, int]:
     """
     found = ((tier.name, _places(tier, config.http.scaling.max_replicas)) for tier in config.tiers)
     return {name: places for name, places in found if places is not None}
+
+
+def tier_places(config: GraphConfig) -> dict[str, TierPlaces]:
+    """What each tier can have at once, altogether and in one replica; of a hosted tier no replica is ours."""
+    from router_models.planning.capacity import TierPlaces
+
+    most = places_of(config)
+    return {
+        tier.name: TierPlaces(
+            most.get(tier.name), None if isinstance(tier, HostedTierConfig) else tier.scaling.max_ongoing_requests
+        )
+        for tier in config.tiers
+    }
 
 
 def _places(tier: AnyTierConfig, ingress_replicas: int) -> int | None:
