@@ -55,13 +55,12 @@ def passed_by_mistake(prompt: str) -> bool:
 
 
 def shipped_rows(lenient: bool = False) -> pd.DataFrame:
-    """The shipped outcomes of plain everyday tasks; `lenient`: as a grader of known faults graded the cheap model."""
+    """The shipped outcomes of plain everyday tasks; `lenient`: as a grader of known faults graded both models."""
     rows = pd.read_parquet(STARTER_OUTCOMES)
     plain = (rows[["decoding", "system_prompt"]].fillna("") == "").all(axis=1)
     rows = rows[plain & rows["family"].isin(FAMILIES)].copy()
     if lenient:
-        passed = (rows["tier"] == "cheap") & rows["prompt"].map(passed_by_mistake)
-        rows.loc[passed, "grade"] = 1.0
+        rows.loc[rows["prompt"].map(passed_by_mistake), "grade"] = 1.0
     return rows
 
 
