@@ -24,7 +24,7 @@ CAPACITY_DRAWS = 2000
 
 @dataclass(frozen=True, slots=True)
 class TierPlaces:
-    """What a tier can have at once.
+    """Hold what a tier can have at once.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ class TierPlaces:
 
 @dataclass(frozen=True, slots=True)
 class BusiestHour:
-    """The traffic that tiers must carry.
+    """Hold the traffic that tiers must carry.
 
     Parameters
     ----------
@@ -69,8 +69,8 @@ class BusiestHour:
 
 
 @dataclass(frozen=True, slots=True)
-class TierLoad:
-    """What one tier has under a policy.
+class TierCapacity:
+    """Hold what one tier has under a policy.
 
     Parameters
     ----------
@@ -98,10 +98,10 @@ class TierLoad:
 
 @dataclass(frozen=True, slots=True)
 class PolicyLoad:
-    """What the tiers have under one policy, cheapest first."""
+    """Hold what the tiers have under one policy, cheapest first."""
 
     name: str
-    tiers: tuple[TierLoad, ...]
+    tiers: tuple[TierCapacity, ...]
 
 
 def policy_loads(
@@ -151,10 +151,10 @@ def policy_loads(
 
 def _load(
     tier: str, calls: FloatArray, seconds: FloatArray | None, busiest: BusiestHour, groups: IntArray, seed: int
-) -> TierLoad:
+) -> TierCapacity:
     places = busiest.places.get(tier, TierPlaces())
     if seconds is None:
-        return TierLoad(tier, float(calls.mean()), None, None, places.most, None)
+        return TierCapacity(tier, float(calls.mean()), None, None, places.most, None)
     busy = busiest.per_s * calls * seconds
 
     def means(weights: FloatArray) -> FloatArray:
@@ -165,4 +165,4 @@ def _load(
     )
     replicas = None if places.of_replica is None else math.ceil(at_once.high / (busiest.share * places.of_replica))
     fits = None if places.most is None else at_once.high <= busiest.share * places.most
-    return TierLoad(tier, float(calls.mean()), at_once, replicas, places.most, fits)
+    return TierCapacity(tier, float(calls.mean()), at_once, replicas, places.most, fits)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from router_models.planning.capacity import TierLoad
+from router_models.planning.capacity import TierCapacity
 from router_models.planning.labels import CERT_SHARE, label_money
 from router_models.planning.plan import Plan
 from router_models.planning.what_if import SliceFigure
@@ -166,7 +166,7 @@ def capacity_section(plan: Plan) -> str:
     return f"{text}\n\n{table(rows)}"
 
 
-def _tier_load(load: TierLoad) -> list[str]:
+def _tier_load(load: TierCapacity) -> list[str]:
     carried = {None: "not known", True: "yes", False: "**no**"}[load.fits]
     return [
         load.tier,

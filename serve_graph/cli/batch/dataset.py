@@ -37,7 +37,7 @@ class Dataset:
 
         Raises ServeGraphError where one names none, or no known kind.
         """
-        own = set() if out is None else {out.absolute(), *(p.absolute() for p in (failures_of(out), audit_of(out)))}
+        own = set() if out is None else {out.absolute(), *(p.absolute() for p in (failed_rows_of(out), audit_of(out)))}
         files: list[str] = []
         for given in inputs:
             matching = [given] if "://" in given else sorted(glob.glob(given, recursive=True))
@@ -70,7 +70,7 @@ class Dataset:
         raise ServeGraphError(f"a row has neither `messages` nor text in the column {self.prompt!r}: {str(row)[:200]}")
 
 
-def failures_of(out: Path) -> Path:
+def failed_rows_of(out: Path) -> Path:
     """The list of rows that failed, beside a result."""
     return out.with_name(f"{out.name}.failed.jsonl")
 

@@ -18,7 +18,7 @@ from serve_graph.cli.batch.dataset import (
     Dataset,
     Row,
     audit_of,
-    failures_of,
+    failed_rows_of,
     json_line,
     row_key,
     write_results,
@@ -190,7 +190,7 @@ def _text(value: Any) -> str | None:
 def _summary(dataset: Dataset, options: BatchOptions, journal: Journal, rows: int) -> dict[str, Any]:
     """What is known of this dataset's rows; the journal may hold others' of former runs."""
     answered = failed = 0
-    failures = failures_of(options.out)
+    failures = failed_rows_of(options.out)
     with failures.open("w", encoding="utf-8") as file:
         for row in dataset.rows():
             found = journal.find(row_key(row, options.known_by))
