@@ -86,18 +86,33 @@ class Turns:
             self._rested[key] = self.clock() + min(LONGEST_TURN_REST_S, rest_s)
 
 
+HEARD_FOR_S = 2.0
+"""For so long it holds what another replica has told: they tell one another every second."""
+
+
 class InteractiveTraffic:
     """Whether anybody waits for an answer now, or did a moment ago: work that nobody waits for gives way then.
 
-    `under_way` and `left_at`, when the last one ended, are counted by whoever lets requests in.
+    `under_way` and `left_at`, when the last one ended, are counted by whoever lets requests in; `heard_at` is when
+    another replica last told that somebody waits there.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, quiet_s: float = 1.0) -> None:
         self.clock, self.quiet_s = clock, quiet_s
         self.under_way = 0
         self.left_at = float("-inf")
+        self.heard_at = float("-inf")
+
+    @property
+    def is_here(self) -> bool:
+        """Whether requests are under way in this replica, or the last was within `quiet_s`."""
+        return self.under_way > 0 or self.clock() - self.left_at < self.quiet_s
 
     @property
     def is_there(self) -> bool:
-        """Whether requests are under way, or the last was within `quiet_s`."""
-        return self.under_way > 0 or self.clock() - self.left_at < self.quiet_s
+        """Whether requests are in this replica or, as it was told within `HEARD_FOR_S`, in another."""
+        return self.is_here or self.clock() - self.heard_at < HEARD_FOR_S
+
+    def hear(self) -> None:
+        """Take from another replica that somebody waits there."""
+        self.heard_at = self.clock()

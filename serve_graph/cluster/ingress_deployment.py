@@ -141,7 +141,9 @@ class IngressDeployment(SiblingCalls):
         self.http, self.unknown_fields = config.http, config.policy.unknown_fields
         siblings = siblings_of(config)
         self.graph_metrics = graph_metrics(config, self._families, tiers, siblings)
-        self.news = SiblingNews(siblings, self.accounts.watch, lambda: self.service.routing.sessions, time.monotonic)
+        self.news = SiblingNews(
+            siblings, self.accounts.watch, lambda: self.service.routing.sessions, time.monotonic, self.accounts.traffic
+        )
         self.batches = served_batches(config, self.store, self.service, self.accounts, self.keyring)
         self.sessions = ConsoleSessions(affinity_secret, self.keyring)
 

@@ -6,6 +6,8 @@ from typing import Any
 
 from router_models.types import Query
 from serve_graph.access.escalations import EscalationWatch
+from serve_graph.access.turns import InteractiveTraffic
+from serve_graph.cluster.batches.pace import Pace
 from serve_graph.cluster.replicas.news import SiblingNews
 from serve_graph.config.access import EscalationWatchConfig, KeyConfig
 from serve_graph.gateway.sessions import Session, Sessions, opening
@@ -20,7 +22,8 @@ class Replica:
     def __init__(self, siblings: Any, clock: Callable[[], float]) -> None:
         self.watch = EscalationWatch(EscalationWatchConfig())
         self.sessions = Sessions({"cheap": 300.0}, 100, clock)
-        self.news = SiblingNews(siblings, self.watch, lambda: self.sessions, clock)
+        self.traffic = InteractiveTraffic(clock)
+        self.news = SiblingNews(siblings, self.watch, lambda: self.sessions, clock, self.traffic)
         self.running = asyncio.ensure_future(self.news.run())
 
 
@@ -67,6 +70,30 @@ def test_a_conversation_is_found_by_the_replica_that_gets_its_next_turn() -> Non
         assert second.sessions.get("s", Query.from_prompt("another conversation")) is None
         await asyncio.sleep(400.0)
         assert second.sessions.get("s", query) is None, "a cache that is cold is cold everywhere"
+        for each in siblings.replicas:
+            each.running.cancel()
+
+    run(story())
+
+
+def test_batches_give_way_to_requests_of_another_replica_as_well() -> None:
+    async def story() -> None:
+        first, second = (siblings := Siblings(2)).replicas
+        clock = asyncio.get_running_loop().time
+        pace = Pace(first.traffic, 32, 1, clock)
+        await asyncio.sleep(5.0)
+        assert pace.places() == 32
+        second.traffic.under_way += 1
+        await asyncio.sleep(1.1)
+        assert pace.places() == 1
+        await asyncio.sleep(60.0)
+        assert pace.places() == 1, "for as long as it is under way"
+        second.traffic.under_way -= 1
+        second.traffic.left_at = clock()
+        await asyncio.sleep(3.0)
+        assert not second.traffic.is_there, "replicas do not tell one another what they have heard"
+        await asyncio.sleep(3.0)
+        assert pace.places() == 32
         for each in siblings.replicas:
             each.running.cancel()
 
