@@ -6,6 +6,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -27,7 +28,8 @@ class Accounts:
     """Rate limits, budgets, the escalation watch and the turns for long bodies of one ingress replica.
 
     `clock` returns monotonic seconds and `today` the current date and time; tests pass their own. With `leases`,
-    limits, places and budgets are those of all ingress replicas together.
+    limits, places and budgets are those of all ingress replicas together. `background_place` is held by requests that
+    nobody waits for, of which there are as many as of lines of batches, where there are batches.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Accounts:
         self.turns = turns or Turns()
         self.hang_ups = HangUps()
         self.traffic = InteractiveTraffic(clock)
+        self.background_place: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
 
     def admit(self, key: KeyConfig, *, spends: bool = True) -> None:
         """Admit one request or raise BudgetSpentError or RateLimitedError, which say how long to wait.

@@ -63,6 +63,8 @@ OPEN = frozenset({"/healthz", "/readyz", EVENTS})
 FORWARDED = frozenset(
     b"x-forwarded-for forwarded x-real-ip x-client-ip true-client-ip cf-connecting-ip x-original-forwarded-for".split()
 )
+BACKGROUND = "x-serve-graph-background"
+"""The header of a request that nobody waits for."""
 FEEDBACK_PATH = "/v1/feedback"
 NEVER_ANSWERED = (FEEDBACK_PATH, "/v1/files", "/v1/batches")
 """Beginnings of paths of requests that no tier answers: they count against the limit on requests alone."""
@@ -176,9 +178,14 @@ class AuthMiddleware:
             return await response(scope, receive, send)
         token = CALLER.set(caller)
         waits = scope["method"] == "POST" and not scope["path"].startswith(NOT_WAITED_FOR)
+        in_background = waits and caller.in_background
+        waits = waits and not in_background
         traffic = self.accounts.traffic
         traffic.under_way += waits
         try:
+            if in_background:
+                async with self.accounts.background_place():
+                    return await self.app(scope, receive, send)
             return await self.app(scope, receive, send)
         finally:
             CALLER.reset(token)
@@ -216,6 +223,7 @@ class AuthMiddleware:
         caller = Caller(
             key, named_tier, session, request_id, stranger,
             traceparent=headers.get("traceparent"), tracestate=headers.get("tracestate"),
+            in_background=BACKGROUND in headers,
         )  # fmt: skip
         if key is None or needed is None:
             return caller

@@ -48,6 +48,9 @@ def run(
     audit: Annotated[
         int | None, typer.Option(help="Draw so many answers for a person to look at: OUT.audit.jsonl.", min=1)
     ] = None,
+    background: Annotated[
+        bool, typer.Option("--background", help="Give way to requests that somebody waits for, as /v1/batches does.")
+    ] = False,
     config: Annotated[
         Path | None, typer.Option("--config", "-c", help="A configuration whose prices are compared with.")
     ] = None,
@@ -62,7 +65,7 @@ def run(
 
     Columns of the result: the row's own, answer, and serve_graph_* (status, tier, outcome, version, cost_usd,
     decision, finish_reason, prompt_tokens, completion_tokens, error). The rows are requests of the key in
-    $SERVE_GRAPH_KEY, as interactive as any: /v1/batches yields to others.
+    $SERVE_GRAPH_KEY, as interactive as any, or with --background as lines of /v1/batches, which yield to others.
 
     --records adds the columns p_answer_ok, promised and not_promised, and to the summary which shares are covered and
     promised and what was saved beside the last tier alone.
@@ -83,7 +86,7 @@ def run(
     prompt = None if system is None else system.read_text(encoding="utf-8").strip()
     options = BatchOptions(
         url.rstrip("/").removesuffix("/v1"), out, model, prompt, max_tokens, concurrency,
-        budget_usd, dry_run, retry_failed, other_versions, config, seed, records, audit,
+        budget_usd, dry_run, retry_failed, other_versions, config, seed, records, audit, background,
     )  # fmt: skip
     summary: dict[str, Any] = run_batch(dataset, options, progress_to_stderr())
     if as_json:

@@ -57,6 +57,7 @@ class BatchOptions:
     seed: int = 0
     records: bool = False
     audit: int | None = None
+    background: bool = False
     timeout_s: float = 600.0
 
     @property
@@ -123,7 +124,7 @@ async def _asked(
 ) -> RowAsker:  # fmt: skip
     limits = httpx.Limits(max_connections=options.concurrency)
     budget = None if options.budget_usd is None else Decimal(str(options.budget_usd))
-    headers = key_headers()
+    headers = key_headers() | ({"x-serve-graph-background": "1"} if options.background else {})
     async with httpx.AsyncClient(
         base_url=options.url, headers=headers, timeout=options.timeout_s, limits=limits
     ) as client:

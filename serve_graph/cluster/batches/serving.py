@@ -36,6 +36,8 @@ def served_batches(
         return None
     metrics = BatchMetrics()
     pace = Pace(accounts.traffic, batches.concurrency, batches.beside)
+    # places of their own: a request whose body does not come keeps no line of a batch waiting
+    accounts.background_place = Pace(accounts.traffic, batches.concurrency, batches.beside).place
     runner = LineRunner(service, accounts, keyring, pace, metrics, batches.attempts, config.policy.unknown_fields)
     parts = BatchParts(FilesTable(store), BatchesTable(store), FileStorage(config.files_uri), batches)
     worker = BatchWorker(parts, runner, metrics, config.http.max_body_bytes)

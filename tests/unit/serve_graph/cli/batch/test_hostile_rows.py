@@ -4,8 +4,8 @@ import csv
 import json
 import math
 import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -171,3 +171,18 @@ def test_a_keys_budget_without_room_ends_the_run_and_fails_no_row(
     summary = run(at, source, tmp_path / "out.jsonl", concurrency=2)
     assert (summary["answered"], summary["failed"], summary["left"]) == (5, 0, 15)
     assert "budget has no room" in summary["stopped"]
+
+
+@pytest.mark.parametrize("background", [True, False])
+def test_rows_give_way_where_that_is_wanted(served: Callable[..., Any], tmp_path: Path, background: bool) -> None:
+    at, held = served(), [0]
+
+    @asynccontextmanager
+    async def place() -> AsyncIterator[None]:
+        held[0] += 1
+        yield
+
+    at.accounts.background_place = place
+    source = jsonl(tmp_path / "in.jsonl", {"prompt": "x"}, {"prompt": "y"})
+    assert run(at, source, tmp_path / "out.jsonl", background=background)["answered"] == 2
+    assert (held[0], at.accounts.traffic.is_here) == ((2, False) if background else (0, True))

@@ -73,6 +73,17 @@ async def test_a_batch_runs_in_the_replica_with_records_in_its_store(
     assert {path.name for path in (tmp_path / "files").iterdir()} == {file["id"], batch["output_file_id"]}
 
 
+async def test_requests_in_the_background_have_the_replicas_places(ingress: IngressDeployment) -> None:
+    ingress.accounts.traffic.under_way += 1
+    async with ingress.accounts.background_place(), asyncio.timeout(5):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2), ingress.accounts.background_place():
+                pass
+        ingress.accounts.traffic.under_way -= 1
+        async with ingress.accounts.background_place():  # a moment later there are more
+            pass
+
+
 async def test_where_batches_are_off_there_are_no_routes(tmp_path: Path) -> None:
     made = ingress_of(tmp_path, enabled=False)
     transport = httpx.ASGITransport(app=made.__serve_build_asgi_app__(), client=("127.0.0.1", 5))

@@ -157,3 +157,31 @@ async def test_vllm_is_told_that_nobody_waits_where_it_schedules_by_priority(
     finally:
         CALLER.reset(token)
     assert body.get("priority") == priority
+
+
+async def test_requests_in_the_background_give_way_and_are_nothing_that_batches_yield_to(
+    graph: Callable[..., BatchGraph],
+) -> None:
+    seen: list[tuple[int, bool]] = []
+
+    class Seen(FakeEngine):
+        async def generate(self, query: Any, left_s: float = 9.0) -> Any:
+            seen.append((places.under_way, CALLER.get().in_background))
+            return await super().generate(query, left_s)
+
+    at = graph(keys=({"name": "ann"},), fakes={"cheap": Seen("x", slow_s=0.02)})
+    places = Pace(at.accounts.traffic, 8)
+    at.accounts.background_place = places.place
+    body = {"model": "auto", "messages": [{"role": "user", "content": "x"}]}
+    async with at.client("ann") as ann:
+        headers = {"x-serve-graph-background": "1"}
+        replies = await asyncio.gather(*(ann.post(CHAT, json=body, headers=headers) for _ in range(20)))
+        assert {reply.status_code for reply in replies} == {200}
+        assert not at.accounts.traffic.is_there
+        at.accounts.traffic.under_way += 1  # somebody waits
+        await asyncio.gather(*(ann.post(CHAT, json=body, headers=headers) for _ in range(5)))
+        assert [one for one, _ in seen[20:]] == [1] * 5
+        assert all(in_background for _, in_background in seen)
+        assert (await ann.post(CHAT, json=body)).status_code == 200
+    assert seen[-1] == (0, False)
+    assert at.accounts.traffic.is_here
