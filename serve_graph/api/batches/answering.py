@@ -14,7 +14,7 @@ from serve_graph.api.responses import ResponsesFormat, ResponsesRequest, respons
 from serve_graph.errors import RequestError, ServeGraphError, error_body, error_kind, status_of
 from serve_graph.gateway.embeddings import answer_embeddings, open_embeddings
 from serve_graph.gateway.handler import Service
-from serve_graph.protocol.bounds import PARSED_AT_ONCE
+from serve_graph.protocol.bounds import NODES_AT_ONCE, PARSED_AT_ONCE
 from serve_graph.protocol.embeddings import EmbeddingsRequest, embeddings_query
 from serve_graph.protocol.requests import (
     ChatRequest,
@@ -71,7 +71,7 @@ async def answered_line(
 
 
 async def _parsed(kind: type[Any], body: bytes, unknown_fields: UnknownFields) -> Any:
-    if len(body) <= PARSED_AT_ONCE:
+    if len(body) <= PARSED_AT_ONCE and body.count(b"{") + body.count(b"[") <= NODES_AT_ONCE:
         return parse_request(kind, body, unknown_fields)
     return await asyncio.to_thread(parse_request, kind, body, unknown_fields)
 

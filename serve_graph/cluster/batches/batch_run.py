@@ -8,7 +8,7 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import ExitStack, aclosing
 from dataclasses import dataclass, field
-from itertools import islice
+from time import monotonic, thread_time
 from typing import Any
 
 from serve_graph.api.batches.lines import InputCheck, Line, fault, read_lines
@@ -21,6 +21,15 @@ from serve_graph.records.batches.files_table import FileRow
 
 logger = logging.getLogger(__name__)
 LINES_AT_ONCE = 100
+BYTES_AT_ONCE = 1024 * 1024
+"""Of lines that are read, and of results that are written: either may be as long as a body."""
+RESULTS_AT_ONCE = 500
+REST = 3.0
+"""Seconds of rest for each second of checking lines while somebody waits: Python's threads run one at a time."""
+ENDS_WITHIN_S = 600.0
+"""A line that is under way when its batch is stopped, and has not ended by then, is broken off: OpenAI's ten minutes.
+It may be waiting for a place at a tier that others keep full.
+"""
 LOOKED_UP = 10_000
 """Lines ahead of which it is looked up at a time whether they have results."""
 LOOKED_AT_EVERY_S = 0.05
@@ -74,8 +83,13 @@ class BatchRun:
         stop = self.ledger.stop
         async with aclosing(self._lines()) as lines:
             async for group in lines:
-                if stop.is_set() or not await asyncio.to_thread(_all_added, check, group):
+                if stop.is_set():
                     break
+                goes_on, took_s = await asyncio.to_thread(_all_added, check, group)
+                if not goes_on:
+                    break
+                if self.runner.pace.traffic.is_there:
+                    await asyncio.sleep(REST * took_s)
         if stop.is_set():
             return
         now_s, errors = self.now_ms() // 1000, check.done()
@@ -98,8 +112,7 @@ class BatchRun:
                     task = asyncio.create_task(self._line(line))
                     under_way.add(task)
                     task.add_done_callback(under_way.discard)
-            while under_way and not self.ledger.is_lost:
-                await asyncio.wait(under_way, timeout=LOOKED_AT_EVERY_S)
+            await self._last_ended(under_way)
         finally:
             for task in list(under_way):
                 task.cancel()
@@ -107,6 +120,16 @@ class BatchRun:
         if self._fault is not None:
             raise self._fault
         await self.ledger.drained()
+
+    async def _last_ended(self, under_way: set[asyncio.Task[None]]) -> None:
+        """Wait for the lines that are under way, after a stop no longer than ENDS_WITHIN_S."""
+        until: float | None = None
+        while under_way and not self.ledger.is_lost:
+            if until is None and self.ledger.stop.is_set():
+                until = monotonic() + ENDS_WITHIN_S
+            if until is not None and monotonic() >= until:
+                return
+            await asyncio.wait(under_way, timeout=LOOKED_AT_EVERY_S)
 
     async def _may_begin(self, under_way: set[asyncio.Task[None]]) -> bool:
         """Wait until another line may be begun; False where none is any more."""
@@ -172,10 +195,11 @@ class BatchRun:
         return FileRow(name, row.owner, "batch_output", f"{row.id}_{what}.jsonl", size, now_ms, now_ms + keep_ms)
 
     async def _texts(self, ok: bool, unanswered_with: tuple[str, str] | None) -> AsyncGenerator[bytes, None]:
-        after = 0
-        while page := await self.table.results(self.row.id, ok, after):
-            yield "".join(f"{text}\n" for _, text in page).encode()
-            after = page[-1][0]
+        after, most = 0, 10
+        while page := await self.table.results(self.row.id, ok, after, most):
+            text = await asyncio.to_thread(_joined, page)
+            yield text
+            after, most = page[-1][0], max(1, min(RESULTS_AT_ONCE, BYTES_AT_ONCE * len(page) // len(text)))
         if unanswered_with is None or self.row.total == 0:
             return
         async with aclosing(self._unanswered()) as lines:
@@ -207,9 +231,25 @@ class BatchRun:
         with ExitStack() as opened:
             file = await asyncio.to_thread(opened.enter_context, self.storage.reading(self.row.input_file))
             lines: Iterator[Line] = read_lines(file, self.most_line_bytes)
-            while group := await asyncio.to_thread(lambda: list(islice(lines, LINES_AT_ONCE))):
+            while group := await asyncio.to_thread(_next_group, lines):
                 yield group
 
 
-def _all_added(check: InputCheck, group: list[Line]) -> bool:
-    return all(map(check.add, group))
+def _next_group(lines: Iterator[Line]) -> list[Line]:
+    group, size = list[Line](), 0
+    for line in lines:
+        group.append(line)
+        size += len(line.text)
+        if len(group) >= LINES_AT_ONCE or size >= BYTES_AT_ONCE:
+            break
+    return group
+
+
+def _joined(page: list[tuple[int, str]]) -> bytes:
+    return "".join(f"{text}\n" for _, text in page).encode()
+
+
+def _all_added(check: InputCheck, group: list[Line]) -> tuple[bool, float]:
+    """Whether the next lines are worth looking at, and the seconds of work that these took."""
+    began = thread_time()
+    return all(map(check.add, group)), thread_time() - began

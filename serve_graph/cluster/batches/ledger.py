@@ -16,6 +16,7 @@ logger = logging.getLogger(__name__)
 WRITE_EVERY_S = 0.25
 HOLD_S = 15.0
 RESULTS_AT_ONCE = 500
+CHARS_AT_ONCE = 8 * 1024 * 1024
 
 
 class Ledger:
@@ -42,6 +43,7 @@ class Ledger:
         self.is_lost = False
         self.is_expired = False
         self._waiting: list[LineResult] = []
+        self._chars = 0
         self._written_at = clock()
         self._in_doubt = False
         self._writing = asyncio.Lock()
@@ -49,13 +51,23 @@ class Ledger:
     def add(self, result: LineResult) -> None:
         """Take a result; it is written within a moment."""
         self._waiting.append(result)
+        self._chars += len(result.text)
 
     def may_begin(self) -> bool:
         """Whether the batch is surely held for long enough to begin a line, and what is done is being written."""
-        return self.clock() - self._written_at < self.lease_s / 2 and len(self._waiting) < 4 * RESULTS_AT_ONCE
+        is_held = self.clock() - self._written_at < self.lease_s / 2
+        return is_held and len(self._waiting) < 4 * RESULTS_AT_ONCE and self._chars < 4 * CHARS_AT_ONCE
 
     async def run(self) -> None:
-        """Write and hold, until cancelled or the batch is lost."""
+        """Write and hold, until cancelled or the batch is lost, as it is by a failure that nobody has thought of."""
+        try:
+            await self._run()
+        except Exception:
+            logger.exception("%s is not held on", self.row.id)
+            self.is_lost = True
+            self.stop.set()
+
+    async def _run(self) -> None:
         while not self.is_lost:
             await asyncio.sleep(WRITE_EVERY_S)
             if self._waiting or self.clock() - self._written_at > self.lease_s / 8:
@@ -67,7 +79,7 @@ class Ledger:
     async def write(self) -> None:
         """Write what waits; it waits on where the store is away."""
         async with self._writing:
-            begun, group = self.clock(), self._waiting[:RESULTS_AT_ONCE]
+            begun, group = self.clock(), self._next_group()
             until_ms = self.now_ms() + int(1000 * self.lease_s)
             again, self._in_doubt = self._in_doubt, True
             try:
@@ -81,8 +93,19 @@ class Ledger:
                 return
             self._written_at, self._in_doubt = begun, False
             del self._waiting[: len(group)]
+            self._chars -= sum(len(result.text) for result in group)
         if self.row.status == "cancelling":
             self.stop.set()
+
+    def _next_group(self) -> list[LineResult]:
+        """Results that are written at once: so many, and no more text than CHARS_AT_ONCE beside the first's."""
+        group, chars = list[LineResult](), 0
+        for result in self._waiting[:RESULTS_AT_ONCE]:
+            chars += len(result.text)
+            if group and chars > CHARS_AT_ONCE:
+                break
+            group.append(result)
+        return group
 
     async def change(self, since: Sequence[str], **changed: Any) -> BatchRow:
         """Change the batch where its status is one of `since`; raises LeaseLostError, StoreUnavailableError."""
