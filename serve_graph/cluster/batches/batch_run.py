@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 LINES_AT_ONCE = 100
 BYTES_AT_ONCE = 1024 * 1024
 """Of lines that are read, and of results that are written: either may be as long as a body."""
-RESULTS_AT_ONCE = 500
+RESULTS_READ_AT_ONCE = 500
 REST = 3.0
 """Seconds of rest for each second of checking lines while somebody waits: Python's threads run one at a time."""
 ENDS_WITHIN_S = 600.0
@@ -199,7 +199,7 @@ class BatchRun:
         while page := await self.table.results(self.row.id, ok, after, most):
             text = await asyncio.to_thread(_joined, page)
             yield text
-            after, most = page[-1][0], max(1, min(RESULTS_AT_ONCE, BYTES_AT_ONCE * len(page) // len(text)))
+            after, most = page[-1][0], max(1, min(RESULTS_READ_AT_ONCE, BYTES_AT_ONCE * len(page) // len(text)))
         if unanswered_with is None or self.row.total == 0:
             return
         async with aclosing(self._unanswered()) as lines:
