@@ -8,6 +8,8 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from router_models.types import Query
+from serve_graph.access.auth import CALLER
+from serve_graph.access.turns import Turns
 from serve_graph.api.formats import ChatFormat, FunctionsFormat, TextFormat
 from serve_graph.api.generation import opened_for, options_from
 from serve_graph.api.responses import ResponsesFormat, ResponsesRequest, responses_query
@@ -46,19 +48,21 @@ GENERATING: Mapping[str, _Kind] = MappingProxyType(
 
 
 async def answered_line(
-    service: Service, endpoint: str, body: bytes, unknown_fields: UnknownFields = "refuse"
+    service: Service, endpoint: str, body: bytes, turns: Turns, unknown_fields: UnknownFields = "refuse"
 ) -> dict[str, Any]:
     """The reply to a request, as the endpoint's route would send it; the record is written as for any other.
+
+    A long body is read in its key's turn, as those of its other requests are.
 
     Raises what the route would: RequestError, RateLimitedError, BudgetSpentError, EngineError and the like.
     """
     if endpoint == "/v1/embeddings":
-        asked = await _parsed(EmbeddingsRequest, body, unknown_fields)
+        asked = await _parsed(EmbeddingsRequest, body, turns, unknown_fields)
         query, sent = embeddings_query(asked)
         opened = await opened_for(service, lambda: open_embeddings(service, query, asked.model))
         return await answer_embeddings(service, opened, sent)
     kind = GENERATING[endpoint]
-    parsed = await _parsed(kind.request, body, unknown_fields)
+    parsed = await _parsed(kind.request, body, turns, unknown_fields)
     if parsed.stream:
         raise RequestError("requests of a batch cannot be streamed: leave `stream` out", "stream", "invalid_value")
     query = kind.query(parsed)
@@ -70,10 +74,10 @@ async def answered_line(
         raise
 
 
-async def _parsed(kind: type[Any], body: bytes, unknown_fields: UnknownFields) -> Any:
+async def _parsed(kind: type[Any], body: bytes, turns: Turns, unknown_fields: UnknownFields) -> Any:
     if len(body) <= PARSED_AT_ONCE and body.count(b"{") + body.count(b"[") <= NODES_AT_ONCE:
         return parse_request(kind, body, unknown_fields)
-    return await asyncio.to_thread(parse_request, kind, body, unknown_fields)
+    return await turns.run_on(CALLER.get().name, len(body), lambda: parse_request(kind, body, unknown_fields))
 
 
 def failure(error: Exception) -> tuple[int, dict[str, Any]]:

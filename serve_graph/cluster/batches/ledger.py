@@ -41,7 +41,9 @@ class Ledger:
         self.clock = clock
         self.stop = asyncio.Event()
         self.is_lost = False
-        self.is_expired = False
+        self.is_expired = now_ms() >= row.expires_ms
+        if self.is_expired:
+            self.stop.set()
         self._waiting: list[LineResult] = []
         self._chars = 0
         self._written_at = clock()

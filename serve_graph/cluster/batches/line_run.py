@@ -60,8 +60,7 @@ class LineRunner:
         """A line's result; None where `stop` was set before there was one."""
         request_id = f"{batch.id}:{line.number}"
         try:
-            is_short = len(line.text) <= PARSED_AT_ONCE
-            custom_id, body = opened_line(line) if is_short else await asyncio.to_thread(opened_line, line)
+            custom_id, body = await self._opened(batch, line)
         except RequestError as error:
             return self._failed(batch, line, custom_id_of(line), request_id, error)
         waits = failed = 0
@@ -89,6 +88,16 @@ class LineRunner:
             except TimeoutError:
                 continue
 
+    async def _opened(self, batch: BatchRow, line: Line) -> tuple[str, bytes]:
+        """As `opened_line`; a long one in its key's turn."""
+        if len(line.text) <= PARSED_AT_ONCE:
+            return opened_line(line)
+        while True:
+            try:
+                return await self.accounts.turns.run_on(batch.owner, len(line.text), lambda: opened_line(line))
+            except RateLimitedError as error:
+                await asyncio.sleep(error.retry_after_s)
+
     async def _asked(self, batch: BatchRow, request_id: str, body: bytes) -> dict[str, Any]:
         key = self._key(batch)
         token = CALLER.set(Caller(key=key, request_id=request_id, in_background=True))
@@ -96,7 +105,7 @@ class LineRunner:
         try:
             if key is not None:
                 await self._admitted(key)
-            return await answered_line(self.service, batch.endpoint, body, self.unknown_fields)
+            return await answered_line(self.service, batch.endpoint, body, self.accounts.turns, self.unknown_fields)
         finally:
             self.metrics.under_way -= 1
             CALLER.reset(token)

@@ -11,6 +11,7 @@ import pytest
 from serve_graph.cascade.fakes import FakeEngine
 from serve_graph.cluster.batches import batch_run, ledger
 from serve_graph.cluster.batches.ledger import Ledger
+from serve_graph.errors import RateLimitedError
 from serve_graph.records.batches.batches_table import BatchesTable, LineResult
 from tests.unit.serve_graph.cluster.batches.batch_graph import BatchGraph, jsonl, line
 
@@ -111,3 +112,39 @@ async def test_results_that_wait_are_bounded_by_their_length(graph: Graphs, monk
     assert (kept.row.completed, kept.may_begin()) == (2, True)
     assert await kept.drained()
     assert kept.row.completed == 8
+
+
+async def test_long_lines_are_read_in_their_keys_turn(graph: Graphs) -> None:
+    """Reading one holds all other threads: a key that sends many rests in between, in a batch as elsewhere."""
+    at = graph(keys=({"name": "ann"},), max_line_bytes=400_000)
+    turns = at.accounts.turns
+    read: list[tuple[str | None, int]] = []
+    run_on = turns.run_on
+
+    async def noting(key: str | None, size: int, work: Callable[[], Any]) -> Any:
+        read.append((key, size // 100_000))
+        if len(read) == 1:
+            raise RateLimitedError("rest", 0.01, "requests")
+        return await run_on(key, size, work)
+
+    turns.run_on = noting  # type: ignore[method-assign]
+    text = [{"role": "user", "content": "y" * 100_000}]
+    batch = await at.run(jsonl(line(1), line(2, model="auto", messages=text)), "ann")
+    assert batch["request_counts"] == {"total": 2, "completed": 2, "failed": 0}
+    assert read == [("ann", 1)] * 3  # the line, again after a rest, and its request
+
+
+async def test_nothing_is_asked_once_the_time_is_over(graph: Graphs) -> None:
+    """No replica has looked at the batch for longer than it had."""
+    at = graph()
+    batch = await at.create(jsonl(*(line(n) for n in range(50))))
+    [row] = await at.parts.batches.free(at.now_ms)
+    held = await at.parts.batches.take(row, "former replica", at.now_ms + 9000)
+    assert held is not None
+    checked = await at.parts.batches.change(held, ("validating",), status="in_progress", total=50)
+    await at.parts.batches.release(checked)
+    at.offset_ms = 25 * 3_600_000
+    async with at.working():
+        ended = await at.ended(batch, seconds=5)
+    assert (ended["status"], ended["request_counts"]["completed"], at.sink.records) == ("expired", 0, [])
+    assert len(await at.lines(ended["error_file_id"])) == 50
