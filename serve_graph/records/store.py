@@ -6,6 +6,7 @@ Writing is idempotent: a record's id is its key, and a second write of the same 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -76,6 +77,7 @@ class DecisionStore:
         engine = create_async_engine(self.url, pool_pre_ping=True, hide_parameters=True)  # rows are not for the log
         if engine.dialect.name == "sqlite":
             event.listen(engine.sync_engine, "connect", _sqlite_pragmas)
+            event.listen(engine.sync_engine, "invalidate", _sqlite_rolled_back)
         try:
             await bring_up_to_date(engine)
         except BaseException:
@@ -239,6 +241,15 @@ def _from_row(row: dict[str, Any]) -> DecisionRecord:
     lists = {name: json.loads(row[name]) if row[name] else [] for name in ("calls", "overhead")}
     maps = {name: json.loads(row[name]) if row[name] else {} for name in ("metadata", "evidence")}
     return record_from_json(row | lists | maps)
+
+
+def _sqlite_rolled_back(connection: Any, _: Any, __: Any) -> None:
+    """End the transaction of a connection that is given up, because its task was cancelled in the middle of it.
+
+    Closing would not: SQLite keeps a connection, and its locks, until its last statement is collected as garbage.
+    """
+    with contextlib.suppress(Exception):
+        connection.rollback()
 
 
 def _sqlite_pragmas(connection: Any, _: Any) -> None:
