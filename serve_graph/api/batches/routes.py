@@ -51,6 +51,7 @@ def add_batches(
         if file.purpose != "batch":
             message = f"{file.id} has the purpose {file.purpose!r}: a batch reads files of the purpose 'batch'"
             raise RequestError(message, "input_file_id", "invalid_purpose")
+        await note_foreign(audit, "files.read", file.id, file.owner)
         now_ms = parts.now_ms()
         row = BatchRow(
             f"batch_{uuid.uuid4().hex}", CALLER.get().name, asked.endpoint, file.id, "validating", now_ms,

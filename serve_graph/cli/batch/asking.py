@@ -90,6 +90,8 @@ class RowAsker:
             return self._failed(key, {"status": 0, "error": f"the row is no JSON ({error})", "kind": "malformed"})
         result: dict[str, Any] = {}
         for attempt in range(self.attempts):
+            if attempt and self.stopped is not None:
+                return None  # it was not answered: the next run asks it
             wait_s = self.pause_s * 2**attempt
             try:
                 reply = await self.client.post("/v1/chat/completions", content=body, headers=JSON_BODY)

@@ -160,7 +160,7 @@ def _to_ask(
     for number, row in enumerate(dataset.rows()):
         if chosen is not None and number not in chosen:
             continue
-        key = row_key(row, options.known_by)
+        key = _key(dataset, options, row)
         found = journal.find(key)
         is_asked = found is None and not options.retry_failed
         if found is not None:
@@ -170,6 +170,11 @@ def _to_ask(
             yield key, [*system, *dataset.messages(row)]
 
 
+def _key(dataset: Dataset, options: BatchOptions, row: Row) -> str:
+    """What a row is known by; which of its columns is asked makes another question of it."""
+    return row_key(row, options.known_by | {"column": None if row.get("messages") else dataset.prompt})
+
+
 def _check_names(row: Row) -> None:
     if "answer" in row or any(name.startswith("serve_graph_") for name in row):
         raise ServeGraphError("a row has a column `answer` or `serve_graph_…`, which the result has: rename it")
@@ -177,7 +182,7 @@ def _check_names(row: Row) -> None:
 
 def _results(dataset: Dataset, options: BatchOptions, journal: Journal) -> Iterator[Row]:
     for row in dataset.rows():
-        found = journal.find(row_key(row, options.known_by)) or {}
+        found = journal.find(_key(dataset, options, row)) or {}
         texts = {f"serve_graph_{name}": _text(found.get(name)) for name in RESULT_COLUMNS}
         counts = {f"serve_graph_{name}": int(found.get(name) or 0) for name in TOKEN_COLUMNS}
         told = {f"serve_graph_{name}": _text(found.get(name)) for name in RECORD_COLUMNS if options.records}
@@ -194,7 +199,7 @@ def _summary(dataset: Dataset, options: BatchOptions, journal: Journal, rows: in
     failures = failed_rows_of(options.out)
     with failures.open("w", encoding="utf-8") as file:
         for row in dataset.rows():
-            found = journal.find(row_key(row, options.known_by))
+            found = journal.find(_key(dataset, options, row))
             if found is None:
                 continue
             answered, failed = answered + found["ok"], failed + (not found["ok"])

@@ -13,7 +13,7 @@ from starlette.formparsers import MultiPartParser
 
 from serve_graph.records.audit_log import AuditLog
 from serve_graph.records.batches.files_table import FilesTable
-from tests.unit.serve_graph.cluster.batches.batch_graph import BatchGraph, jsonl, line
+from tests.unit.serve_graph.cluster.batches.batch_graph import CHAT, BatchGraph, jsonl, line
 
 Graphs = Callable[..., BatchGraph]
 ANN, BOB, ADMIN = {"name": "ann"}, {"name": "bob"}, {"name": "root", "scopes": ("use", "admin")}
@@ -124,6 +124,9 @@ async def test_what_an_administrator_does_with_others_files_is_in_the_audit_log(
     async with at.client("root") as root:
         assert (await root.get(f"/v1/files/{name}/content")).status_code == 200
         assert (await root.post(f"/v1/batches/{batch['id']}/cancel")).status_code == 200
+        other = (await at.upload(jsonl(line(2)), "ann")).json()["id"]
+        body = {"input_file_id": other, "endpoint": CHAT, "completion_window": "24h"}
+        assert (await root.post("/v1/batches", json=body)).status_code == 200
         async with at.working():
             await at.ended(batch, "ann")
         assert (await root.delete(f"/v1/files/{name}")).status_code == 200
@@ -131,6 +134,7 @@ async def test_what_an_administrator_does_with_others_files_is_in_the_audit_log(
     found = {(one.actor, one.action, one.target, one.detail["key"]) for one in entries}
     assert found == {
         ("key:root", "files.read", name, "ann"),
+        ("key:root", "files.read", other, "ann"),
         ("key:root", "batches.cancel", batch["id"], "ann"),
         ("key:root", "files.delete", name, "ann"),
     }

@@ -18,7 +18,7 @@ from serve_graph.cli.batch import asking, dataset
 from serve_graph.cli.batch.dataset import Dataset, write_results
 from serve_graph.cli.batch.journal import Journal
 from serve_graph.cli.batch.running import BatchOptions, run_batch
-from serve_graph.errors import BudgetSpentError, EngineRequestError, ServeGraphError
+from serve_graph.errors import BudgetSpentError, EngineRequestError, NotFoundError, SaturatedError, ServeGraphError
 from tests.fixtures.local_graph import listening
 
 
@@ -186,3 +186,34 @@ def test_rows_give_way_where_that_is_wanted(served: Callable[..., Any], tmp_path
     source = jsonl(tmp_path / "in.jsonl", {"prompt": "x"}, {"prompt": "y"})
     assert run(at, source, tmp_path / "out.jsonl", background=background)["answered"] == 2
     assert (held[0], at.accounts.traffic.is_here) == ((2, False) if background else (0, True))
+
+
+def test_another_column_of_a_row_is_another_question(served: Callable[..., Any], tmp_path: Path) -> None:
+    at = served(keep_prompt=str)
+    source, out = jsonl(tmp_path / "in.jsonl", {"title": "short", "text": "long"}), tmp_path / "out.jsonl"
+    assert run(at, source, out, prompt="title")["asked"] == 1
+    assert run(at, source, out, prompt="text")["asked"] == 1
+    assert run(at, source, out, prompt="title")["asked"] == 0
+    assert [record.prompt for record in at.sink.records] == ["short", "long"]
+
+
+def test_a_row_that_waits_to_be_asked_again_is_not_once_the_run_has_ended(
+    served: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One row finds the tier full, and while it waits the key is found to be refused."""
+    monkeypatch.setattr(asking, "LONGEST_PAUSE_S", 0.5)
+    at, asked = served(cheap=FakeEngine("x", slow_s=0.2)), list[str]()
+    open_ = at.service.open
+
+    def refusing(query: Query, *args: Any, **kwargs: Any) -> Any:
+        asked.append(query.text)
+        if query.text == "full":
+            raise SaturatedError("full", retry_after_s=1)
+        if query.text == "spent":
+            raise NotFoundError("no such model", "model")
+        return open_(query, *args, **kwargs)
+
+    monkeypatch.setattr(at.service, "open", refusing)
+    source = jsonl(tmp_path / "in.jsonl", {"prompt": "full"}, {"prompt": "x"}, {"prompt": "spent"})
+    summary = run(at, source, tmp_path / "out.jsonl", concurrency=2)
+    assert (asked.count("full"), summary["failed"], summary["left"]) == (1, 0, 2)
