@@ -105,7 +105,11 @@ def _rows_of(name: str) -> Iterator[Row]:
             elif kind.endswith(".csv"):
                 text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
                 csv.field_size_limit(LONGEST_FIELD)
-                yield from csv.DictReader(text, restkey="more", strict=True)
+                read = csv.DictReader(text, restkey="more", strict=True)
+                names = read.fieldnames or ()
+                if twice := next((one for one in names if names.count(one) > 1), None):
+                    raise ServeGraphError(f"{name} has two columns {twice!r}: rename one")
+                yield from read
             else:
                 for number, line in enumerate(file, 1):
                     if line.strip():

@@ -123,6 +123,12 @@ def test_fields_of_csv_may_be_long(served: Callable[..., Any], tmp_path: Path) -
     assert run(served(max_body_bytes=1 << 20), tmp_path / "in.csv", tmp_path / "out.jsonl")["answered"] == 2
 
 
+def test_two_columns_of_one_name_are_said(served: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("prompt,prompt\none,two\n")
+    with pytest.raises(ServeGraphError, match="two columns 'prompt'"):
+        run(served(), tmp_path / "in.csv", tmp_path / "out.jsonl")
+
+
 @pytest.mark.parametrize("messages", [5, {"role": "user"}, "[", True, []])
 def test_messages_that_are_no_list_are_said(served: Callable[..., Any], tmp_path: Path, messages: Any) -> None:
     with pytest.raises(ServeGraphError, match="neither `messages` nor text"):
