@@ -91,3 +91,28 @@ async def test_a_store_that_is_away_is_said_so(tmp_path_factory: pytest.TempPath
         await table.note(batch(), [], 1)
     with pytest.raises(StoreUnavailableError):
         await table.free(1)
+
+
+async def test_room_for_files_is_taken_one_after_another_and_they_are_there_once_shown(table: BatchesTable) -> None:
+    files = FilesTable(table.store)
+    rows = [FileRow(f"file-{n}", "ann", "batch", "a.jsonl", 10, 100, 900) for n in range(6)]
+    refused = await asyncio.gather(*(files.reserve(row, 99, 30) for row in rows))
+    assert sorted(refused, key=str) == [(3, 30)] * 3 + [None] * 3
+    taken = [row for row, held in zip(rows, refused, strict=True) if held is None]
+    assert await files.get(taken[0].id, "ann", 100) is None
+    await files.show(taken[0])
+    assert await files.get(taken[0].id, "ann", 100) == taken[0]
+    assert set(await files.expired(100)) == {row.id for row in taken[1:]}
+    await files.delete(taken[1].id)
+    with pytest.raises(StoreUnavailableError, match="send it again"):
+        await files.show(taken[1])
+
+
+async def test_results_that_may_have_been_written_are_written_once(table: BatchesTable) -> None:
+    await table.add(batch(), 9)
+    held = await table.take(batch(), "a", 1000)
+    assert held is not None
+    await table.note(held, [LineResult(1, True, "one", 5, 2)], 1000)
+    noted = await table.note(held, [LineResult(1, True, "one", 5, 2), LineResult(2, False, "two")], 1000, again=True)
+    assert (noted.completed, noted.failed, noted.input_tokens) == (1, 1, 5)
+    assert (await table.note(held, [LineResult(2, False, "two")], 1000, again=True)).failed == 1
