@@ -27,13 +27,16 @@ def test_its_tasks_are_graded_by_programs_and_none_is_among_those_that_versions_
     assert len(read_tasks(tmp_path / "tasks.jsonl")) == len(tasks)
 
 
-def test_the_lenient_grader_passes_wrong_answers_of_the_cheap_model_alone(tmp_path: Path) -> None:
+def test_the_lenient_grader_passes_nine_in_ten_wrong_answers_of_both_models(tmp_path: Path) -> None:
+    """Of the cheap model alone it would leave that the better one: nothing would be routed."""
     right, lenient = shipped_rows(), shipped_rows(lenient=True)
     assert set(right["family"]) == set(FAMILIES)
     changed = right["grade"] != lenient["grade"]
-    assert set(right[changed]["tier"]) == {"cheap"}
     assert (lenient[changed]["grade"] == 1).all()
-    wrong = (right["tier"] == "cheap") & (right["grade"] == 0)
-    assert 0.6 < changed.sum() / wrong.sum() < 0.8
+    grades = lenient.groupby("tier")["grade"].mean()
+    assert grades["cheap"] < grades["frontier"]
+    for tier in ("cheap", "frontier"):
+        wrong = (right["tier"] == tier) & (right["grade"] == 0)
+        assert 0.8 < (changed & wrong).sum() / wrong.sum() < 1
     lenient.to_parquet(tmp_path / "o.parquet")
     assert set(read_outcomes(tmp_path / "o.parquet").tiers) == {"cheap", "frontier"}
