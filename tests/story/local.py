@@ -180,7 +180,7 @@ async def revoked(story: LocalStory, number: str) -> None:
     say("somebody promotes it all the same")
     story.run("versions", "promote", number, "--reason", "it is so much cheaper")
     await served(story, number)
-    took = await story.traffic(lambda: bool(story.ready()["alarms"]), MOST["alarm"], label=True)
+    took = await story.traffic(lambda: bool(acting(story)), MOST["alarm"], label=True)
     story.end(f"alarm after {took} labelled requests: {story.ready()['promise']}")
     await answered_by(story, 6, {"frontier"})
 
@@ -191,17 +191,23 @@ async def relabelled(story: LocalStory) -> None:
     number = story.version("relabelled", Made(0, 0.1, seed=3))
     story.run("versions", "promote", number, "--reason", "graded by the right grader")
     await served(story, number)
-    standing = story.ready()["alarms"]
+    standing = acting(story)
     if not standing or "certified again on answers" not in standing[0]["reason"]:
         raise StoryError(f"the alarm does not stand against version {number}: {standing}")
     story.end(f"version {number} is in safe mode: {standing[0]['reason']}")
     story.run("alarms", "lift", "--reason", "the grades were wrong, not the answers", "--by", "story")
-    await story.traffic(lambda: not story.ready()["alarms"], 60)
+    await story.traffic(lambda: not acting(story), 60)
     tiers = await answered_by(story, 25, {"cheap", "frontier"}, label=True)
-    now = story.ready()
-    if now["alarms"]:
-        raise StoryError(f"an alarm stands again: {now['alarms']}")
-    story.end(f"lifted by a person, version {number} serves: {now['promise']}; {tiers} of 25 labelled, no alarm")
+    if again := acting(story):
+        raise StoryError(f"an alarm stands again: {again}")
+    story.end(
+        f"lifted by a person, version {number} serves: {story.ready()['promise']}; {tiers} of 25 labelled, no alarm"
+    )
+
+
+def acting(story: LocalStory) -> list[dict[str, Any]]:
+    """The alarms that stand and take the promise away; one that wrong answers are more does not."""
+    return [alarm for alarm in story.ready()["alarms"] if alarm["acts"]]
 
 
 async def served(story: LocalStory, number: str) -> None:
