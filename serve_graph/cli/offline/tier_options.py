@@ -54,7 +54,7 @@ KindWeakOption = Annotated[
     ),
 ]
 GraphOption = Annotated[
-    Path | None, typer.Option("--config", "-c", help="A graph's configuration, from which --kind-weak is read.")
+    Path | None, typer.Option("--config", "-c", help="A graph's configuration: kinds and places of tiers.")
 ]
 SpareCertOption = Annotated[
     bool,

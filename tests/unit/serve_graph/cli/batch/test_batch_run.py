@@ -3,8 +3,7 @@
 import csv
 import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -21,23 +20,9 @@ from serve_graph.cli.batch import asking
 from serve_graph.cli.batch.dataset import Dataset
 from serve_graph.cli.batch.running import BatchOptions, batch_summary_lines, run_batch
 from serve_graph.errors import EngineRequestError, ServeGraphError
-from tests.fixtures.local_graph import listening
 
 CHEAP_USD = Decimal("0.00002")
 """What an answer of the fake cheap tier costs."""
-
-
-@pytest.fixture
-def served(endpoint: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
-    """Serve an Endpoint of fakes; it comes back with its `url`."""
-    with ExitStack() as running:
-
-        def start(**settings: Any) -> Any:
-            at = endpoint(**settings)
-            at.url = running.enter_context(listening(at.app))
-            return at
-
-        yield start
 
 
 def jsonl(path: Path, *rows: dict[str, Any]) -> Path:
@@ -46,7 +31,7 @@ def jsonl(path: Path, *rows: dict[str, Any]) -> Path:
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def run(at: Any, files: list[Path], out: Path, **options: Any) -> dict[str, Any]:

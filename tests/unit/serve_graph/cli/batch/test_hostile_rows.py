@@ -4,8 +4,8 @@ import csv
 import json
 import math
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,29 +19,7 @@ from serve_graph.cli.batch.dataset import Dataset, write_results
 from serve_graph.cli.batch.journal import Journal
 from serve_graph.cli.batch.running import BatchOptions, run_batch
 from serve_graph.errors import BudgetSpentError, EngineRequestError, NotFoundError, SaturatedError, ServeGraphError
-from tests.fixtures.local_graph import listening
-
-
-@pytest.fixture
-def served(endpoint: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
-    """Serve an Endpoint of fakes; it comes back with its `url`."""
-    with ExitStack() as running:
-
-        def start(**settings: Any) -> Any:
-            at = endpoint(**settings)
-            at.url = running.enter_context(listening(at.app))
-            return at
-
-        yield start
-
-
-def jsonl(path: Path, *rows: dict[str, Any]) -> Path:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
-
-
-def rows_of(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+from tests.unit.serve_graph.cli.batch.test_batch_run import jsonl, rows_of
 
 
 def run(at: Any, given: str | Path, out: Path, **options: Any) -> dict[str, Any]:
