@@ -63,8 +63,9 @@ def test_a_sleeping_tier_keeps_nobody_waiting_and_is_woken_by_the_first_request(
 def test_escalations_are_made_room_for_before_they_arrive(scaling_graph: Graph, wait_until: Until) -> None:
     graph = scaling_graph
     wait_until(lambda: awake(graph), 90)
-    with ThreadPoolExecutor(8) as pool:
-        replies = list(pool.map(lambda i: graph.chat(f"question {i}", response_format=OBJECT), range(40)))
+    with ThreadPoolExecutor(4) as pool:  # a call takes as long at either tier, however busy the machine is
+        chats = pool.map(lambda i: graph.chat(f"[echo:slow=0.5] question {i}", response_format=OBJECT), range(40))
+        replies = list(chats)
     assert [reply.headers["x-serve-graph-outcome"] for reply in replies] == ["escalated"] * 40
     assert len(graph.replicas("frontier")) == 1
 
