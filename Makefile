@@ -30,20 +30,20 @@ demo: serving      ## up, 40 held-out questions, a table of what they cost and h
 
 test: env          ## every test that needs no GPU, all stages whatever fails (engines and cluster tests last)
 	@scripts/stages \
-	  "unit" '$(UNIT)' \
+	  "unit" 'scripts/again $(UNIT)' \
 	  "clients" '$(SELF) --no-print-directory clients' \
-	  "cluster" '$(BIN)/python $(PYTEST) tests/cluster tests/attack' \
-	  "engines" '$(BIN)/python $(PYTEST) tests/engines'
+	  "cluster" 'scripts/again $(BIN)/python $(PYTEST) tests/cluster tests/attack' \
+	  "engines" 'scripts/again $(BIN)/python $(PYTEST) tests/engines'
 
 test-unit: env     ## what a change of code is held against: no cluster, no engine, no other client
 	@$(UNIT)
 
 test-all: env      ## every test at its whole size (hours)
 	@scripts/stages \
-	  "unit" '$(UNIT) $(WHOLE)' \
+	  "unit" 'scripts/again $(UNIT) $(WHOLE)' \
 	  "clients" '$(SELF) --no-print-directory clients' \
-	  "cluster" '$(BIN)/python $(PYTEST) $(WHOLE) tests/cluster tests/attack' \
-	  "engines" '$(BIN)/python $(PYTEST) $(WHOLE) tests/engines'
+	  "cluster" 'scripts/again $(BIN)/python $(PYTEST) $(WHOLE) tests/cluster tests/attack' \
+	  "engines" 'scripts/again $(BIN)/python $(PYTEST) $(WHOLE) tests/engines'
 
 clients: $(CLIENTS)/js/.installed $(OLDER)/.installed  ## other projects' clients against the endpoint, as they come
 	@failed=0; log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
