@@ -85,10 +85,10 @@ bench-overhead: env ## what routing costs a request beside its models: routed an
 	@$(BIN)/python -m benchmarks.overhead --out docs/results/overhead.md
 
 bench-scaling: env ## replicas over time where escalations are made room for before they arrive, beside Ray Serve's rule (10 minutes)
-	@$(BIN)/python -m benchmarks.scaling --out docs/results/scaling.md
+	@$(BIN)/python -m benchmarks.scaling --out docs/results/serving/scaling.md
 
 bench-learning: env ## what learning from live traffic costs a request: everything on beside everything off (10 minutes)
-	@$(BIN)/python -m benchmarks.learning --out docs/results/learning-cost.md
+	@$(BIN)/python -m benchmarks.learning --out docs/results/serving/learning-cost.md
 
 adapters: env      ## real engines: a LoRA adapter, an embedder, cached tokens, held against transformers (4 minutes)
 	@$(BIN)/python -m pytest -q -m full tests/engines/test_adapter_and_embedder.py

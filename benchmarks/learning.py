@@ -1,6 +1,6 @@
 """What learning from live traffic costs a request: everything on, beside everything off (`make bench-learning`).
 
-    python -m benchmarks.learning [--blocks 7] [--out docs/results/learning-cost.md]
+    python -m benchmarks.learning [--blocks 7] [--out docs/results/serving/learning-cost.md]
 
 Two graphs over the same two hosted models serve the same certified version, side by side. One keeps prompts, has a
 judge grade a share of answers, a shadow version decide and be compared on a share of requests, and watches alarms and

@@ -1,6 +1,6 @@
 """Replicas over time where escalations are made room for before they arrive, beside Ray Serve's own rule.
 
-    python -m benchmarks.scaling [--seconds 75] [--out docs/results/scaling.md]
+    python -m benchmarks.scaling [--seconds 75] [--out docs/results/serving/scaling.md]
 
 Two graphs of echo engines that take two seconds an answer, and eight to start, get the same requests at the
 same times: one with `scaling.anticipate`, one without. Requests arrive by chance (Poisson) at a rate that follows a
@@ -62,8 +62,8 @@ about as many replica-seconds. Late: over {late:g} s. Replica-seconds are both t
 
 ![Both tiers' replicas over time, by pattern](scaling.png)
 
-One run of each pattern, few replicas, and a start costs the two processors that also answer some eight seconds more: decision 0065
-says what these figures do and do not show, beside the same rules in simulated time.
+One run of each pattern, few replicas, and a start costs the two processors that also answer some eight seconds more:
+decision 0065 says what these figures do and do not show, beside the same rules in simulated time.
 """
 
 
