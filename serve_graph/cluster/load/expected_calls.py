@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import groupby, pairwise
 
+from router_models.planning.simulation.replicas.expected import expected_calls
 from router_models.types import DecisionRecord
 from serve_graph.cascade.interfaces import RecordSink
 from serve_graph.cluster.load.scaling_policy import EXPECTED
@@ -52,21 +53,9 @@ class ExpectedCalls:
         Returns
         -------
         dict of str to float
-            Never fewer than are under way. Of n calls of tier t, a share p is sent on to tier u; of u's m calls, a
-            share q came from t. While those n are answered, p·n·min(1, sᵤ/sₜ) come and stay, and q·m·min(1, sₜ/sᵤ)
-            end: equal where traffic is steady, by Little's law, so that only what changes counts.
+            Never fewer than are under way; see `expected_calls`, by which `simulate_replicas` scales as well.
         """
-        found = {}
-        for tier, here in under_way.items():
-            change = 0.0
-            for cheaper, there in under_way.items():
-                if (sent_on := self.probability(cheaper, tier)) > 0:
-                    takes, took = service_s.get(tier), service_s.get(cheaper)
-                    slower = takes / took if takes and took else 1.0
-                    change += sent_on * there * min(1.0, slower)
-                    change -= self._before.share(tier, cheaper) * here * min(1.0, 1 / slower)
-            found[tier] = here + max(0.0, change)
-        return found
+        return expected_calls(under_way, service_s, self.probability, self._before.share)
 
 
 class _Shares:
