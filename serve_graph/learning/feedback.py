@@ -21,8 +21,8 @@ from serve_graph.errors import AccessError, NotFoundError, StoreUnavailableError
 from serve_graph.records.feedback import Feedback
 
 logger = logging.getLogger(__name__)
-LOOKS_S = (0.0, 0.1, 0.3, 0.6)
-"""Pauses before each look for a decision: a record appears within a second of its reply."""
+LOOKS_S = (0.0, 0.1, 0.3, 0.6, 1.0, 1.5, 1.5)
+"""Pauses before each look for a decision: its record is there within a second of its reply, on a busy machine five."""
 STORE_WITHIN_S = 2.0
 _ID = re.compile(r"(?:dec-|chatcmpl-|cmpl-|resp_|msg_)([0-9a-f]{32})")
 

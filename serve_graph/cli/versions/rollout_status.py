@@ -30,9 +30,9 @@ def show_rollout(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = Fa
     graph = load_config(config)
     found = latest_rollout(graph)
     if as_json:
-        say_json(None if found is None else found.shown())
+        say_json(None if found is None else found.shown() | {"settles": settling(found, graph)})
     elif found is not None:
-        say("\n".join(_lines(found)))
+        say("\n".join(_lines(found, settling(found, graph))))
     else:
         say(f"no version of {graph.policy.model_name} was tried yet; `serve-graph versions canary` tries one")
     if found is None:
@@ -47,7 +47,21 @@ def latest_rollout(graph: GraphConfig, within_s: float | None = None) -> Rollout
     return found[0] if found else None
 
 
-def _lines(rollout: Rollout) -> list[str]:
+def settling(rollout: Rollout, graph: GraphConfig) -> dict[str, float]:
+    """When what came counts, in seconds after its arrival, and how many compared requests of a rollout wait for that.
+
+    `pairs`: those that both versions decide; `outcomes`: errors, latency and the split; `waiting`: 0 after its end.
+    """
+    from serve_graph.policy.rollout.outcomes import pairs_settle_after_s, settles_after_s
+
+    evidence = rollout.evidence
+    compared = int((evidence.get("comparing") or {}).get("compared", 0))
+    counted = int(evidence.get("pairs", 0)) + int(evidence.get("repeats", 0))
+    waiting = max(0, compared - counted) if rollout.is_active else 0
+    return {"pairs": pairs_settle_after_s(graph), "outcomes": settles_after_s(graph), "waiting": waiting}
+
+
+def _lines(rollout: Rollout, settles: dict[str, float]) -> list[str]:
     from serve_graph.learning.comparing.tally import tally_sentences
 
     lines = [rollout_line(rollout), f"begun {rollout.begun_at}, changed {rollout.updated_at} by {rollout.by}"]
@@ -61,6 +75,11 @@ def _lines(rollout: Rollout) -> list[str]:
         lines[-1] += f"; in this step so far: {evidence['step_pairs']} of {rollout.minimum}"
     if comparing := evidence.get("comparing"):
         lines += tally_sentences(comparing)
+    if settles["waiting"]:
+        lines.append(
+            f"still settling: {settles['waiting']:g} of those compared; a pair counts {settles['pairs']:g} s after "
+            f"its request came, errors, latency and the split {settles['outcomes']:g} s after (rollouts.settles_s)"
+        )
     if held := evidence.get("held"):
         lines.append(f"held: {held}")
     if not evidence.get("findings"):

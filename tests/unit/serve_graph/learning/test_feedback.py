@@ -228,6 +228,30 @@ async def test_a_decision_that_appears_a_moment_later_is_found(a_record: Records
     assert (find.looks, kept[0].given_at) == (3, "2026-03-01T00:00:00.000+00:00")
 
 
+@pytest.mark.parametrize(("recorded_s", "taken"), [(0.9, True), (4.5, True), (60.0, False)])
+async def test_a_record_that_a_busy_machine_writes_seconds_after_its_reply_loses_no_label(
+    a_record: Records, monkeypatch: pytest.MonkeyPatch, recorded_s: float, taken: bool
+) -> None:
+    """Looked for is for five seconds in all, whoever asks."""
+    now, kept = 0.0, list[Feedback]()
+
+    async def passes(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    async def find(_: str) -> DecisionRecord | None:
+        return a_record(key="team") if now >= recorded_s else None
+
+    monkeypatch.setattr("serve_graph.learning.feedback.asyncio.sleep", passes)
+    taking = FeedbackIntake(find, kept.append).take(THUMBS, TEAM)
+    if taken:
+        await taking
+    else:
+        with pytest.raises(NotFoundError):
+            await taking
+    assert (len(kept), now <= 6.0) == (int(taken), True)
+
+
 async def test_another_keys_decision_is_looked_for_as_long_as_one_that_is_not_there(a_record: Records) -> None:
     find = Finds(a_record(key="team"))
     with pytest.raises(NotFoundError):

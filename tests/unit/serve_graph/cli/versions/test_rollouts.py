@@ -21,6 +21,7 @@ from serve_graph.config.graph import load_config
 from serve_graph.errors import ServeGraphError
 from serve_graph.learning.comparing.tally import tallied
 from serve_graph.policy.rollout import RolloutTable
+from serve_graph.policy.rollout.outcomes import pairs_settle_after_s, settles_after_s
 from serve_graph.records.comparisons import Comparison, ComparisonsTable
 from tests.fixtures.registry import PRICE, registered_version
 
@@ -187,6 +188,31 @@ def test_every_test_of_the_evidence_is_shown_against_its_limit(config: Path) -> 
     assert "reached" not in rows["quality"]
     assert rows["quality"].endswith("for it")
     assert told(config, "rollout")["evidence"]["findings"] == evidence.to_json()["findings"]
+
+
+def test_pairs_that_are_still_settling_are_said_while_the_rollout_goes_on(config: Path) -> None:
+    told(config, "canary", "2", "--steps", "10,50")
+    graph = load_config(config)
+
+    async def note(table: RolloutTable) -> bool:
+        rollout = await table.active(graph.policy.model_name)
+        assert rollout is not None
+        counts = {"offered": 50, "compared": 41, "ungraded": {}, "shed": {}, "replica": "a"}
+        comparing = tallied({}, [{**counts, "spent_usd": "0", "budget_usd": "1"}])
+        evidence = CanaryEvidence.of([PairedRequest(True, None, None, None, None, 0.1, 0.1)] * 12, [], CanaryLimits())
+        return await table.note_evidence(rollout, evidence.to_json() | {"comparing": comparing})
+
+    assert of_rollouts(graph, note)
+    after = pairs_settle_after_s(graph)
+    assert told(config, "rollout")["settles"] == {
+        "pairs": after, "outcomes": settles_after_s(graph), "waiting": 41 - 12
+    }  # fmt: skip
+    assert (
+        f"still settling: 29 of those compared; a pair counts {after:g} s after" in versions(config, "rollout").stdout
+    )
+    versions(config, "abort", "--reason", "enough")
+    assert "still settling" not in versions(config, "rollout").stdout
+    assert told(config, "rollout")["settles"]["waiting"] == 0
 
 
 def test_a_step_needs_thirty_requests_decided_by_both_unless_none_are_compared(config: Path) -> None:
