@@ -13,7 +13,7 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from router_models.errors import DataError
-from router_models.types.exchange import LOGPROB_NAMES
+from router_models.types.exchange import FORMAT_NAMES, LOGPROB_NAMES
 
 
 class TierKind(StrEnum):
@@ -135,9 +135,13 @@ _ROWS = (
         "the probabilities of an answer's options, which engines do not return; `lp_first` is the nearest",
     ),
     Signal(
-        "schema_fault", "whether the answer breaks the declared schema, as a number", "the request and the answer",
-        NO_KIND, SignalCost.NOTHING,
-        "outcomes that record what was declared; the served version checks it as a rule, not as a score",
+        "schema_fault", "whether the answer breaks the JSON that `response_format` declares",
+        "the request and the answer; the served version also rejects such answers by rule", ALL_KINDS,
+        SignalCost.NOTHING,
+    ),
+    Signal(
+        "field_agreement", "the share of the JSON answer's values that the prompt says, in any way of writing",
+        "the request and the answer, where JSON is declared", ALL_KINDS, SignalCost.NOTHING,
     ),
     Signal(
         "tool_fault", "the share of calls that break the declared tools, as a number", "the request and the answer",
@@ -169,8 +173,8 @@ _ROWS = (
 SIGNALS: Mapping[str, Signal] = MappingProxyType({row.name: row for row in _ROWS})
 """Every known signal by name: first what comes with the prompt, then what comes with the answer."""
 
-COMES_WITH_AN_ANSWER = LOGPROB_NAMES
-"""The columns of `Answers.signals` that an engine's completion can bring; the router's estimate comes beside them."""
+COMES_WITH_AN_ANSWER = (*LOGPROB_NAMES, *FORMAT_NAMES)
+"""The columns of `Answers.signals` that a completion can bring; the router's estimate comes beside them."""
 
 
 def signal_named(name: str) -> Signal:

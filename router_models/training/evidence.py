@@ -43,10 +43,12 @@ def score_table(version: RouterVersion, table: OutcomeTable) -> VersionScores:
         tier: stage.estimate_route(table.prompts) for tier, stage in version.stages.items() if stage.router is not None
     }
     first = next((p_route[tier] for tier in version.policy.tiers if tier in p_route), np.full(len(table), np.nan))
-    p_ok = {
-        tier: stage.estimate_ok(answers_as_served(table, version.policy.tiers, tier, p_route.get(tier, first)))
-        for tier, stage in version.stages.items()
-    }
+    p_ok = {}
+    for tier, stage in version.stages.items():
+        shown = answers_as_served(table, version.policy.tiers, tier, p_route.get(tier, first))
+        p_ok[tier] = stage.estimate_ok(shown)
+        if tier != version.policy.top and "schema_fault" in shown.signals:  # a rule rejects these when serving
+            p_ok[tier] = np.where(shown.signals["schema_fault"] > 0, 0.0, p_ok[tier])
     return VersionScores(p_route, p_ok)
 
 

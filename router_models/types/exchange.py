@@ -12,6 +12,8 @@ import numpy as np
 PREFIX_FINISH = "prefix"
 """The finish_reason of a completion that is still being generated."""
 LOGPROB_NAMES = ("lp_mean", "lp_min", "lp_p10", "lp_p50", "lp_first", "lp_first3_mean", "log_tokens")
+FORMAT_NAMES = ("schema_fault", "field_agreement")
+"""What is measured of an answer for which the request declares JSON (`response_format`); NaN of all others."""
 
 
 @dataclass(frozen=True, slots=True)

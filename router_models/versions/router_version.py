@@ -25,7 +25,7 @@ from router_models.data.slices import slice_of
 from router_models.estimators.novelty import NoveltyDetector
 from router_models.estimators.prompt_parts import conversation_of
 from router_models.estimators.spelling import Spelling
-from router_models.estimators.verifiers.checks.formats import read_answer
+from router_models.estimators.verifiers.checks.formats import format_columns, read_answer
 from router_models.pricing.prices import Price, prices_digest_input
 from router_models.risk_control.certificate import Certificate, binding_hashes
 from router_models.types import (
@@ -225,7 +225,7 @@ class RouterVersion:
         stage = self.prefix_stages.get(tier, self.stages[tier]) if is_prefix else self.stages[tier]
         wants = stage.verifier.wants_embeddings
         prompts = prompt_of(query, self.encoder, decision.embedding) if wants else prompts_of([query], None)
-        answers = answers_of(prompts, [completion])
+        answers = answers_of(prompts, [completion], format_columns(query, completion, stage.verifier.wants_signals))
         estimate = np.array([np.nan if decision.p_cheap_ok is None else decision.p_cheap_ok])
         shown = estimate if not is_prefix and shows_route(self.policy.tiers, tier) else None
         return float(stage.estimate_ok(as_served(answers, shown))[0])

@@ -1,6 +1,7 @@
 """Every signal that a family reads is in the table, and is had where the table says so."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,10 @@ from router_models.estimators.signals import (
     would_need,
 )
 from router_models.estimators.verifiers import VERIFIERS
+from router_models.estimators.verifiers.checks.formats import format_columns
 from router_models.estimators.verifiers.learned.sources import NUMBER_SIGNALS, PROBABILITY_SIGNALS
-from router_models.types import Answers, FloatArray, Prompts
-from router_models.types.exchange import LOGPROB_NAMES
+from router_models.types import Answers, FloatArray, Prompts, Query
+from router_models.types.exchange import FORMAT_NAMES, LOGPROB_NAMES
 from router_models.versions.sealed.tier_models import ROUTER_SCORE, as_served
 from serve_graph.config.tiers import EchoTierConfig
 from serve_graph.engines.echo.engine import EchoEngine
@@ -135,7 +137,9 @@ def echo_reply() -> dict[str, object]:
 def test_a_signal_is_in_a_reply_exactly_where_the_table_says_so(kind: TierKind, reply: dict[str, object]) -> None:
     completion = completion_of(reply, 0.2)
     prompts = Prompts(("What is the plural of mouse?",))
-    shown = as_served(answers_of(prompts, [completion]), np.array([0.6])).signals
+    asked = replace(Query.from_prompt(prompts.texts[0]), parameters={"response_format": {"type": "json_object"}})
+    formats = format_columns(asked, completion, FORMAT_NAMES)
+    shown = as_served(answers_of(prompts, [completion], formats), np.array([0.6])).signals
     assert set(shown) == {*COMES_WITH_AN_ANSWER, ROUTER_SCORE}
     measured = {name for name, column in shown.items() if np.isfinite(column).all() and name != "log_tokens"}
     told = {name for name in shown if would_need(name, kind) is None and name != "log_tokens"}

@@ -14,14 +14,16 @@ from router_models.data.formats.columns import LABEL_SOURCE, LONG_COLUMNS
 from router_models.data.formats.token_columns import TOKEN_COLUMNS, token_cells, tokens_of
 from router_models.errors import DataError
 from router_models.types import Outcome, Tokens, Usage
-from router_models.types.exchange import LOGPROB_NAMES
+from router_models.types.exchange import FORMAT_NAMES, LOGPROB_NAMES
 
 
 def outcomes_to_frame(outcomes: Sequence[Outcome]) -> pd.DataFrame:
-    """Convert outcomes to a LONG table: `LONG_COLUMNS`, who graded and tokens where known, then metadata by name."""
-    extra = sorted({name for o in outcomes for name in o.metadata} - {*LONG_COLUMNS, *TOKEN_COLUMNS, LABEL_SOURCE})
+    """Convert outcomes to a LONG table: `LONG_COLUMNS`, formats, who graded and tokens where known, then metadata."""
+    known = {*LONG_COLUMNS, *FORMAT_NAMES, *TOKEN_COLUMNS, LABEL_SOURCE}
+    extra = sorted({name for o in outcomes for name in o.metadata} - known)
     tokens = TOKEN_COLUMNS if any(o.token_texts for o in outcomes) else ()
     sources = (LABEL_SOURCE,) if any(o.label_source for o in outcomes) else ()
+    formats = [name for name in FORMAT_NAMES if any(name in o.logprobs for o in outcomes)]
     rows = [
         {
             "prompt_id": o.prompt_id,
@@ -35,13 +37,13 @@ def outcomes_to_frame(outcomes: Sequence[Outcome]) -> pd.DataFrame:
             "latency_s": o.latency_s,
             "finish_reason": o.finish_reason,
         }
-        | {name: o.logprobs.get(name, np.nan) for name in LOGPROB_NAMES}
+        | {name: o.logprobs.get(name, np.nan) for name in (*LOGPROB_NAMES, *formats)}
         | dict.fromkeys(sources, o.label_source)
         | {name: token_cells(o, name) for name in tokens}
         | {name: o.metadata.get(name, "") for name in extra}
         for o in outcomes
     ]
-    return pd.DataFrame(rows, columns=[*LONG_COLUMNS, *sources, *tokens, *extra])
+    return pd.DataFrame(rows, columns=[*LONG_COLUMNS, *formats, *sources, *tokens, *extra])
 
 
 def frame_to_outcomes(frame: pd.DataFrame) -> list[Outcome]:
@@ -49,7 +51,9 @@ def frame_to_outcomes(frame: pd.DataFrame) -> list[Outcome]:
     missing = [c for c in LONG_COLUMNS if c not in frame.columns]
     if missing:
         raise DataError(f"not a table of outcomes: column(s) {', '.join(missing)} missing")
-    extra = [str(c) for c in frame.columns if c not in (*LONG_COLUMNS, *TOKEN_COLUMNS, LABEL_SOURCE)]
+    known = (*LONG_COLUMNS, *FORMAT_NAMES, *TOKEN_COLUMNS, LABEL_SOURCE)
+    extra = [str(c) for c in frame.columns if c not in known]
+    measured = [name for name in (*LOGPROB_NAMES, *FORMAT_NAMES) if name in frame.columns]
     sources = to_label_sources(frame[LABEL_SOURCE]) if LABEL_SOURCE in frame.columns else ("",) * len(frame)
     tokens = tokens_of(frame) or Tokens(((),) * len(frame), ((),) * len(frame))
     return [
@@ -62,7 +66,7 @@ def frame_to_outcomes(frame: pd.DataFrame) -> list[Outcome]:
             usage=Usage(int(row["prompt_tokens"]), int(row["completion_tokens"]), int(row["cached_tokens"])),
             latency_s=float(row["latency_s"]),
             finish_reason=str(row["finish_reason"]),
-            logprobs={name: float(row[name]) for name in LOGPROB_NAMES if not pd.isna(row[name])},
+            logprobs={name: float(row[name]) for name in measured if not pd.isna(row[name])},
             metadata={name: str(row[name]) for name in extra if not pd.isna(row[name]) and str(row[name])},
             token_texts=texts,
             token_logprobs=logprobs,

@@ -13,6 +13,39 @@ def same(left: object, right: object, *, loose: bool = False) -> bool:
         return False
 
 
+def agrees(found: object, wanted: object) -> bool:
+    """Return whether an extracted value says what it should.
+
+    Numbers are numbers in either writing, "12.50" too; other texts count in any case and with any white space.
+    """
+    try:
+        return _agrees(found, wanted)
+    except RecursionError:
+        return False
+
+
+def _agrees(found: object, wanted: object) -> bool:
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        return found.keys() == wanted.keys() and all(_agrees(found[key], wanted[key]) for key in wanted)
+    if isinstance(found, list) and isinstance(wanted, list):
+        return len(found) == len(wanted) and all(_agrees(a, b) for a, b in zip(found, wanted, strict=True))
+    if isinstance(wanted, int | float) and not isinstance(wanted, bool):
+        number = _number(found)
+        return number is not None and _near(number, wanted)
+    if isinstance(found, str) and isinstance(wanted, str):
+        return " ".join(found.casefold().split()) == " ".join(wanted.casefold().split())
+    return found is wanted
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        return float(value)
+    except (ValueError, OverflowError):
+        return None
+
+
 def _same(left: object, right: object, loose: bool) -> bool:
     if isinstance(left, dict) and isinstance(right, dict):
         return left.keys() == right.keys() and all(_same(left[key], right[key], loose) for key in right)

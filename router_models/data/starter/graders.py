@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 
 from router_models.data.starter import answer_reading as reading
-from router_models.data.starter.compare import same
+from router_models.data.starter.compare import agrees, same
 from router_models.data.starter.program import marks_program
 from router_models.data.starter.typed_graders import answers_yes_no, explains, listed, says, states
 
@@ -198,6 +198,23 @@ def record(reference: Reference, answer: str) -> bool:
     return all(given.get(str(key).casefold()) == str(item).casefold() for key, item in fields.items())
 
 
+def fields(reference: Reference, answer: str) -> bool:
+    """Accept a JSON object that agrees with `fields` in all of them, or in the share `at_least` of them.
+
+    Numbers are compared as numbers, also where one side is text ("12.50" is 12.5), to 1e-6; other texts in any case
+    and with any white space; objects and lists part by part. Keys are exact: a schema declares them.
+    """
+    wanted = reference["fields"]
+    if not isinstance(wanted, Mapping):
+        raise TypeError(f"fields grader: 'fields' must be an object, got {wanted!r}")
+    found, value = reading.read_json(answer)
+    if not found or not isinstance(value, dict):
+        return False
+    share = reference.get("at_least", 1.0)
+    agreeing = sum(key in value and agrees(value[key], item) for key, item in wanted.items())
+    return agreeing >= (share if isinstance(share, int | float) else 1.0) * len(wanted)
+
+
 GRADERS: Mapping[str, Callable[[Reference, str], bool]] = {
     "mentions": mentions,
     "number": number,
@@ -212,6 +229,7 @@ GRADERS: Mapping[str, Callable[[Reference, str], bool]] = {
     "program": marks_program,
     "sentence": marks_sentence,
     "record": record,
+    "fields": fields,
     "states": states,
     "says": says,
     "yes_no": answers_yes_no,

@@ -43,6 +43,10 @@ def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
+def _is_share(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= 1
+
+
 _STRING = (_is_string, "a string")
 _STRINGS = (_is_strings, "a list of strings")
 _OBJECT = (_is_mapping, "an object")
@@ -63,6 +67,7 @@ _NEEDED: Mapping[str, Mapping[str, _Kind]] = {
     "program": {"function": _STRING, "cases": (_is_cases, "a list of [arguments, result] pairs")},
     "sentence": {"words": _STRINGS},
     "record": {"fields": _OBJECT},
+    "fields": {"fields": _OBJECT},
     "states": {"accepted": _STRINGS},
     "says": {"text": _STRING},
     "yes_no": {"answer": _STRING, "options": _STRINGS, "about": _STRINGS},
@@ -70,6 +75,7 @@ _NEEDED: Mapping[str, Mapping[str, _Kind]] = {
     "explains": {"groups": _GROUPS},
 }
 _ALLOWED: Mapping[str, Mapping[str, _Kind]] = {
+    "fields": {"at_least": (_is_share, "a number above 0, up to 1")},
     "mentions": {"rivals": _STRINGS},
     "number": {"given": (lambda value: isinstance(value, list | tuple), "a list")},
     "states": {"rivals": _STRINGS},

@@ -31,6 +31,9 @@ def run(
     ] = "prompt",
     system: Annotated[Path | None, typer.Option(help="A file with a system prompt for every row.")] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1)] = None,
+    response_format: Annotated[
+        Path | None, typer.Option(help="A JSON file with the `response_format` of every row, such as a JSON schema.")
+    ] = None,
     concurrency: Annotated[int, typer.Option(min=1, max=1024)] = 16,
     budget_usd: Annotated[float | None, typer.Option(help="Begin nothing that might cost more in all.", min=0)] = None,
     dry_run: Annotated[
@@ -59,9 +62,10 @@ def run(
 ) -> None:
     """Answer every row of a dataset once, and write the answers beside the rows, in their order.
 
-    A row is known by its contents and by what is asked of all (model, system prompt, max_tokens): run it again after
-    an interruption, or with more rows, and what is answered is not asked, nor paid, again. At most what was under way
-    is. Equal rows have one answer. Rows that fail five times are in OUT.failed.jsonl; --retry-failed asks those alone.
+    A row is known by its contents and by what is asked of all (model, system prompt, max_tokens, response_format): run
+    it again after an interruption, or with more rows, and what is answered is not asked, nor paid, again. At most what
+    was under way is. Equal rows have one answer. Rows that fail five times are in OUT.failed.jsonl; --retry-failed
+    asks those alone.
 
     Columns of the result: the row's own, answer, and serve_graph_* (status, tier, outcome, version, cost_usd,
     decision, finish_reason, prompt_tokens, completion_tokens, error). The rows are requests of the key in
@@ -76,7 +80,7 @@ def run(
 
     Example: serve-graph batch run 'data/*.jsonl' --out answers.jsonl --dry-run 200 --config configs/local.yaml
     """
-    from serve_graph.cli.batch.dataset import Dataset
+    from serve_graph.cli.batch.dataset import Dataset, read_response_format
     from serve_graph.cli.batch.running import BatchOptions, batch_summary_lines, run_batch
 
     check_out(out)
@@ -87,6 +91,7 @@ def run(
     options = BatchOptions(
         url.rstrip("/").removesuffix("/v1"), out, model, prompt, max_tokens, concurrency,
         budget_usd, dry_run, retry_failed, other_versions, config, seed, records, audit, background,
+        response_format=None if response_format is None else read_response_format(response_format),
     )  # fmt: skip
     summary: dict[str, Any] = run_batch(dataset, options, progress_to_stderr())
     if as_json:

@@ -70,6 +70,17 @@ class Dataset:
         raise ServeGraphError(f"a row has neither `messages` nor text in the column {self.prompt!r}: {str(row)[:200]}")
 
 
+def read_response_format(path: Path) -> dict[str, Any]:
+    """What every row is asked with as `response_format`; raises ServeGraphError where a file holds none."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ServeGraphError(f"{path} holds no response_format: {error}") from None
+    if not isinstance(found, dict) or not isinstance(found.get("type"), str):
+        raise ServeGraphError(f'{path} must hold a JSON object with a "type", such as {{"type": "json_schema", …}}')
+    return found
+
+
 def failed_rows_of(out: Path) -> Path:
     """The list of rows that failed, beside a result."""
     return out.with_name(f"{out.name}.failed.jsonl")

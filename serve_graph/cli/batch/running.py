@@ -59,12 +59,13 @@ class BatchOptions:
     audit: int | None = None
     background: bool = False
     timeout_s: float = 600.0
+    response_format: dict[str, Any] | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
         """What is asked of all rows alike."""
-        more = {} if self.max_tokens is None else {"max_tokens": self.max_tokens}
-        return {"model": self.model, **more}
+        more = {"max_tokens": self.max_tokens, "response_format": self.response_format}
+        return {"model": self.model, **{name: value for name, value in more.items() if value is not None}}
 
     @property
     def known_by(self) -> dict[str, Any]:

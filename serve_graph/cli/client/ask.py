@@ -12,6 +12,7 @@ from openai import APIConnectionError, APIError, APIStatusError, AsyncOpenAI
 
 from router_models.data.prefixes import kept_logprobs
 from router_models.data.starter import Task
+from router_models.estimators.verifiers.checks.formats import measured_formats
 from router_models.types import Completion, Outcome
 from router_models.types.chat_prompts import whole_characters
 from router_models.types.conditions import conditions_of
@@ -105,7 +106,7 @@ def _outcome(task: Task, model: str, completion: Completion, data: dict[str, Any
         usage=completion.usage,
         latency_s=completion.latency_s,
         finish_reason=whole_characters(completion.finish_reason),
-        logprobs=logprob_summary(completion.token_logprobs),
+        logprobs=logprob_summary(completion.token_logprobs) | measured_formats(task.query, completion),
         metadata=metadata,
         token_texts=token_texts(completion.payload),
         token_logprobs=kept_logprobs(completion.token_logprobs),

@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from router_models.data.formats.columns import LABEL_SOURCE, LONG_COLUMNS
-from router_models.types import Outcome
+from router_models.estimators.verifiers.checks.formats import measured_formats
+from router_models.types import Completion, Outcome, Query
 from router_models.types.chat_prompts import whole_characters
 from router_models.types.condition_cells import CONDITION_COLUMNS
 from router_models.types.conditions import conditions_of
 from router_models.types.drawn import COLLECTED_AT, DRAW_ID, DRAWN, DRAWS_TRIED, IS_CHOSEN, IS_DRAWN, SAMPLE_WEIGHT
+from router_models.types.exchange import FORMAT_NAMES
 from serve_graph.learning.retraining.selection import Draw, Selection, is_drawn
+from serve_graph.learning.retraining.served_answers import KeptAnswer
 from serve_graph.learning.retraining.served_prompts import ServedPrompt
 
 SESSION = "session"
@@ -161,7 +164,7 @@ def served_outcomes(
                     usage=answer.usage,
                     latency_s=answer.latency_s,
                     finish_reason=whole_characters(answer.finish_reason),
-                    logprobs=answer.logprobs,
+                    logprobs={**answer.logprobs, **_formats(task.query, answer)},
                     metadata={name: whole_characters(value) for name, value in metadata.items()},
                     label_source="" if math.isnan(grade) else one.source,
                 )
@@ -169,6 +172,11 @@ def served_outcomes(
     return ServedOutcomes(tuple(rows), selection, tuple(tiers), left_out)
 
 
+def _formats(query: Query, answer: KeptAnswer) -> dict[str, float]:
+    """What is measured of a kept answer against the JSON that its request declared; an answer of calls has no text."""
+    return measured_formats(query, Completion(answer.text, answer.finish_reason)) if answer.text else {}
+
+
 _CHOSEN = (DRAWN, DRAWS_TRIED, DRAW_ID, SAMPLE_WEIGHT)
-_OWN = frozenset({"id", LABEL_SOURCE, COLLECTED_AT, *_CHOSEN, *LONG_COLUMNS, *CONDITION_COLUMNS})
+_OWN = frozenset({"id", LABEL_SOURCE, COLLECTED_AT, *_CHOSEN, *LONG_COLUMNS, *FORMAT_NAMES, *CONDITION_COLUMNS})
 """Columns of outcomes that a request's metadata must not fill."""

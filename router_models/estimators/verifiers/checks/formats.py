@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from router_models.estimators.verifiers.checks.agreement import field_agreement
 from router_models.estimators.verifiers.checks.schemas import matches_schema
 from router_models.estimators.verifiers.checks.tool_calls import (
     CALLING_FINISHES,
@@ -17,7 +20,8 @@ from router_models.estimators.verifiers.checks.tool_calls import (
     calls_fault,
     declared_tools,
 )
-from router_models.types import Completion, Query
+from router_models.types import Completion, FloatArray, Query
+from router_models.types.exchange import FORMAT_NAMES, PREFIX_FINISH
 
 CALLS_NOT_MEASURED = "it calls tools, and no answer that the version was certified on does"
 
@@ -40,6 +44,26 @@ def schema_fault(query: Query, completion: Completion) -> float:
     inner = declared.get("json_schema")
     schema = inner.get("schema") if isinstance(inner, Mapping) else None
     return float(not matches_schema(value, schema))
+
+
+def measured_formats(query: Query, completion: Completion) -> dict[str, float]:
+    """Return those of the signals `FORMAT_NAMES` that are measured of an answer: none where no JSON is declared."""
+    if not isinstance(query.parameters.get("response_format"), Mapping) or completion.tool_calls:
+        return {}
+    found = {"schema_fault": schema_fault(query, completion), "field_agreement": field_agreement(query, completion)}
+    return {name: value for name, value in found.items() if not math.isnan(value)}
+
+
+def format_columns(query: Query, completion: Completion, wanted: Sequence[str]) -> dict[str, FloatArray]:
+    """Return those of the signals `FORMAT_NAMES` that a verifier wants, as columns of one row; NaN = not measured.
+
+    The beginning of an answer is no JSON yet: nothing is measured of it.
+    """
+    names = [name for name in FORMAT_NAMES if name in wanted]
+    if not names:
+        return {}
+    found = {} if completion.finish_reason == PREFIX_FINISH else measured_formats(query, completion)
+    return {name: np.array([found.get(name, math.nan)]) for name in names}
 
 
 def tool_call_fault(query: Query, completion: Completion) -> float:

@@ -22,7 +22,7 @@ from router_models.types.exchange import LOGPROB_NAMES
 PROBABILITY_SIGNALS = ("router_score", "p_true", "agreement", "max_token_confidence", "stated_confidence")
 """Signals in [0, 1] that enter as log-odds (and missing or not)."""
 
-NUMBER_SIGNALS = ("reward", "schema_fault", "tool_fault")
+NUMBER_SIGNALS = ("reward", "schema_fault", "tool_fault", "field_agreement")
 """Signals that enter as they are (and missing or not)."""
 
 SOURCES = ("logprob", "signals", "checks", "surface", "text", "embedding")

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -33,6 +34,7 @@ COPY: Mapping[str, object] = {"text": "The old man waits."}
 SPOKEN: Mapping[str, object] = {"words": "three hundred forty-two"}
 SENTENCE: Mapping[str, object] = {"words": ["lamp", "honey"]}
 FIELDS: Mapping[str, object] = {"fields": {"name": "Ann", "age": 42}}
+INVOICE: Mapping[str, object] = {"fields": {"number": "A-17", "total": 1234.5, "paid": False}}
 DATE: Mapping[str, object] = {"date": "2024-03-01"}
 NOTE: Mapping[str, object] = {"accepted": ["white"], "rivals": []}
 
@@ -90,6 +92,10 @@ RIGHT = [
     ("sentence", SENTENCE, "The lamp shone on a jar of honey."),
     ("sentence", SENTENCE, '"Honey dripped on both lamps. It was sweet."'),
     ("record", FIELDS, '{"Name": "ann", "age": "42", "note": "from the text"}'),
+    ("fields", INVOICE, '{"number": " a-17", "total": "1234.50", "paid": false, "note": "more"}'),
+    ("fields", INVOICE, 'Here it is:\n```json\n{"number": "A-17", "total": 1234.5, "paid": false}\n```'),
+    ("fields", {**INVOICE, "at_least": 0.6}, '{"number": "A-17", "total": 1, "paid": false}'),
+    ("fields", {"fields": {"lines": [{"n": 2}]}}, '{"lines": [{"n": 2.0}]}'),
     ("date", DATE, "2024-03-01"),
     ("date", DATE, "Ten days after 2024-02-20 it is 2024-03-01."),
 ]
@@ -136,6 +142,12 @@ WRONG = [
     ("sentence", SENTENCE, "The lamp shone on a jar of honey. " * 5),
     ("sentence", SENTENCE, "The lamp shone on a jar of honey and then the"),
     ("record", FIELDS, '{"name": "Ann"}'),
+    ("fields", INVOICE, '{"number": "A-17", "total": 1234.0, "paid": false}'),
+    ("fields", INVOICE, '{"number": "A-17", "total": "1.234,50", "paid": false}'),
+    ("fields", INVOICE, '{"Number": "A-17", "total": 1234.5, "paid": false}'),
+    ("fields", INVOICE, '{"number": "A-17", "total": 1234.5, "paid": 0}'),
+    ("fields", INVOICE, '[{"number": "A-17", "total": 1234.5, "paid": false}]'),
+    ("fields", {**INVOICE, "at_least": 0.7}, '{"number": "A-17", "total": 1}'),
     ("record", FIELDS, '[{"name": "Ann", "age": 42}]'),
     ("date", DATE, "1 March 2024"),
 ]
@@ -157,6 +169,7 @@ def test_answer_a_human_marker_would_refuse_is_wrong(
 
 TASKS = [*generate(800, seed=2), *typed(200, seed=2)]
 PURE = {task.grader: task for task in TASKS if task.grader != "program"}
+PURE["fields"] = replace(PURE["record"], grader="fields", solution='{"name": "Ann", "age": 42}', reference=FIELDS)
 TEXTS = st.text() | st.text(alphabet="0123456789.,-−$+ \n") | st.text(alphabet="`{}[]\":,AB()' \n*")
 
 

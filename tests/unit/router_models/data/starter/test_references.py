@@ -13,7 +13,7 @@ from router_models.data.starter.graders import GRADERS
 
 TASK = Task("t", "What is the colour of the cat?", "notes", 1, "en", "mentions", {"accepted": ["brown"]}, "brown", 8)
 KEYS = ("accepted", "rivals", "value", "given", "answer", "options", "aliases", "text", "words", "items", "loose",
-        "fold_case", "date", "fields", "members", "count", "groups", "about")  # fmt: skip
+        "fold_case", "date", "fields", "at_least", "members", "count", "groups", "about")  # fmt: skip
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6)
 VALUES = SCALARS | st.lists(SCALARS, max_size=3) | st.dictionaries(st.text(max_size=4), SCALARS, max_size=3)
 PURE = sorted(set(GRADERS) - {"program"})
@@ -43,6 +43,7 @@ def test_every_starter_task_passes() -> None:
         ("listed", {"members": ["a"], "count": 1}, "'members': a list of lists of strings"),
         ("explains", {"groups": []}, "'groups': a list of lists of strings"),
         ("record", {"fields": []}, "'fields': an object"),
+        ("fields", {"fields": {"a": 1}, "at_least": 0}, "'at_least': a number above 0, up to 1"),
         ("program", {"function": "f", "cases": [[1, 2]]}, r"'cases': a list of \[arguments, result\] pairs"),
     ],
 )
