@@ -17,7 +17,6 @@ from serve_graph.access.keys import Keyring
 from serve_graph.access.listening import check_listening
 from serve_graph.cluster.controller_deployment import ControllerDeployment
 from serve_graph.cluster.echo_deployment import EchoDeployment
-from serve_graph.cluster.hosted_deployment import HostedDeployment
 from serve_graph.cluster.ingress_deployment import IngressDeployment
 from serve_graph.cluster.policy_deployment import PolicyDeployment
 from serve_graph.cluster.proxy_address import host_of_serve, nodes_of_ray
@@ -117,6 +116,8 @@ def bind_tier(tier: AnyTierConfig, config: GraphConfig) -> Application:
     if isinstance(tier, EchoTierConfig):
         return bind(tier.name, EchoDeployment, tier.scaling, tier, config.logging, policy=policy)
     if isinstance(tier, HostedTierConfig):
+        from serve_graph.cluster.hosted_deployment import HostedDeployment
+
         return bind(tier.name, HostedDeployment, tier.scaling, tier, config.logging, policy=policy)
     from serve_graph.engines.vllm.deployment import VllmDeployment
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import beta
+from scipy.special import betaincinv
 
 from router_models.errors import DataError
 from router_models.metrics.intervals import WeightedStatistic
@@ -177,8 +177,8 @@ def reliability(p: ArrayLike, y: ArrayLike, bins: int = 10) -> tuple[Reliability
     for b in np.unique(index):
         rows = index == b
         n, right = int(rows.sum()), float(t[rows].sum())
-        low = float(beta.ppf(0.025, right, n - right + 1)) if right > 0 else 0.0
-        high = float(beta.ppf(0.975, right + 1, n - right)) if right < n else 1.0
+        low = float(betaincinv(right, n - right + 1, 0.025)) if right > 0 else 0.0
+        high = float(betaincinv(right + 1, n - right, 0.975)) if right < n else 1.0
         out.append(ReliabilityBin(n, float(q[rows].mean()), right / n, low, high))
     return tuple(out)
 

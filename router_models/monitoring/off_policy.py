@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from router_models.errors import DataError
 from router_models.metrics.intervals import Interval
@@ -164,7 +164,7 @@ def _check_weights(weight: FloatArray) -> float:
     off, log_level, n = float(weight.mean()) - 1, np.log(1 / BALANCE_LEVEL), len(weight)
     spread = float(weight.std(ddof=1)) / np.sqrt(n)
     below = np.sqrt(2 * log_level) * spread + 7 * float(weight.max()) * log_level / (3 * (n - 1))
-    slack = below if off < 0 else float(norm.isf(BALANCE_LEVEL)) * spread
+    slack = below if off < 0 else float(-ndtri(BALANCE_LEVEL)) * spread
     if abs(off) > slack + 1e-9:
         raise DataError(
             f"the weights' mean is {1 + off:.3f} where it should be 1 (± {slack:.3f}): some of what the policy would "
@@ -208,5 +208,5 @@ def _interval(values: FloatArray, group: IntArray | None, level: float) -> Inter
     if len(sums) < 2:
         raise DataError("intervals need two groups or more")
     spread = float(np.sqrt((sums**2).sum() * len(sums) / (len(sums) - 1))) / len(values)
-    half = float(norm.ppf((1 + level) / 2)) * spread
+    half = float(ndtri((1 + level) / 2)) * spread
     return Interval(mean, mean - half, mean + half, level)

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.optimize import brentq
 
 from router_models.errors import DataError
 from router_models.metrics import bootstrap
@@ -156,6 +155,7 @@ def log_wealth(difference: ArrayLike, margin: float) -> FloatArray:
 
 def _upper_drop(difference: FloatArray, goal: float) -> float:
     """The margin at which K_n just reaches 1/δ; K_n grows with the margin, so there is one crossing."""
+    from scipy.optimize import brentq  # offline alone, and slow to import
 
     def short(margin: float) -> float:
         return float(log_wealth(difference, margin)[-1]) - goal

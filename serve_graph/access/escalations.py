@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections import Counter, deque
 from collections.abc import Callable
 
-from scipy.stats import binom
+from scipy.special import bdtrc
 
 from serve_graph.config.access import EscalationWatchConfig, KeyConfig
 
@@ -62,7 +62,7 @@ class EscalationWatch:
         all_hits = sum(self._since(name, now - self.config.window_s) for name in self._hits)
         share = (all_hits - escalated + 1) / (others + 2)
         odds = self.config.times * share / (1.0 - share)  # of shares a third would be the largest that can stand out
-        return bool(binom.sf(escalated - 1, n, odds / (1.0 + odds)) < self.config.alpha)
+        return bool(bdtrc(escalated - 1, n, odds / (1.0 + odds)) < self.config.alpha)
 
     def refuses(self, key: KeyConfig, now: float) -> float | None:
         """Return the seconds after which to retry if the key is to be refused, else None."""

@@ -6,18 +6,19 @@ there are several features. Measured in docs: these beat isotonic and Venn-Abers
 
 from __future__ import annotations
 
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.optimize import minimize_scalar
 from scipy.special import expit, log_expit, logit
-from sklearn.linear_model import LogisticRegression
 
 from router_models.data.artifacts import State
 from router_models.errors import ArtifactError, DataError, NotFittedError
 from router_models.estimators.calibrators.base import P_MIN, ScoreCalibrator, calibration_targets, columns_of, logit_of
 from router_models.types import FloatArray
+
+if TYPE_CHECKING:
+    from sklearn.linear_model import LogisticRegression
 
 
 class PlattCalibrator(ScoreCalibrator):
@@ -76,6 +77,8 @@ class TemperatureCalibrator(ScoreCalibrator):
         self.temperature_: float | None = None
 
     def fit(self, scores: ArrayLike, y: ArrayLike) -> Self:
+        from scipy.optimize import minimize_scalar
+
         x = logit_of(scores)
         t = calibration_targets(y, len(x))
 
@@ -199,6 +202,8 @@ def fit_line(x: FloatArray, t: FloatArray) -> tuple[float, float]:
 
 def fit_logistic(X: FloatArray, t: FloatArray, *, C: float) -> LogisticRegression:
     """Fit logistic regression to fractional targets t: each row enters as right with weight t, as wrong with 1 - t."""
+    from sklearn.linear_model import LogisticRegression
+
     n = len(X)
     model = LogisticRegression(C=C, max_iter=2000)
     return model.fit(np.vstack([X, X]), np.repeat([1, 0], n), sample_weight=np.concatenate([t, 1 - t]))

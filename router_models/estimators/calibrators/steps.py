@@ -6,7 +6,6 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.optimize import isotonic_regression
 
 from router_models.data.artifacts import State
 from router_models.errors import NotFittedError
@@ -24,6 +23,8 @@ class IsotonicCalibrator(ScoreCalibrator):
         self.knots_: FloatArray | None = None
 
     def fit(self, scores: ArrayLike, y: ArrayLike) -> Self:
+        from scipy.optimize import isotonic_regression
+
         s = confidences_of(scores)
         self.knots_, means, counts = _pooled_by_score(s, calibration_targets(y, len(s)))
         self.values_ = np.asarray(isotonic_regression(means, weights=counts).x, dtype=np.float64)
@@ -67,6 +68,8 @@ class VennAbersCalibrator(ScoreCalibrator):
         self.knots_: FloatArray | None = None
 
     def fit(self, scores: ArrayLike, y: ArrayLike) -> Self:
+        from scipy.optimize import isotonic_regression
+
         s = confidences_of(scores)
         self.knots_, means, counts = _pooled_by_score(s, calibration_targets(y, len(s)))
         k = len(self.knots_)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import beta
+from scipy.special import betaincinv
 
 from router_models.types import BoolArray, FloatArray, IntArray
 
@@ -137,7 +137,7 @@ def _interval(n: int, gained: IntArray, lost: IntArray) -> tuple[FloatArray, Flo
     rise = (gained - lost) / n
     paired = rise + DEVIATIONS * np.sqrt(np.maximum(gained + lost - (gained - lost) ** 2 / n, 0.0)) / n
     hits = np.arange(n)
-    ends = np.append(beta.ppf(LEVEL, hits + 1, n - hits), 1.0)
+    ends = np.append(betaincinv(hits + 1, n - hits, LEVEL), 1.0)
     return np.asarray(rise), np.asarray(np.maximum(paired, ends[gained] - lost / n))
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import beta
+from scipy.special import betaincinv
 
 from router_models.metrics.intervals import Interval
 from serve_graph.learning.agreement import DRAWS, LEVEL
@@ -78,8 +78,8 @@ class ReplayedPart:
         n, k = self.known, self.flips
         if not n:
             return None
-        low = float(beta.ppf((1 - LEVEL) / 2, k + 0.5, n - k + 0.5)) if k else 0.0
-        high = float(beta.ppf((1 + LEVEL) / 2, k + 0.5, n - k + 0.5)) if k < n else 1.0
+        low = float(betaincinv(k + 0.5, n - k + 0.5, (1 - LEVEL) / 2)) if k else 0.0
+        high = float(betaincinv(k + 0.5, n - k + 0.5, (1 + LEVEL) / 2)) if k < n else 1.0
         return Interval(k / n, low, high, LEVEL)
 
     def difference(self) -> Interval | None:
