@@ -72,7 +72,7 @@ attack-load: env   ## 10 minutes of attacks by one key beside honest load of ano
 story: env         ## the life of router versions on a real graph over models of known quality, beside what its tests predict (20 minutes, on a busy machine an hour)
 	@$(BIN)/python -m tests.story.life
 
-story-local: serving ## the same once with the two packaged models as vLLM engines: a bad version in shadow, not promoted, revoked by labels (20 minutes)
+story-local: serving ## the same once with the two packaged models as vLLM engines, on everyday and German tasks (half an hour, and ten minutes for its versions)
 	@$(BIN)/python -m tests.story.local
 
 nodes: env         ## three Ray nodes in network namespaces: links cut, nodes and head killed, what callers saw (root, redis-server, PostgreSQL; 15 minutes)

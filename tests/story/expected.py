@@ -7,7 +7,7 @@ the tests that a graph makes are made of each draw: what most draws end in has t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ from router_models.data.features import Encoder
 from router_models.data.outcomes import OutcomeTable, read_outcomes
 from router_models.monitoring.canary import ArmOutcome, CanaryEvidence, CanaryLimits, PairedRequest
 from router_models.training.evidence import evidence_of, replay_version
+from router_models.types import FloatArray
 from serve_graph.cli.versions.found import found_version, loaded_version
 from serve_graph.config.graph import load_config
 from serve_graph.policy.bindings import tier_prices
@@ -49,13 +50,15 @@ class Expected:
     most: int
     against: str
     steps: int
+    late: int = 1000
 
     @property
     def bound(self) -> int:
         """Within how many requests the graph has to come to it. Some are not compared, and pairs count when all that
-        came with them have been: each step waits some twenty seconds for its own, while up to a thousand are answered.
+        came with them have been: each step waits for its own, while `late` others are answered at most (twenty
+        seconds, and a thousand, of models that answer at once).
         """
-        return 2 * self.most + 1000 * self.steps
+        return 2 * self.most + self.late * self.steps
 
     def line(self) -> str:
         """As a sentence."""
@@ -74,8 +77,14 @@ def fresh_questions(config: Path, folder: Path) -> OutcomeTable:
     return read_outcomes(path, graph.tier_names).with_embeddings(Encoder(), graph.state_folder / "embeddings")
 
 
-def decided(config: Path, table: OutcomeTable, names: tuple[str, str], takes_s: Mapping[str, float]) -> list[Question]:
-    """The questions as two registered versions, stable and candidate, answer them."""
+def decided(
+    config: Path,
+    table: OutcomeTable,
+    names: tuple[str, str],
+    takes_s: Mapping[str, float | FloatArray],
+    sliced: Callable[[str], str] = language_of,
+) -> list[Question]:
+    """The questions as two registered versions, stable and candidate, answer them; each prompt is in one slice."""
     graph = load_config(config)
     prices, tiers = tier_prices(graph, datetime.now(UTC)), graph.tier_names
     seen = [evidence_of(loaded_version(*found_version(name, config)), table, prices) for name in names]
@@ -85,9 +94,8 @@ def decided(config: Path, table: OutcomeTable, names: tuple[str, str], takes_s: 
     ]
     right = seen[0].grades >= 0.5
     rights, harms = ([getattr(one, what)(right) for one in played] for what in ("right", "harmed"))
-    seconds = [
-        np.array([takes_s[tiers[tier]] for tier in one.tried]) + one.escalated * takes_s[tiers[-1]] for one in played
-    ]
+    each = np.column_stack([np.broadcast_to(takes_s[tier], len(table)) for tier in tiers])
+    seconds = [each[np.arange(len(table)), one.tried] + one.escalated * each[:, -1] for one in played]
     same = np.all([getattr(played[0], what) == getattr(played[1], what) for what in ("answered_by", "tried")], axis=0)
     return [
         Question(
@@ -99,7 +107,7 @@ def decided(config: Path, table: OutcomeTable, names: tuple[str, str], takes_s: 
                 bool(harms[1][i]),
                 float(played[0].cost_usd[i]),
                 float(played[1].cost_usd[i]),
-                slices=(language_of(prompt),),
+                slices=(sliced(prompt),),
                 last_usd=float(seen[0].cost_usd[i, -1]),
             ),
             float(seconds[0][i]),
@@ -110,9 +118,17 @@ def decided(config: Path, table: OutcomeTable, names: tuple[str, str], takes_s: 
 
 
 def expect(
-    asked: Sequence[Question], limits: CanaryLimits, weights: Weights, least: int = 0, draws: int = RUNS
+    asked: Sequence[Question],
+    limits: CanaryLimits,
+    weights: Weights,
+    least: int = 0,
+    draws: int = RUNS,
+    paired: bool = True,
 ) -> Expected:
-    """What most draws of requests come to, by the tests of pairs and of arms; none is promoted before `least`."""
+    """What most draws of requests come to, by the tests of pairs (where any are made) and of arms.
+
+    None is promoted before `least`.
+    """
     ends, after, why = Counter[str](), dict[str, list[int]](), dict[str, Counter[str]]()
     for seed in range(draws):
         rng = np.random.default_rng(seed)
@@ -121,7 +137,7 @@ def expect(
         for start, weight in weights:
             share[start:] = weight
         arms = rng.random(MOST) < share
-        pairs = [question.pair for question in drawn]
+        pairs = [question.pair for question in drawn if paired]
         units = [
             ArmOutcome("candidate" if c else "stable", float(w), False, q.candidate_s if c else q.stable_s, 0.0)
             for q, c, w in zip(drawn, arms, share, strict=True)
