@@ -109,6 +109,12 @@ def embedding_of(prompts: Prompts, encoder: Encoder) -> PromptEmbedding | None:
     return PromptEmbedding(_text_digest(prompts.texts[0]), encoder.digest, prompts.embeddings[0])
 
 
+def embeddings_of(queries: Sequence[Query], encoder: Encoder) -> list[PromptEmbedding]:
+    """Embed queries with one call of the encoder, each to be given to `prompt_of`."""
+    rows = encoder.encode([query.text for query in queries])
+    return [PromptEmbedding(_text_digest(q.text), encoder.digest, row) for q, row in zip(queries, rows, strict=True)]
+
+
 def prompt_of(query: Query, encoder: Encoder, made: PromptEmbedding | None) -> Prompts:
     """Return the query as a batch of one, with the embedding that was made of this text by this encoder, or a new one.
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 PREFIX_FINISH = "prefix"
 """The finish_reason of a completion that is still being generated."""
@@ -175,12 +176,21 @@ def logprob_summary(token_logprobs: Sequence[float]) -> dict[str, float]:
     if not token_logprobs:
         return dict.fromkeys(LOGPROB_NAMES[:-1], math.nan) | {"log_tokens": 0.0}
     values = np.clip(np.nan_to_num(np.asarray(token_logprobs, dtype=np.float64), nan=-30.0, neginf=-30.0), -30.0, 0.0)
+    ordered = np.sort(values)
     return {
         "lp_mean": float(values.mean()),
-        "lp_min": float(values.min()),
-        "lp_p10": float(np.quantile(values, 0.10)),
-        "lp_p50": float(np.quantile(values, 0.50)),
+        "lp_min": float(ordered[0]),
+        "lp_p10": _quantile(ordered, 0.10),
+        "lp_p50": _quantile(ordered, 0.50),
         "lp_first": float(values[0]),
         "lp_first3_mean": float(values[:3].mean()),
         "log_tokens": math.log1p(len(values)),
     }
+
+
+def _quantile(ordered: NDArray[np.float64], q: float) -> float:
+    """Return a quantile of ascending values, to the last bit as `np.quantile`, which prepares for 0.1 ms."""
+    at = (len(ordered) - 1) * q
+    below = int(at)
+    low, high, share = float(ordered[below]), float(ordered[min(below + 1, len(ordered) - 1)]), at - below
+    return high - (high - low) * (1 - share) if share >= 0.5 else low + (high - low) * share

@@ -35,6 +35,7 @@ from router_models.types import (
     Completion,
     Decision,
     FloatArray,
+    PromptEmbedding,
     Prompts,
     Query,
     Verdict,
@@ -109,8 +110,8 @@ class RouterVersion:
     novel_to_top: bool = True
     spelling: Spelling | None = None
 
-    def decide(self, query: Query) -> Decision:
-        """Choose a tier before generation; embeds the query once, for all stages.
+    def decide(self, query: Query, made: PromptEmbedding | None = None) -> Decision:
+        """Choose a tier before generation; embeds the query once, for all stages, where `made` is not its embedding.
 
         Nothing is promised of a prompt that lies farther from the training data than its certificate covers, nor of
         one that is not read to its end. The embedding travels with the decision, so that `judge` need not make it.
@@ -120,7 +121,7 @@ class RouterVersion:
         if long is not None and self.novel_to_top:
             return self.policy.decide_uncovered({}, None, long, to_top=True)
         encoder = self.encoder if self.needs_encoder else None
-        prompts = prompts_of([query], encoder)
+        prompts = prompts_of([query], None) if encoder is None else prompt_of(query, encoder, made)
         ruled = self._ruled(query, prompts, long, open_slice)
         return ruled if encoder is None else replace(ruled, embedding=embedding_of(prompts, encoder))
 

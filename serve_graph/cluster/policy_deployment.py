@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from operator import attrgetter
@@ -15,6 +15,7 @@ from ray.serve.handle import DeploymentHandle
 from router_models.errors import ArtifactError, RegistryError
 from router_models.types import Action, Completion, Decision, Query, Verdict
 from router_models.versions.router_version import RouterVersion
+from serve_graph.cluster.load.decided_together import DecidedTogether
 from serve_graph.cluster.load.long_work import LongWork
 from serve_graph.cluster.replicas.broadcast import let_threads_give_way
 from serve_graph.cluster.replicas.replica_logs import log_in_replica
@@ -59,7 +60,8 @@ class PolicyDeployment:
     logs : LoggingConfig, optional
         How this replica logs; None: as it is.
     in_thread : bool
-        Embed prompts in a thread, as the event loop has other work; else on the loop, which is quicker.
+        Embed prompts in a thread, as the event loop has other work; else on the loop, which is quicker. Either way
+        those that wait at the same time are embedded together.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class PolicyDeployment:
         self.long_work = LongWork(limit_s)
         self.controller = controller
         self._thread = ThreadPoolExecutor(1, "router") if in_thread else None
+        self._together = DecidedTogether(self._thread)
         if begun is not None:
             try:
                 self.held.add(begun)
@@ -123,11 +126,12 @@ class PolicyDeployment:
         if fault := held.certificate_status.fault():
             return Decision(top, fault)
         size = sum(map(len, map(_content, query.messages)))
-        if size <= QUICK_CHARS and (self._thread is None or not held.version.needs_encoder):
+        if size <= QUICK_CHARS and not held.version.needs_encoder:
             return held.version.decide(query)
         try:
             if size <= QUICK_CHARS:
-                return await self._beside(partial(held.version.decide, query))
+                deciding = self._together.decide(held.version, query)
+                return await (deciding if self._thread is None else self._in_time(deciding))
             check_size(size, held.most_chars)
             return await self.long_work.run(partial(held.version.decide, query))
         except PolicyUnavailableError as error:
@@ -152,7 +156,8 @@ class PolicyDeployment:
             return held.version.judge(query, completion, decision)
         try:
             if is_quick:
-                return await self._beside(partial(held.version.judge, query, completion, decision))
+                judging = partial(held.version.judge, query, completion, decision)
+                return await self._in_time(asyncio.get_running_loop().run_in_executor(self._thread, judging))
             check_size(size, held.most_chars)
             return await self.long_work.run(partial(held.version.judge, query, completion, decision))
         except PolicyUnavailableError as error:
@@ -160,12 +165,11 @@ class PolicyDeployment:
                 return policy.judge_unmeasured(decision.tier, str(error))
             return Verdict(Action.ESCALATED, f"not judged: {error}", promised=False)
 
-    async def _beside(self, work: Callable[[], T]) -> T:
-        """Do what embeds a short prompt in the thread for it; PolicyUnavailableError where that takes too long."""
-        done = asyncio.get_running_loop().run_in_executor(self._thread, work)
+    async def _in_time(self, work: Awaitable[T]) -> T:
+        """What is done in the thread for what embeds a short prompt; PolicyUnavailableError where that is too long."""
         try:
             async with asyncio.timeout(self.long_work.limit_s):
-                return await done
+                return await work
         except TimeoutError:
             raise PolicyUnavailableError(f"not done in {self.long_work.limit_s:g} s") from None
 

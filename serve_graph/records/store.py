@@ -10,7 +10,7 @@ import contextlib
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict
+from dataclasses import fields
 from decimal import Decimal
 from typing import Any
 
@@ -27,12 +27,15 @@ from serve_graph.records.schema import COMPARISONS, DECISIONS, EMBEDDING_SUMS, F
 
 PICO = 10**12  # what a dollar is in the column that SQL adds up: sums of it are exact, floats' are not
 MOST_PICO = 2**63 - 1
+_RECORD = tuple(each.name for each in fields(DecisionRecord))
+_LINE, _USAGE = tuple(each.name for each in fields(Call)), tuple(each.name for each in fields(Usage))
 JSON_COLUMNS = ("calls", "overhead", "metadata", "evidence")
 
 
 def record_to_json(record: DecisionRecord) -> dict[str, Any]:
     """A record as JSON-able data; money as strings, never floats."""
-    data = asdict(record)
+    data: dict[str, Any] = {name: getattr(record, name) for name in _RECORD}  # `asdict` copies every leaf: .16 ms
+    data |= {"metadata": dict(record.metadata), "evidence": dict(record.evidence)}
     data["cost_usd"] = plain_decimal(record.cost_usd)
     data["calls"] = [_line_to_json(call) for call in record.calls]
     data["overhead"] = [_line_to_json(line) for line in record.overhead]
@@ -47,7 +50,9 @@ def record_from_json(data: dict[str, Any]) -> DecisionRecord:
 
 def _line_to_json(line: Call) -> dict[str, Any]:
     parts = {name: plain_decimal(amount) for name, amount in line.parts.items()}
-    return asdict(line) | {"cost_usd": plain_decimal(line.cost_usd), "parts": parts}
+    data = {name: getattr(line, name) for name in _LINE}
+    usage = {name: getattr(line.usage, name) for name in _USAGE}
+    return data | {"usage": usage, "cost_usd": plain_decimal(line.cost_usd), "parts": parts}
 
 
 def _line_from_json(data: dict[str, Any]) -> Call:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from router_models.errors import ArtifactError
 from router_models.types import Action, Completion, Decision, Query, Verdict
@@ -34,6 +35,15 @@ if TYPE_CHECKING:
 NOW = datetime.now(UTC)
 ASKED = Query.from_prompt("What is the capital of France?")
 Versions = tuple["GraphConfig", ServedVersion, ServedVersion]
+
+
+class OneVector:
+    """An encoder to which all texts are alike."""
+
+    digest = "an encoder"
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        return np.ones((len(texts), 2), dtype=np.float32)
 
 
 @pytest.fixture
@@ -141,9 +151,9 @@ async def test_a_decision_that_takes_too_long_beside_the_event_loop_is_given_up(
     let_go, loaded = threading.Event(), held.held.loaded[stable.name]
 
     class Slow:
-        needs_encoder, policy = True, loaded.version.policy
+        needs_encoder, policy, encoder = True, loaded.version.policy, OneVector()
 
-        def decide(self, query: Query) -> Decision:
+        def decide(self, query: Query, made: PromptEmbedding) -> Decision:
             let_go.wait(10)
             return Decision("cheap", "too late")
 

@@ -1,7 +1,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
+from dataclasses import asdict, fields, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -223,3 +223,14 @@ def test_record_survives_json(text: str, number: float, usd: Decimal, tokens: in
         metadata=metadata,
     )
     assert record_from_json(json.loads(json.dumps(record_to_json(record)))) == record
+
+
+def test_a_record_as_json_has_all_of_its_fields_in_their_order(a_record: Records) -> None:
+    record = a_record(evidence={"thresholds": {"cheap": {"route_at": 0.5}}, "promised": None}, prompt="text")
+    data = record_to_json(record)
+    assert list(data) == [each.name for each in fields(DecisionRecord)]
+    assert [list(line) for line in data["calls"]] == [[each.name for each in fields(Call)]] * len(record.calls)
+    assert record.calls
+    assert data["calls"][0]["usage"] == asdict(record.calls[0].usage)
+    for name in set(data) - {"calls", "overhead", "cost_usd"}:
+        assert data[name] == getattr(record, name), name

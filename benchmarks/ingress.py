@@ -1,0 +1,167 @@
+"""The processor time that one ingress takes for a request, in this process and without Ray: routed beside forced.
+
+    python -m benchmarks.ingress [--blocks 6] [--requests 400] [--callers 16] [--folder DIR] [--profile FILE]
+
+The ingress's own class with router and verifier in it (`policy.placement: ingress`), its HTTP application called as an
+ASGI server calls it, and echo tiers that are called without a handle: what is measured is the ingress alone.
+Time is the process's (`time.process_time`), which other work on the machine makes longer but not by its waiting; both
+kinds go by turns. The version is that of `benchmarks.overhead`; `--folder` keeps it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import cProfile
+import itertools
+import json
+import os
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from benchmarks.load import median_and_range
+from benchmarks.overhead import prepared, question
+from serve_graph.config.graph import load_config
+from serve_graph.policy.served_version import ServedVersion
+from serve_graph.policy.serving_version import serving_version
+
+KINDS = {"routed": "auto", "forced": "cheap"}
+
+
+class _Response:
+    """What a deployment's method returned, as a handle's response."""
+
+    def __init__(self, made: Any) -> None:
+        self.made = made
+
+    def __await__(self) -> Any:
+        return self.made.__await__()
+
+    def cancel(self) -> None:
+        return None
+
+
+class _Handle:
+    """A Ray Serve handle that calls its deployment's object in this process."""
+
+    def __init__(self, deployment: Any, method: str = "") -> None:
+        self.deployment, self.method = deployment, method
+
+    def options(self, **_: Any) -> _Handle:
+        return self
+
+    def __getattr__(self, name: str) -> _Handle:
+        return _Handle(self.deployment, name)
+
+    def remote(self, *args: Any, **carried: Any) -> _Response:
+        return _Response(getattr(self.deployment, self.method)(*args, **carried))
+
+
+@asynccontextmanager
+async def ingress(folder: Path) -> AsyncIterator[Any]:
+    """The HTTP application of one ingress that serves the benchmark's version."""
+    from serve_graph.cluster.echo_deployment import EchoDeployment
+    from serve_graph.cluster.ingress_deployment import IngressDeployment
+
+    config = load_config(prepared(folder)["ingress"][0])
+    tiers: Any = {tier.name: _Handle(EchoDeployment(tier)) for tier in config.tiers}  # type: ignore[arg-type]
+    made = IngressDeployment(
+        config, ServedVersion.of(serving_version(config), config, 1), tiers, None, None, b"x" * 16
+    )
+    app = made.__serve_build_asgi_app__()
+    async with app.router.lifespan_context(app):
+        yield app
+
+
+async def post(app: Any, body: dict[str, Any]) -> tuple[int, dict[str, str]]:
+    """One chat request; its status and headers."""
+    content, sent = json.dumps(body).encode(), list[Any]()
+    said: list[dict[str, Any]] = [{"type": "http.request", "body": content, "more_body": False}]
+    scope = {
+        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "scheme": "http",
+        "path": "/v1/chat/completions", "raw_path": b"/v1/chat/completions", "query_string": b"", "root_path": "",
+        "headers": [
+            (b"host", b"127.0.0.1"), (b"content-type", b"application/json"),
+            (b"content-length", str(len(content)).encode()),
+        ],
+        "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80), "state": {},
+    }  # fmt: skip
+
+    async def receive() -> dict[str, Any]:
+        if said:
+            return said.pop()
+        await asyncio.Event().wait()
+        raise AssertionError("nobody hangs up")
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    await app(scope, receive, send)
+    return sent[0]["status"], {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+
+
+async def block(app: Any, model: str, numbers: Iterator[int], requests: int, callers: int) -> float:
+    """Processor milliseconds a request of so many callers at once."""
+    left, tiers = iter(range(requests)), list[str]()
+
+    async def caller() -> None:
+        for _ in left:
+            body = {"model": model, "messages": [{"role": "user", "content": question(next(numbers))}]}
+            status, headers = await post(app, body)
+            tiers.append(headers["x-serve-graph-tier"] if status == 200 else str(status))
+
+    began = time.process_time()
+    await asyncio.gather(*(caller() for _ in range(callers)))
+    took = time.process_time() - began
+    if tiers.count("cheap") < 0.8 * requests:
+        raise RuntimeError(f"too few questions were answered by the cheap tier: {sorted(set(tiers))}")
+    return 1000 * took / requests
+
+
+async def measured(chosen: argparse.Namespace, folder: Path) -> dict[str, list[float]]:
+    """Processor milliseconds a request by kind, of every block."""
+    numbers, found = itertools.count(1_500), {kind: list[float]() for kind in KINDS}
+    async with ingress(folder) as app:
+        for model in KINDS.values():
+            await block(app, model, numbers, 100, chosen.callers)
+        for i in range(chosen.blocks):
+            for kind in list(KINDS)[:: 1 if i % 2 else -1]:
+                found[kind].append(await block(app, KINDS[kind], numbers, chosen.requests, chosen.callers))
+        if chosen.profile is not None:
+            profile = cProfile.Profile(time.thread_time)
+            profile.enable()
+            await block(app, "auto", numbers, chosen.requests, chosen.callers)
+            profile.disable()
+            profile.dump_stats(chosen.profile)
+    return found
+
+
+def main() -> None:
+    """Measure and print."""
+    reads = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    reads.add_argument("--blocks", type=int, default=6)
+    reads.add_argument("--requests", type=int, default=400)
+    reads.add_argument("--callers", type=int, default=16)
+    reads.add_argument("--folder", type=Path, help="a folder that is kept, with its version")
+    reads.add_argument("--profile", type=Path, help="profile a further routed block into this file")
+    reads.add_argument("--json", action="store_true", help="print every block's figure as JSON")
+    chosen = reads.parse_args()
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as made:
+        folder = chosen.folder or Path(made)
+        folder.mkdir(exist_ok=True)
+        found = asyncio.run(measured(chosen, folder))
+    if chosen.json:
+        print(json.dumps(found))
+        return
+    print(f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f}")
+    for kind, figures in found.items():
+        print(f"{kind}, {chosen.callers} callers: {median_and_range(figures, 2)} processor ms a request")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""Decisions that embed their prompts: those that wait at the same time are embedded with one call of the encoder.
+
+Eight short prompts at once take the processor half as long as one by one, and an embedding is the same, bit for bit,
+whoever is embedded beside it (docs/decisions/project/cluster/0076). Nobody waits for a batch to fill: it is what has
+come while the one before was under way, of about one length, and no more text than one long prompt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from contextvars import Context, copy_context
+from dataclasses import dataclass, field
+from functools import partial
+
+from router_models.data.features import embeddings_of
+from router_models.types import Decision, PromptEmbedding, Query
+from router_models.versions.router_version import RouterVersion
+
+MOST_TOGETHER = 16
+MOST_TEXT = 1_024
+"""Characters of a batch, every prompt counted as long as the longest: it takes no longer than one quick prompt may."""
+ALIKE = 1.5
+"""By how many times the longest prompt of a batch is longer than the shortest at most: shorter ones are padded."""
+SHORTEST = 32
+"""Characters below which prompts count as equally long."""
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingDecision:
+    """A decision that somebody waits for; it is made in the context of whoever asked."""
+
+    version: RouterVersion
+    query: Query
+    done: asyncio.Future[Decision]
+    context: Context = field(default_factory=copy_context)
+
+    @property
+    def size(self) -> int:
+        return max(len(self.query.text), SHORTEST)
+
+
+class DecidedTogether:
+    """Make decisions in batches, in a thread, or on the event loop where there is none (`thread` None)."""
+
+    def __init__(self, thread: Executor | None) -> None:
+        self._thread = thread
+        self._waiting: deque[WaitingDecision] = deque()
+        self._is_running = False
+
+    async def decide(self, version: RouterVersion, query: Query) -> Decision:
+        """The version's decision, made with those of others that ask meanwhile; raises what making it alone does."""
+        loop = asyncio.get_running_loop()
+        waiting = WaitingDecision(version, query, loop.create_future())
+        self._waiting.append(waiting)
+        if not self._is_running:
+            self._is_running = True
+            loop.call_soon(self._next)  # after all that can run now: others may ask at this moment
+        return await waiting.done
+
+    def _next(self) -> None:
+        taken = self._take()
+        if not taken:
+            self._is_running = False
+            return
+        loop = asyncio.get_running_loop()
+        if self._thread is None:
+            _settle(taken, decide_all(taken))
+            loop.call_soon(self._next)
+            return
+        try:
+            made = loop.run_in_executor(self._thread, decide_all, taken)
+        except RuntimeError as error:  # the thread has ended, with its process
+            _settle(taken, [error] * len(taken))
+            self._is_running = False
+            return
+        made.add_done_callback(partial(self._made, taken))
+
+    def _made(self, taken: Sequence[WaitingDecision], made: asyncio.Future[list[Decision | Exception]]) -> None:
+        if made.cancelled():
+            for one in taken:
+                one.done.cancel()
+        else:
+            fault = made.exception()
+            failed = fault if fault is None or isinstance(fault, Exception) else RuntimeError(type(fault).__name__)
+            _settle(taken, made.result() if failed is None else [failed] * len(taken))
+        self._next()
+
+    def _take(self) -> list[WaitingDecision]:
+        """The one that waits longest, and those that go with it; what was given up is dropped."""
+        left = [one for one in self._waiting if not one.done.done()]
+        taken, shortest, longest = list[WaitingDecision](), 0, 0
+        self._waiting.clear()
+        for one in left:
+            low, high = min(shortest or one.size, one.size), max(longest, one.size)
+            fits = high <= ALIKE * low and (len(taken) + 1) * high <= MOST_TEXT and len(taken) < MOST_TOGETHER
+            if not taken or (fits and one.version is taken[0].version):
+                taken.append(one)
+                shortest, longest = low, high
+            else:
+                self._waiting.append(one)
+        return taken
+
+
+def decide_all(taken: Sequence[WaitingDecision]) -> list[Decision | Exception]:
+    """The decisions on prompts of one version, embedded together, or what went wrong with each."""
+    version = taken[0].version
+    try:
+        embedded = embeddings_of([one.query for one in taken], version.encoder)
+    except Exception as error:  # noqa: BLE001 (it is raised where each is waited for)
+        return [error] * len(taken)
+    return [_decided(one, made) for one, made in zip(taken, embedded, strict=True)]
+
+
+def _decided(one: WaitingDecision, made: PromptEmbedding) -> Decision | Exception:
+    try:
+        return one.context.run(one.version.decide, one.query, made)
+    except Exception as error:  # noqa: BLE001 (it is raised where this one is waited for: others have theirs)
+        return error
+
+
+def _settle(taken: Sequence[WaitingDecision], made: Sequence[Decision | Exception]) -> None:
+    for one, found in zip(taken, made, strict=True):
+        if one.done.done():
+            continue
+        if isinstance(found, Exception):
+            one.done.set_exception(RuntimeError("StopIteration") if isinstance(found, StopIteration) else found)
+        else:
+            one.done.set_result(found)
