@@ -104,13 +104,20 @@ async def _call_tier(context: CascadeContext, query: Query, step: Step, state: R
             completion = await context.engines[tier].generate(query, step.timeout_s)
             span.answered(completion)
     except BaseException as error:
-        _bill_unanswered(context, tier, time.perf_counter() - started, error, state)
+        bill_unanswered(context, tier, time.perf_counter() - started, error, state)
         raise
+    bill_answer(context, tier, completion, time.perf_counter() - started, state)
+    return Answered(completion)
+
+
+def bill_answer(
+    context: CascadeContext, tier: str, completion: Completion, seconds: float, state: RequestState
+) -> None:
+    """Put a tier's whole answer on the bill, with the calls among its deployments that it took."""
     record_attempts(context, tier, completion.attempts, state)
-    line = answered(context.prices, tier, completion, time.perf_counter() - started)
+    line = answered(context.prices, tier, completion, seconds)
     state.calls.append(line)
     state.unmetered |= not line.metered
-    return Answered(completion)
 
 
 async def _judge(context: CascadeContext, query: Query, step: Step, state: RequestState) -> Sequence[Verdict]:
@@ -181,7 +188,7 @@ async def embed(context: CascadeContext, body: Mapping[str, Any], state: Request
         reply = dict(await context.embedders[tier].embed(body))
         usage = usage_of(reply.get("usage"))
     except BaseException as error:
-        _bill_unanswered(context, tier, time.perf_counter() - started, error, state)
+        bill_unanswered(context, tier, time.perf_counter() - started, error, state)
         raise
     line = answered(context.prices, tier, Completion("", usage=usage), time.perf_counter() - started)
     state.calls.append(line)
@@ -203,9 +210,10 @@ def record_attempts(context: CascadeContext, tier: str, attempts: Sequence[Attem
             state.calls.append(answered(context.prices, tier, failed, attempt.latency_s))
 
 
-def _bill_unanswered(
+def bill_unanswered(
     context: CascadeContext, tier: str, seconds: float, error: BaseException, state: RequestState
 ) -> None:
+    """Put a call that gave no answer on the bill, with what its failed attempts were charged."""
     state.overhead.append(unanswered(context.prices, tier, seconds, error))
     if isinstance(error, EngineError):
         record_attempts(context, tier, error.attempts, state)

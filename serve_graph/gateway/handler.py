@@ -206,7 +206,7 @@ class Service:
             completion = await (
                 answering if math.isinf(context.deadline.seconds) else context.deadline.kept(answering)
             )
-            reply = word(self._reply(request, completion))
+            reply = word(self.reply(request, completion))
         except BaseException as error:
             self.record(request, error)
             raise
@@ -305,7 +305,8 @@ class Service:
             shown.append(seen)
         return shown
 
-    def _reply(self, request: Request, completion: Completion) -> dict[str, Any]:
+    def reply(self, request: Request, completion: Completion) -> dict[str, Any]:
+        """The reply to a request that ended with a completion, in OpenAI's shape; EngineError without a choice."""
         said = abstention(completion) if request.state.action is Action.ABSTAINED else completion
         message: dict[str, Any] = {"role": "assistant", "content": said.text}
         choices: Choices = [{"index": 0, "message": message, "finish_reason": said.finish_reason, "logprobs": None}]

@@ -37,25 +37,27 @@ def record_to_json(record: DecisionRecord) -> dict[str, Any]:
     data: dict[str, Any] = {name: getattr(record, name) for name in _RECORD}  # `asdict` copies every leaf: .16 ms
     data |= {"metadata": dict(record.metadata), "evidence": dict(record.evidence)}
     data["cost_usd"] = plain_decimal(record.cost_usd)
-    data["calls"] = [_line_to_json(call) for call in record.calls]
-    data["overhead"] = [_line_to_json(line) for line in record.overhead]
+    data["calls"] = [line_to_json(call) for call in record.calls]
+    data["overhead"] = [line_to_json(line) for line in record.overhead]
     return data
 
 
 def record_from_json(data: dict[str, Any]) -> DecisionRecord:
     """The inverse of `record_to_json`; fields that an older release did not write are at their defaults."""
-    lines = {name: tuple(_line_from_json(line) for line in data.get(name) or ()) for name in ("calls", "overhead")}
+    lines = {name: tuple(line_from_json(line) for line in data.get(name) or ()) for name in ("calls", "overhead")}
     return DecisionRecord(**{**data, **lines, "cost_usd": Decimal(data["cost_usd"])})
 
 
-def _line_to_json(line: Call) -> dict[str, Any]:
+def line_to_json(line: Call) -> dict[str, Any]:
+    """A line of a bill as JSON-able data; money as strings."""
     parts = {name: plain_decimal(amount) for name, amount in line.parts.items()}
     data = {name: getattr(line, name) for name in _LINE}
     usage = {name: getattr(line.usage, name) for name in _USAGE}
     return data | {"usage": usage, "cost_usd": plain_decimal(line.cost_usd), "parts": parts}
 
 
-def _line_from_json(data: dict[str, Any]) -> Call:
+def line_from_json(data: dict[str, Any]) -> Call:
+    """The inverse of `line_to_json`."""
     parts = {name: Decimal(amount) for name, amount in data.get("parts", {}).items()}
     known = {"usage": Usage(**data["usage"]), "latency_s": float(data["latency_s"]), "parts": parts}
     return Call(**{**data, **known, "cost_usd": Decimal(data["cost_usd"])})

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 import httpx
 
 from serve_graph.cli.batch.journal import Journal
+from serve_graph.cluster.batches.passes.row_answer import row_answer, row_failure
 
 AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 REFUSES_ALL = frozenset({401, 403, 404, 405})
@@ -155,34 +155,7 @@ def read_answer(reply: httpx.Response) -> dict[str, Any]:
             raise ValueError
     except ValueError:
         return {"status": reply.status_code, "error": "the reply is no JSON object", "kind": "malformed"}
-    if reply.status_code != 200:
-        error = data.get("error") or {}
-        told = {"error": str(error.get("message"))[:2000], "kind": error.get("type"), "code": error.get("code")}
-        return {"status": reply.status_code, **told}
-    choice = (data.get("choices") or [{}])[0]
-    message, facts, usage = choice.get("message") or {}, data.get("serve_graph") or {}, data.get("usage") or {}
-    return {
-        "status": 200,
-        "answer": message.get("content"),
-        "tool_calls": message.get("tool_calls"),
-        "finish_reason": choice.get("finish_reason"),
-        "decision": facts.get("decision"),
-        "tier": facts.get("tier"),
-        "outcome": facts.get("outcome"),
-        "version": facts.get("version"),
-        "cost_usd": _money(facts.get("cost_usd")),
-        "prompt_tokens": usage.get("prompt_tokens") or 0,
-        "completion_tokens": usage.get("completion_tokens") or 0,
-        "tokens": usage.get("total_tokens") or 0,
-        "at": time.time(),
-    }
-
-
-def _money(value: Any) -> str | None:
-    try:
-        return None if value is None else str(Decimal(str(value)))
-    except InvalidOperation:
-        return None
+    return row_answer(data) if reply.status_code == 200 else row_failure(reply.status_code, data)
 
 
 def _seconds(value: str | None) -> float:

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from serve_graph.cli.batch.plan_command import plan_batch_run
 from serve_graph.cli.extras import needs
 from serve_graph.cli.output import JsonOption, check_out, progress_to_stderr, say, say_json
 from serve_graph.errors import ServeGraphError
 
+if TYPE_CHECKING:
+    from serve_graph.cli.batch.passes.own_engines import OwnPasses
+    from serve_graph.cli.batch.running import BatchOptions
+
 app = typer.Typer(no_args_is_help=True, help="Answer the rows of a dataset.")
+
+
+app.command("plan")(plan_batch_run)
 
 
 @app.callback()
 def batch() -> None:
-    """Answer the rows of a dataset with a running graph."""
+    """Answer the rows of a dataset, with a running graph or in passes over the data."""
 
 
 @app.command()
@@ -54,8 +62,13 @@ def run(
     background: Annotated[
         bool, typer.Option("--background", help="Give way to requests that somebody waits for, as /v1/batches does.")
     ] = False,
+    passes: Annotated[
+        bool, typer.Option("--passes", help="Answer in passes over the data, with the engines of --config's tiers.")
+    ] = False,
+    batch_size: Annotated[int, typer.Option(min=1, help="Rows that go to an engine together, with --passes.")] = 64,
     config: Annotated[
-        Path | None, typer.Option("--config", "-c", help="A configuration whose prices are compared with.")
+        Path | None,
+        typer.Option("--config", "-c", help="A configuration: prices to compare with, engines of --passes."),
     ] = None,
     seed: int = 0,
     as_json: JsonOption = False,
@@ -74,11 +87,18 @@ def run(
     --records adds the columns p_answer_ok, promised and not_promised, and to the summary which shares are covered and
     promised and what was saved beside the last tier alone.
 
+    --passes needs no running graph: Ray Data routes all rows, has the cheap tier answer its rows at full batch size,
+    judges, and has the last tier answer what is left, with the engines that --config serves (weights, arguments,
+    decoding), and the summary says whether the certificate holds of that. Engines stand one after another, so that
+    each has the whole machine. --records then writes the decision records.
+
     Exit 1 where rows failed or are left.
 
     Example: serve-graph batch run questions.csv --prompt-column text --out answers.parquet --budget-usd 5
 
     Example: serve-graph batch run 'data/*.jsonl' --out answers.jsonl --dry-run 200 --config configs/local.yaml
+
+    Example: serve-graph batch run pages.parquet --out answers.parquet --passes --config graph.yaml
     """
     from serve_graph.cli.batch.dataset import Dataset, read_response_format
     from serve_graph.cli.batch.running import BatchOptions, batch_summary_lines, run_batch
@@ -93,7 +113,8 @@ def run(
         budget_usd, dry_run, retry_failed, other_versions, config, seed, records, audit, background,
         response_format=None if response_format is None else read_response_format(response_format),
     )  # fmt: skip
-    summary: dict[str, Any] = run_batch(dataset, options, progress_to_stderr())
+    answering = own_passes(options, batch_size) if passes else None
+    summary: dict[str, Any] = run_batch(dataset, options, progress_to_stderr(), answering)
     if as_json:
         say_json(summary)
     else:
@@ -101,3 +122,18 @@ def run(
             say(line)
     if summary["failed"] or (summary["left"] and dry_run is None):
         raise typer.Exit(1)
+
+
+def own_passes(options: BatchOptions, batch_size: int) -> OwnPasses:
+    """What answers rows in passes; raises ServeGraphError where these options do not go with it."""
+    from serve_graph.cli.batch.passes.own_engines import OwnPasses
+    from serve_graph.config.graph import load_config
+
+    if options.config is None:
+        raise ServeGraphError("--passes needs --config: the graph whose engines answer")
+    if options.background:
+        raise ServeGraphError("--background is for a running graph: passes have engines of their own")
+    if options.audit is not None and not options.records:
+        raise ServeGraphError("--audit with --passes needs --records: labels are about decision records")
+    graph = load_config(options.config)
+    return OwnPasses(graph, options.settings, options.out.absolute().parent, batch_size, records=options.records)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from router_models.pricing.prices import Price
@@ -13,17 +14,37 @@ FORECAST_LEVEL = 0.95
 MOST_TOKENS_KEPT = 100_000
 
 
-def mean_forecast(costs: Sequence[float], rows: int) -> dict[str, Any] | None:
+@dataclass(slots=True)
+class CostMoments:
+    """Number, mean and spread of costs, one after another: nothing is held of each (Welford's sums)."""
+
+    n: int = 0
+    mean: float = 0.0
+    squares: float = 0.0
+
+    @classmethod
+    def of(cls, costs: Iterable[float]) -> CostMoments:
+        """The moments of these costs."""
+        made = cls()
+        for cost in costs:
+            made.n += 1
+            off = cost - made.mean
+            made.mean += off / made.n
+            made.squares += off * (cost - made.mean)
+        return made
+
+
+def mean_forecast(costs: Iterable[float], rows: int) -> dict[str, Any] | None:
     """Dollars of `rows` more rows like these: Student's t of their mean; None for fewer than two."""
     from scipy.stats import t
 
-    n = len(costs)
-    if n < 2:
+    found = CostMoments.of(costs)
+    if found.n < 2:
         return None
-    mean = math.fsum(costs) / n
-    spread = math.sqrt(math.fsum((cost - mean) ** 2 for cost in costs) / (n - 1))
-    half = float(t.ppf(0.5 + FORECAST_LEVEL / 2, n - 1)) * spread / math.sqrt(n)
-    return {"usd": mean * rows, "low": max(0.0, mean - half) * rows, "high": (mean + half) * rows, "of": n}
+    spread = math.sqrt(found.squares / (found.n - 1))
+    half = float(t.ppf(0.5 + FORECAST_LEVEL / 2, found.n - 1)) * spread / math.sqrt(found.n)
+    low, high = max(0.0, found.mean - half), found.mean + half
+    return {"usd": found.mean * rows, "low": low * rows, "high": high * rows, "of": found.n}
 
 
 def share_of(count: int, of: int) -> dict[str, Any]:

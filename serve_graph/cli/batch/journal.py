@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -16,7 +17,12 @@ SCHEMA = """
 CREATE TABLE IF NOT EXISTS answers (
     key TEXT PRIMARY KEY, ok INTEGER NOT NULL, version TEXT, tier TEXT, outcome TEXT, cost_usd TEXT,
     tokens INTEGER NOT NULL, result TEXT NOT NULL
-)
+);
+CREATE TABLE IF NOT EXISTS under_way (
+    key TEXT PRIMARY KEY, tier TEXT NOT NULL, made_under TEXT NOT NULL, cost_usd TEXT NOT NULL, body TEXT NOT NULL,
+    story TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS under_way_tier ON under_way (tier, key)
 """
 
 
@@ -41,7 +47,7 @@ class Journal:
             self._db.execute("PRAGMA locking_mode=EXCLUSIVE")
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
-            self._db.execute(SCHEMA)
+            self._db.executescript(SCHEMA)
             self._db.execute("BEGIN IMMEDIATE")
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
@@ -51,6 +57,24 @@ class Journal:
         """What became of a row; None: it was not asked."""
         row = self._db.execute("SELECT ok, version, result FROM answers WHERE key = ?", (key,)).fetchone()
         return None if row is None else {"ok": bool(row[0]), "version": row[1], **json.loads(row[2])}
+
+    @contextmanager
+    def at_once(self) -> Iterator[sqlite3.Connection]:
+        """Write together what is written in this: all of it or nothing is on the disk."""
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise ServeGraphError(f"the journal {self.path} cannot be written: {error}") from None
+
+    def reading(self, chosen: str, *values: Any) -> Iterator[tuple[Any, ...]]:
+        """The rows of a query, as they are read."""
+        yield from self._db.execute(chosen, values)
 
     def note(self, key: str, ok: bool, result: dict[str, Any]) -> None:
         """Keep what became of a row, instead of what became of it before."""
@@ -79,12 +103,16 @@ class Journal:
             f"SELECT coalesce({column}, 'none'), count(*) FROM answers WHERE ok = 1 GROUP BY 1 ORDER BY 2 DESC"
         )
 
-    def costs(self) -> list[float]:
+    def costs(self) -> Iterator[float]:
         """The cost of every answered row whose cost is known."""
-        return [
-            float(row[0])
-            for row in self._db.execute("SELECT cost_usd FROM answers WHERE ok = 1 AND cost_usd NOT NULL")
-        ]
+        chosen = "SELECT CAST(cost_usd AS REAL) FROM answers WHERE ok = 1 AND cost_usd NOT NULL"
+        yield from (float(row[0]) for row in self._db.execute(chosen))
+
+    def dearest(self) -> Decimal | None:
+        """The cost of the dearest answer; None where no cost is known."""
+        chosen = "SELECT max(CAST(cost_usd AS REAL)) FROM answers WHERE ok = 1"
+        found = self._db.execute(chosen).fetchone()[0]
+        return None if found is None else Decimal(str(found))
 
     def answered_after(self, key: str, most: int) -> list[tuple[str, dict[str, Any]]]:
         """At most so many answered rows whose keys come after one, in the keys' order."""

@@ -13,6 +13,7 @@ import httpx
 
 from serve_graph.cli.batch.dataset import Row, json_line
 from serve_graph.cli.batch.journal import Journal
+from serve_graph.cluster.batches.passes.row_answer import said_of
 from serve_graph.errors import ServeGraphError
 
 RECORD_COLUMNS = ("p_answer_ok", "promised", "not_promised")
@@ -31,7 +32,7 @@ async def read_records(client: httpx.AsyncClient, journal: Journal) -> int:
         async with places:
             page = await _page(client, str(result["decision"]))
         if page is not None:
-            journal.note(key, True, result | _said(page))
+            journal.note(key, True, result | said_of(page))
         return page is not None
 
     while page := journal.answered_after(after, PAGE_ROWS):
@@ -56,19 +57,6 @@ async def _page(client: httpx.AsyncClient, decision: str) -> dict[str, Any] | No
             return None
         await asyncio.sleep(LOOKED_FOR_EVERY_S)
     return None
-
-
-def _said(page: dict[str, Any]) -> dict[str, Any]:
-    evidence, other = page.get("evidence") or {}, page.get("other_branch")
-    not_promised = evidence.get("not_promised")
-    alone = None if other is None or not str(other["way"]).endswith(" alone") else other["usd"]
-    return {
-        "p_answer_ok": page.get("p_answer_ok"),
-        "promised": not_promised is None and evidence.get("promised") is not None,
-        "not_promised": not_promised,
-        "uncovered": evidence.get("uncovered"),
-        "last_tier_usd": alone if alone is not None else page.get("cost_usd"),
-    }
 
 
 def record_sums(journal: Journal) -> dict[str, Any] | None:

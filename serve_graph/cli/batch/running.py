@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -11,9 +10,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import httpx
-
-from serve_graph.cli.batch.asking import RowAsk, RowAsker
+from serve_graph.cli.batch.answering import Answering, RunningGraph, RunProgress
+from serve_graph.cli.batch.asking import RowAsk
 from serve_graph.cli.batch.dataset import (
     Dataset,
     Row,
@@ -25,18 +23,11 @@ from serve_graph.cli.batch.dataset import (
 )
 from serve_graph.cli.batch.forecast import MOST_TOKENS_KEPT, always_one_tier, mean_forecast, share_of
 from serve_graph.cli.batch.journal import Journal
-from serve_graph.cli.batch.row_records import RECORD_COLUMNS, read_records, record_sums, write_audit
-from serve_graph.cli.client.api_key import key_headers
-from serve_graph.cli.client.readiness import read_readiness
+from serve_graph.cli.batch.row_records import RECORD_COLUMNS, record_sums, write_audit
 from serve_graph.errors import ServeGraphError
 
-SHOWN_EVERY_S = 5.0
 RESULT_COLUMNS = ("status", "tier", "outcome", "version", "cost_usd", "decision", "finish_reason", "error")
 TOKEN_COLUMNS = ("prompt_tokens", "completion_tokens")
-COVERED = (
-    "its certificate holds of these rows as of any request, since the running graph itself answers them; what it does "
-    "not cover is answered as policy.uncovered says"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +64,20 @@ class BatchOptions:
         return {**self.settings, "system": self.system}
 
 
-def run_batch(dataset: Dataset, options: BatchOptions, progress: Callable[[str], None]) -> dict[str, Any]:
-    """RowAsk the rows that are to be asked, write the result, and return the summary.
+def run_batch(
+    dataset: Dataset, options: BatchOptions, progress: Callable[[str], None], answering: Answering | None = None
+) -> dict[str, Any]:
+    """Have the rows answered that are to be asked, write the result, and return the summary.
+
+    `answering`: by whom; None: by the running graph at `options.url`.
 
     Raises ServeGraphError where no graph answers, a row cannot be read or asks nothing, or another run has begun.
     """
-    state = read_readiness(options.url)
-    version = state.get("version")
+    if answering is None:
+        answering = RunningGraph(
+            options.url, options.settings, options.concurrency, options.background, options.records, options.timeout_s
+        )
+    version, tells = answering.version, options.records or answering.tells_all
     rows = 0
     for row in dataset.rows():  # every row is looked at before the first is paid for
         dataset.messages(row)
@@ -94,63 +92,35 @@ def run_batch(dataset: Dataset, options: BatchOptions, progress: Callable[[str],
         chosen = None
         if options.dry_run is not None:
             chosen = frozenset(random.Random(options.seed).sample(range(rows), min(options.dry_run, rows)))
-        began, before = time.monotonic(), journal.totals()
-        asker = asyncio.run(_asked(dataset, options, journal, version, chosen, rows, progress))
+        began, before = time.monotonic(), answering.spent(journal)
+        budget = None if options.budget_usd is None else Decimal(str(options.budget_usd))
+        shown = RunProgress(journal.totals(), rows, progress)
+        done = answering.ask(_to_ask(dataset, options, journal, version, chosen), journal, budget, shown)
         seconds = time.monotonic() - began
-        written = 0 if options.dry_run is not None else write_results(options.out, _results(dataset, options, journal))
+        written = (
+            0
+            if options.dry_run is not None
+            else write_results(options.out, _results(dataset, options, journal, tells))
+        )
         audited = 0
         if options.audit is not None:
-            results = _results(dataset, options, journal)
+            results = _results(dataset, options, journal, tells)
             audited = write_audit(audit_of(options.out), results, dataset.prompt, options.audit, options.seed)
         summary = _summary(dataset, options, journal, rows) | {
-            "asked": asker.asked,
+            "asked": done.asked,
             "seconds": round(seconds, 3),
-            "spent_usd": str(asker.spent - before.usd),
-            "stopped": asker.stopped,
+            "spent_usd": str(done.spent - before),
+            "stopped": done.stopped,
             "written": written,
             "audited": audited,
-            "records": record_sums(journal) if options.records else None,
+            "records": record_sums(journal) if tells else None,
             "version": version,
-            "promise": state.get("promise"),
-            "certificate": COVERED,
+            "promise": answering.promise,
+            "certificate": answering.certificate,
         }
         return summary | _forecast(journal, options, summary)
     finally:
         journal.close()
-
-
-async def _asked(
-    dataset: Dataset, options: BatchOptions, journal: Journal, version: str | None, chosen: frozenset[int] | None,
-    rows: int, progress: Callable[[str], None],
-) -> RowAsker:  # fmt: skip
-    limits = httpx.Limits(max_connections=options.concurrency)
-    budget = None if options.budget_usd is None else Decimal(str(options.budget_usd))
-    headers = key_headers() | ({"x-serve-graph-background": "1"} if options.background else {})
-    async with httpx.AsyncClient(
-        base_url=options.url, headers=headers, timeout=options.timeout_s, limits=limits
-    ) as client:
-        before = journal.totals()
-        costs = journal.costs()
-        asker = RowAsker(client, journal, options.settings, options.concurrency, budget, spent=before.usd)
-        asker.dearest = Decimal(str(max(costs))) if costs else None
-        shown = time.monotonic()
-
-        def advance() -> None:
-            nonlocal shown
-            if time.monotonic() - shown >= SHOWN_EVERY_S:
-                shown = time.monotonic()
-                done = before.answered + before.failed + asker.asked
-                each = asker.spent / max(1, before.answered + asker.asked)
-                progress(
-                    f"{done:,} of {rows:,} rows, {before.tokens + asker.tokens:,} tokens, ${asker.spent:.4f} spent, "
-                    f"${each * rows:.4f} forecast"
-                )
-
-        asker.advance = advance
-        await asker.run(_to_ask(dataset, options, journal, version, chosen))
-        if options.records:
-            await read_records(client, journal)
-        return asker
 
 
 def _to_ask(
@@ -181,12 +151,12 @@ def _check_names(row: Row) -> None:
         raise ServeGraphError("a row has a column `answer` or `serve_graph_…`, which the result has: rename it")
 
 
-def _results(dataset: Dataset, options: BatchOptions, journal: Journal) -> Iterator[Row]:
+def _results(dataset: Dataset, options: BatchOptions, journal: Journal, tells: bool) -> Iterator[Row]:
     for row in dataset.rows():
         found = journal.find(_key(dataset, options, row)) or {}
         texts = {f"serve_graph_{name}": _text(found.get(name)) for name in RESULT_COLUMNS}
         counts = {f"serve_graph_{name}": int(found.get(name) or 0) for name in TOKEN_COLUMNS}
-        told = {f"serve_graph_{name}": _text(found.get(name)) for name in RECORD_COLUMNS if options.records}
+        told = {f"serve_graph_{name}": _text(found.get(name)) for name in RECORD_COLUMNS if tells}
         yield {**row, "answer": _text(found.get("answer")), **texts, **counts, **told}
 
 

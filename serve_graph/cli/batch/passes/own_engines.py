@@ -1,0 +1,92 @@
+"""Answering a dataset with engines of the run's own, in passes: nothing has to be running."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Iterator, Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from serve_graph.cli.batch.answering import RunProgress, RunTotals
+from serve_graph.cli.batch.asking import RowAsk
+from serve_graph.cli.batch.journal import Journal
+from serve_graph.cli.batch.passes.pass_run import PassRun
+from serve_graph.cli.batch.passes.under_way import RowsUnderWay
+from serve_graph.cluster.batches.passes.passes import Passes
+from serve_graph.cluster.batches.passes.plan import checked_plan
+from serve_graph.cluster.batches.passes.row_cascade import PassesPlan
+from serve_graph.config.graph import GraphConfig
+from serve_graph.records.store import DecisionStore, record_from_json
+
+MakePasses = Callable[[PassesPlan], Passes]
+
+
+class OwnPasses:
+    """Passes by the version that a configuration serves, with its tiers' engines, one tier after another.
+
+    `make`: what runs the passes; by default Ray Data, on the cluster at $RAY_ADDRESS or on one that is started here.
+    `records`: write decision records to the graph's store, as for requests.
+    """
+
+    tells_all = True
+
+    def __init__(
+        self,
+        config: GraphConfig,
+        settings: Mapping[str, Any],
+        scratch: Path,
+        batch_rows: int,
+        *,
+        records: bool = False,
+        make: MakePasses | None = None,
+    ) -> None:
+        self.config, self.settings, self.scratch, self.batch_rows = config, settings, scratch, batch_rows
+        self.checked = checked_plan(config)
+        self.version: str | None = self.checked.version
+        self.promise: str | None = self.checked.promise
+        self.certificate = self.checked.certificate
+        self.records = records
+        self.make = make
+
+    def spent(self, journal: Journal) -> Decimal:
+        """What was spent before: of rows that have ended, and of those between two passes."""
+        return journal.totals().usd + RowsUnderWay(journal, self.checked.made_under).spent()
+
+    def ask(self, rows: Iterator[RowAsk], journal: Journal, budget: Decimal | None, shown: RunProgress) -> RunTotals:
+        if self.make is not None:
+            return self._asked(self.make(self.checked.plan), rows, journal, budget, shown)
+        from serve_graph.cluster.batches.passes.ray_passes import RayPasses
+
+        cpus = self.config.logical_cpus or max(os.cpu_count() or 1, 4)
+        shown.say("starting Ray")
+        with RayPasses(self.checked.plan, os.environ.get("RAY_ADDRESS"), cpus) as passes:
+            return self._asked(passes, rows, journal, budget, shown)
+
+    def _asked(
+        self, passes: Passes, rows: Iterator[RowAsk], journal: Journal, budget: Decimal | None, shown: RunProgress
+    ) -> PassRun:
+        under_way = RowsUnderWay(journal, self.checked.made_under)
+        run = PassRun(
+            passes, journal, under_way, self.config.tier_names, self.settings, self.scratch, self.batch_rows, budget,
+            self.spent(journal),
+        )  # fmt: skip
+        run.say = shown.say
+        run.advance = lambda: shown.show(run.asked, run.tokens, run.spent)
+        if not self.records:
+            run.run(rows)
+            return run
+        store = DecisionStore(self.config.records_url)
+        with asyncio.Runner() as loop:
+
+            def keep(found: list[dict[str, Any]]) -> None:
+                loop.run(store.write_many([record_from_json(record) for record in found]))
+
+            loop.run(store.open())
+            run.keep_records = keep
+            try:
+                run.run(rows)
+            finally:
+                loop.run(store.close())
+        return run

@@ -1,0 +1,152 @@
+"""Passes over a dataset, from the first row to the last: route all, then one pass for each tier that has rows."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from serve_graph.cli.batch.asking import RowAsk, request_bytes
+from serve_graph.cli.batch.journal import Journal
+from serve_graph.cli.batch.passes.under_way import RowsUnderWay
+from serve_graph.cluster.batches.passes.pass_rows import PassRow, RowPieces, RowProgress
+from serve_graph.cluster.batches.passes.passes import Passes
+from serve_graph.cluster.batches.passes.purse import Purse
+
+ROUTED_AT_ONCE = 16
+"""How many batches of rows make a piece that is routed: no tier is called for these."""
+DIED = "its worker died on it: the engine's log says why"
+
+
+@dataclass
+class PassRun:
+    """Takes rows through passes, and notes each where it stands after each.
+
+    `budget`: dollars of all runs with this journal, those of rows under way included. A pass begins no row that might
+    exceed it if it were as dear at its tier as the dearest so far.
+    """
+
+    passes: Passes
+    journal: Journal
+    under_way: RowsUnderWay
+    tiers: tuple[str, ...]
+    settings: Mapping[str, Any]
+    scratch: Path
+    batch_rows: int = 64
+    budget: Decimal | None = None
+    spent: Decimal = Decimal(0)
+    advance: Callable[[], None] = lambda: None
+    say: Callable[[str], None] = lambda _: None
+    asked: int = 0
+    tokens: int = 0
+    dearest: Decimal = Decimal(0)
+    stopped: str | None = None
+    keep_records: Callable[[list[dict[str, Any]]], None] | None = None
+
+    def run(self, rows: Iterable[RowAsk]) -> None:
+        """Answer the rows, as far as the budget goes."""
+        folder = Path(tempfile.mkdtemp(prefix=".passes-", dir=self.scratch))
+        try:
+            if dropped := self.under_way.forget_others():
+                self.say(f"{dropped:,} rows were begun under another version or graph: they begin again")
+            self._route(folder, self.under_way.ask(self._bodies(rows)))
+            while self.stopped is None and (waiting := self.under_way.counts()):
+                tier = next(name for name in self.tiers if name in waiting)
+                self._tier_pass(folder, tier, waiting[tier])
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _bodies(self, rows: Iterable[RowAsk]) -> Iterator[PassRow]:
+        for key, messages in rows:
+            try:
+                body = request_bytes({**self.settings, "messages": messages}).decode("utf-8", "surrogatepass")
+                body.encode("utf-8")
+            except (TypeError, ValueError, RecursionError) as error:
+                told = {"status": 0, "error": f"the row is no JSON ({error})", "kind": "malformed"}
+                self._note([RowProgress(key, "0", result=told)])
+                continue
+            yield PassRow(key, body)
+
+    def _route(self, folder: Path, rows: Iterator[PassRow]) -> None:
+        """Take every row to its first tier. What is left of a worker that died is routed row by row."""
+        place = folder / "route"
+        chunks = RowPieces.write(place, rows, self.batch_rows * ROUTED_AT_ONCE)
+        if chunks.count:
+            self.say(f"routing, in {chunks.count:,} pieces")
+            if self._routed(chunks) < chunks.rows:
+                every = (row for number in range(chunks.count) for row in chunks.read(number))
+                singles = RowPieces.write(folder / "singles", (row for row in every if not self._is_known(row.key)), 1)
+                self._routed(singles)
+                every = (row for number in range(singles.count) for row in singles.read(number))
+                self._note(_died(row) for row in every if not self._is_known(row.key))
+        shutil.rmtree(place, ignore_errors=True)
+
+    def _routed(self, chunks: RowPieces) -> int:
+        came = 0
+        for progress in self.passes.route(chunks) if chunks.count else ():
+            came += len(progress)
+            self._note(progress)
+        return came
+
+    def _is_known(self, key: str) -> bool:
+        return self.under_way.has(key) or self.journal.find(key) is not None
+
+    def _tier_pass(self, folder: Path, tier: str, rows: int) -> None:
+        """Have a tier answer all rows that wait for it; those whose worker died are tried alone, and then fail."""
+        self.say(f"a pass of {rows:,} rows at {tier}")
+        self._pass(folder, tier, self.batch_rows)
+        if not self._left(tier) or self._is_spent(tier):
+            return
+        self.say(f"{self._left(tier):,} rows at {tier} are tried one by one: the worker of their batch died")
+        self._pass(folder, tier, 1)
+        if self._left(tier) and not self._is_spent(tier):
+            self._note(_died(row) for row in self.under_way.waiting(tier))
+
+    def _pass(self, folder: Path, tier: str, size: int) -> None:
+        place, self.dearest = folder / f"{tier}-{size}", Decimal(0)
+        purse = None if self.budget is None else self.passes.shared(Purse(self.budget, self.spent))
+        chunks = RowPieces.write(place, self.under_way.waiting(tier), size, purse)
+        for progress in self.passes.answer(tier, chunks):
+            costs = [Decimal(row.cost_usd) - self.under_way.cost(row.key) for row in progress]
+            self._note(progress)
+            total, dearest = sum(costs, Decimal(0)), max(costs, default=Decimal(0))
+            self.spent, self.dearest = self.spent + total, max(dearest, self.dearest)
+            if purse is not None:
+                purse.ended(len(progress), total, dearest)
+        shutil.rmtree(place, ignore_errors=True)
+
+    def _left(self, tier: str) -> int:
+        return self.under_way.counts().get(tier, 0)
+
+    def _is_spent(self, tier: str) -> bool:
+        if self.budget is None or self.spent + self.dearest <= self.budget > self.spent:
+            return False
+        self.stopped = (
+            f"the budget of ${self.budget} has no room for another row at {tier} (${self.spent:.6f} spent); "
+            f"{self._left(tier):,} rows wait there"
+        )
+        return True
+
+    def _note(self, progress: Iterable[RowProgress]) -> None:
+        found = list(progress)
+        if self.keep_records is None:  # nobody finds a decision by its id
+            found = [row if row.tier is not None else _unrecorded(row) for row in found]
+        self.under_way.keep(found)
+        ended = [row for row in found if row.tier is None]
+        self.asked += len(ended)
+        self.tokens += sum(int(row.result.get("tokens") or 0) for row in ended)
+        if self.keep_records is not None:
+            self.keep_records([row.record for row in ended if row.record is not None])
+        self.advance()
+
+
+def _unrecorded(row: RowProgress) -> RowProgress:
+    return replace(row, result={**row.result, "decision": None})
+
+
+def _died(row: PassRow) -> RowProgress:
+    return RowProgress(row.key, "0", result={"status": 500, "error": DIED, "kind": "server_error"})

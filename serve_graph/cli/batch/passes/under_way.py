@@ -1,0 +1,82 @@
+"""The rows that wait for a tier between two passes, in the journal: what they cost is paid once, whatever happens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from decimal import Decimal
+from itertools import islice
+
+from serve_graph.cli.batch.journal import Journal
+from serve_graph.cluster.batches.passes.pass_rows import PassRow, RowProgress
+
+PAGE_ROWS = 500
+ASKED = "key IN (SELECT key FROM temp.asked_now)"
+INSERT = "INSERT OR REPLACE INTO under_way VALUES (?, ?, ?, ?, ?, ?)"
+
+
+class RowsUnderWay:
+    """Rows of a journal between two passes. `made_under`: the version and the graph that their stories hold of."""
+
+    def __init__(self, journal: Journal, made_under: str) -> None:
+        self.journal = journal
+        self.made_under = made_under
+        with journal.at_once() as db:
+            db.execute("DROP TABLE IF EXISTS temp.asked_now")
+            db.execute("CREATE TEMP TABLE asked_now (key TEXT_COLUMNS PRIMARY KEY) WITHOUT ROWID")
+
+    def forget_others(self) -> int:
+        """Forget rows that another version or another graph has begun: nothing is promised of a mixture."""
+        with self.journal.at_once() as db:
+            return db.execute("DELETE FROM under_way WHERE made_under != ?", (self.made_under,)).rowcount
+
+    def ask(self, rows: Iterable[PassRow]) -> Iterator[PassRow]:
+        """Have these rows answered in this run; yields those that have not begun, each once."""
+        while page := list(islice(rows, PAGE_ROWS)):
+            fresh = []
+            with self.journal.at_once() as db:
+                for row in page:
+                    is_new = db.execute("INSERT OR IGNORE INTO temp.asked_now VALUES (?)", (row.key,)).rowcount
+                    if is_new and not self.has(row.key):
+                        fresh.append(row)
+            yield from fresh
+
+    def keep(self, progress: Iterable[RowProgress]) -> None:
+        """Note where rows stand, at their end or at their next tier, in one transaction."""
+        with self.journal.at_once() as db:
+            for row in progress:
+                if row.tier is None:
+                    self.journal.note(row.key, row.ok, row.result)
+                    db.execute("DELETE FROM under_way WHERE key = ?", (row.key,))
+                elif row.body:
+                    db.execute(INSERT, (row.key, row.tier, self.made_under, row.cost_usd, row.body, row.story))
+                else:
+                    db.execute(
+                        "UPDATE under_way SET tier = ?, cost_usd = ?, story = ? WHERE key = ?",
+                        (row.tier, row.cost_usd, row.story, row.key),
+                    )
+
+    def counts(self) -> dict[str, int]:
+        """How many rows of this run wait for each tier."""
+        chosen = f"SELECT tier, count(*) FROM under_way WHERE {ASKED} GROUP BY tier"
+        return {str(tier): int(count) for tier, count in self.journal.reading(chosen)}
+
+    def has(self, key: str) -> bool:
+        """Whether a row waits for a tier."""
+        return next(self.journal.reading("SELECT 1 FROM under_way WHERE key = ?", key), None) is not None
+
+    def cost(self, key: str) -> Decimal:
+        """What a row that waits has cost so far."""
+        found = next(self.journal.reading("SELECT cost_usd FROM under_way WHERE key = ?", key), None)
+        return Decimal(found[0]) if found else Decimal(0)
+
+    def spent(self) -> Decimal:
+        """What the rows that wait have cost so far."""
+        return sum((Decimal(row[0]) for row in self.journal.reading("SELECT cost_usd FROM under_way")), Decimal(0))
+
+    def waiting(self, tier: str) -> Iterator[PassRow]:
+        """The rows that wait for a tier, in the order of their keys; a page at a time, so that they may be noted."""
+        chosen = f"SELECT key, body, story FROM under_way WHERE tier = ? AND key > ? AND {ASKED} ORDER BY key LIMIT ?"
+        after = ""
+        while page := list(self.journal.reading(chosen, tier, after, PAGE_ROWS)):
+            after = page[-1][0]
+            yield from (PassRow(*row) for row in page)

@@ -1,0 +1,53 @@
+"""What runs passes; `LocalPasses` does it in this process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Protocol
+
+from serve_graph.cluster.batches.passes.pass_rows import Columns, RowPieces, RowProgress, columns_of
+from serve_graph.cluster.batches.passes.purse import Purse, PurseLike
+from serve_graph.cluster.batches.passes.row_cascade import PassesPlan
+from serve_graph.cluster.batches.passes.workers import CascadeWorker, TierWorker, progress_of_rows
+
+
+class Passes(Protocol):
+    """Runs passes. What comes back comes in no order, and lacks rows whose worker died or that might not begin."""
+
+    def route(self, chunks: RowPieces) -> Iterator[list[RowProgress]]:
+        """Take rows to the first tier that is to answer them."""
+
+    def answer(self, tier: str, chunks: RowPieces) -> Iterator[list[RowProgress]]:
+        """Have a tier answer rows, judge the answers, and take the rows on."""
+
+    def shared(self, purse: Purse) -> PurseLike:
+        """A purse that every worker can ask."""
+
+
+class LocalPasses:
+    """Passes in this process, one piece after another: for tests, and for few rows of echo and hosted tiers."""
+
+    def __init__(self, plan: PassesPlan) -> None:
+        self.plan = plan
+
+    def route(self, chunks: RowPieces) -> Iterator[list[RowProgress]]:
+        worker = CascadeWorker(self.plan)
+        with asyncio.Runner() as loop:
+            for number in range(chunks.count):
+                if rows := chunks.read(number):
+                    yield list(progress_of_rows(loop.run(worker(columns_of(rows)))))
+
+    def answer(self, tier: str, chunks: RowPieces) -> Iterator[list[RowProgress]]:
+        worker, engine = CascadeWorker(self.plan, tier), TierWorker(self.plan.config.tier(tier))
+
+        async def done(rows: Columns) -> Columns:
+            return await worker(await engine(rows))
+
+        with asyncio.Runner() as loop:
+            for number in range(chunks.count):
+                if rows := chunks.read(number):
+                    yield list(progress_of_rows(loop.run(done(columns_of(rows)))))
+
+    def shared(self, purse: Purse) -> PurseLike:
+        return purse

@@ -1,0 +1,73 @@
+"""What passes are to go by: the version that the graph would serve, checked as a start of the graph checks it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from serve_graph.cluster.batches.passes.row_cascade import PassesPlan
+from serve_graph.cluster.batches.passes.vllm_stage import passes_faults
+from serve_graph.cluster.service import alarm_watch
+from serve_graph.config.graph import GraphConfig
+from serve_graph.config.tiers import VllmTierConfig
+from serve_graph.errors import ConfigError
+from serve_graph.policy.served_version import ServedVersion
+from serve_graph.policy.serving_version import Served, serving_version
+from serve_graph.policy.validity import CertificateStatus
+from serve_graph.records.store import DecisionStore
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedPlan:
+    """A plan, and what is promised under it. `made_under`: all that a row's story depends on, as text."""
+
+    plan: PassesPlan
+    version: str
+    promise: str
+    certificate: str
+    made_under: str
+
+
+def checked_plan(config: GraphConfig) -> CheckedPlan:
+    """Find the version that decides, and say whether its certificate holds of answers in passes.
+
+    It does where a start of the graph would serve under it: its tiers' weights, every engine argument, decoding and
+    prices are compared with what it was made for, and the engines of the passes are started with the same.
+
+    Raises ConfigError where a tier's answers would not be those that it is served with.
+    """
+    faults = [fault for tier in config.tiers if isinstance(tier, VllmTierConfig) and (fault := passes_faults(tier))]
+    if faults:
+        raise ConfigError(
+            f"{'; '.join(faults)}: passes over the data would answer otherwise than the graph does. Start the graph "
+            "and leave --passes out"
+        )
+    found = serving_version(config)
+    served = ServedVersion.of(found, config)
+    revoked = asyncio.run(_revoked(config, served, found)) if served.policy.watched is not None else None
+    policy = served.policy
+    if not policy.certified:
+        said = f"nothing is promised of these rows: {found.reason}"
+    elif revoked is not None:
+        said = f"nothing is promised of these rows: {revoked}"
+    else:
+        said = (
+            "its certificate holds of these rows: the engines have the weights, arguments and decoding that it was "
+            "made for, and router and verifier are the graph's own; what it does not cover is answered as "
+            "policy.uncovered says"
+        )
+    plan = PassesPlan(config, policy, served.files, revoked)
+    digest = "none" if served.files is None else served.files.digest
+    made_under = f"{policy.name} {digest} {policy.binds} {revoked or ''}".strip()
+    return CheckedPlan(plan, policy.name, policy.promise, said, made_under)
+
+
+async def _revoked(config: GraphConfig, served: ServedVersion, found: Served) -> str | None:
+    """Why an alarm voids the version's certificate; None where none does."""
+    status = CertificateStatus(found.validity, found.name)
+    store = DecisionStore(config.records_url)
+    try:
+        await alarm_watch(config, served.policy, store, status, keeps_note=False).know_before_serving()
+    finally:
+        await store.close()
+    return status.revoked

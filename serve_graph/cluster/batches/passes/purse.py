@@ -1,0 +1,53 @@
+"""What a pass may still spend: rows begin as long as the dearest answer so far fits, beside those under way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Protocol
+
+
+class PurseLike(Protocol):
+    """A purse, here or in another process."""
+
+    def begin(self, rows: int) -> int:
+        """How many of so many rows may begin now; waits where that depends on rows under way."""
+
+    def ended(self, rows: int, usd: Decimal, dearest: Decimal) -> None:
+        """So many rows that had begun are over, for so much; the dearest of them cost that."""
+
+
+@dataclass(slots=True)
+class Purse:
+    """`spent`: dollars so far. Before the first answer one row begins. What is under way ends."""
+
+    budget: Decimal
+    spent: Decimal = Decimal(0)
+    dearest: Decimal | None = None
+    under_way: int = 0
+
+    def granted(self, rows: int) -> int | None:
+        """How many of so many rows may begin; None: that is known once some of those under way have ended."""
+        if self.dearest is None:
+            may = 1 if self.spent < self.budget else 0
+        elif self.dearest == 0:
+            may = rows + self.under_way
+        else:
+            may = int((self.budget - self.spent) / self.dearest)
+        free = min(rows, may - self.under_way)
+        if free < rows and self.under_way > 0:
+            return None
+        self.under_way += max(0, free)
+        return max(0, free)
+
+    def begin(self, rows: int) -> int:
+        """As `granted`, where nothing is under way: in one process one piece is over before the next begins."""
+        self.under_way = 0
+        found = self.granted(rows)
+        assert found is not None, "nothing is under way"
+        return found
+
+    def ended(self, rows: int, usd: Decimal, dearest: Decimal) -> None:
+        self.under_way = max(0, self.under_way - rows)
+        self.spent += usd
+        self.dearest = max(dearest, self.dearest or Decimal(0))

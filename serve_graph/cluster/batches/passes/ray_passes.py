@@ -1,0 +1,137 @@
+"""Passes on Ray Data: every worker an actor, rows streamed through them, as many pieces at a time as fit."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+import ray
+import ray.data
+from ray.util.annotations import RayDeprecationWarning
+
+from serve_graph.cluster.batches.passes.pass_rows import Columns, RowPieces, RowProgress, read_pieces
+from serve_graph.cluster.batches.passes.purse import Purse, PurseLike
+from serve_graph.cluster.batches.passes.ray_purse import RemotePurse
+from serve_graph.cluster.batches.passes.row_cascade import PassesPlan
+from serve_graph.cluster.batches.passes.vllm_stage import answered_by_vllm
+from serve_graph.cluster.batches.passes.workers import CascadeWorker, TierWorker, progress_of_rows
+from serve_graph.config.tiers import VllmTierConfig
+from serve_graph.errors import ServeGraphError
+
+PASSES_STORE_BYTES = 512 * 1024**2
+TRIES_OF_A_TASK = 1
+"""How often a piece is tried again whose worker died; then its rows are left, and tried one by one."""
+TASKS_AT_ONCE = 4
+READER_CPUS = 0.05
+PIECE_READERS = 2
+
+
+class CascadeActor:
+    """A CascadeWorker over pyarrow's tables."""
+
+    def __init__(self, plan: PassesPlan, tier: str | None) -> None:
+        self.worker = CascadeWorker(plan, tier)
+
+    async def __call__(self, table: pa.Table) -> pa.Table:
+        return pa.table(await self.worker(table.to_pydict()))
+
+
+class TierActor:
+    """A TierWorker over pyarrow's tables."""
+
+    def __init__(self, tier: Any) -> None:
+        self.worker = TierWorker(tier)
+
+    async def __call__(self, table: pa.Table) -> pa.Table:
+        made: Columns = await self.worker(table.to_pydict())
+        return pa.table(made)
+
+
+class RayPasses:
+    """Passes on a Ray cluster: the one at `address`, or one of this machine for as long as this is open.
+
+    `tier_actor`: what holds the engine of a tier that is no vLLM's.
+    """
+
+    tier_actor: type = TierActor
+
+    def __init__(self, plan: PassesPlan, address: str | None = None, logical_cpus: int | None = None) -> None:
+        self.plan = plan
+        quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+        own = {"num_cpus": logical_cpus, "object_store_memory": PASSES_STORE_BYTES, "include_dashboard": False} | quiet
+        ray.init(address=address, **quiet) if address else ray.init(address="local", **own)
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False
+        context.issue_detectors_config.detectors = []
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        context.print_on_execution_start = False
+        context.max_errored_blocks = -1  # the rows of a piece that is given up are left, not the whole pass
+
+    def __enter__(self) -> RayPasses:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        ray.shutdown()
+
+    def route(self, chunks: RowPieces) -> Iterator[list[RowProgress]]:
+        rows = self._rows(chunks)
+        return self._progress(self._cascaded(rows, None, cpus=1.0))
+
+    def answer(self, tier: str, chunks: RowPieces) -> Iterator[list[RowProgress]]:
+        config, rows = self.plan.config.tier(tier), self._rows(chunks)
+        if isinstance(config, VllmTierConfig):
+            rows = answered_by_vllm(rows, config, self.plan.config)
+        else:
+            rows = self._mapped(
+                rows,
+                self.tier_actor,
+                (config,),
+                size=config.scaling.max_replicas,
+                num_cpus=config.scaling.num_cpus,
+                max_concurrency=TASKS_AT_ONCE,
+            )
+        return self._progress(self._cascaded(rows, tier))
+
+    def shared(self, purse: Purse) -> PurseLike:
+        return RemotePurse.of(purse)
+
+    def _rows(self, chunks: RowPieces) -> Any:
+        pieces = ray.data.range(chunks.count, override_num_blocks=chunks.count)
+        return pieces.map_batches(
+            partial(read_pieces, chunks),
+            batch_size=None,
+            batch_format="pyarrow",
+            num_cpus=READER_CPUS,
+            compute=ray.data.TaskPoolStrategy(size=PIECE_READERS),
+        )
+
+    def _cascaded(self, rows: Any, tier: str | None, cpus: float = 0.5) -> Any:
+        cpus_here = float(ray.cluster_resources().get("CPU", 1.0))
+        size = max(1, int(cpus_here // 4))
+        return self._mapped(rows, CascadeActor, (self.plan, tier), size=size, num_cpus=cpus)
+
+    @staticmethod
+    def _mapped(rows: Any, actor: type, given: tuple[Any, ...], *, size: int, **remote: Any) -> Any:
+        with warnings.catch_warnings():  # Ray 2.60 has no other way to say these two, and announces one
+            warnings.simplefilter("ignore", RayDeprecationWarning)
+            return rows.map_batches(
+                actor,
+                fn_constructor_args=given,
+                batch_size=None,
+                batch_format="pyarrow",
+                compute=ray.data.ActorPoolStrategy(min_size=1, max_size=size),
+                max_task_retries=TRIES_OF_A_TASK,
+                **remote,
+            )
+
+    @staticmethod
+    def _progress(rows: Any) -> Iterator[list[RowProgress]]:
+        try:
+            for table in rows.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1):
+                yield list(progress_of_rows({"progress": table.column("progress").to_pylist()}))
+        except (ray.exceptions.RayError, ray.exceptions.RayTaskError) as error:
+            raise ServeGraphError(f"the pass was broken off: {str(error).strip().splitlines()[-1]}") from error

@@ -1,0 +1,49 @@
+"""A purse that workers on a Ray cluster share."""
+
+from __future__ import annotations
+
+import time
+from decimal import Decimal
+from typing import Any
+
+import ray
+
+from serve_graph.cluster.batches.passes.purse import Purse
+
+ASK_AGAIN_S = 0.1
+PATIENCE_S = 900.0
+"""How long rows wait for the cost of others: those may be lost with their worker. What is left then is tried again."""
+
+
+class _HeldPurse:
+    def __init__(self, purse: Purse) -> None:
+        self.purse = purse
+        self.changed_at = time.monotonic()
+
+    def granted(self, rows: int) -> int | None:
+        found = self.purse.granted(rows)
+        return 0 if found is None and time.monotonic() - self.changed_at > PATIENCE_S else found
+
+    def ended(self, rows: int, usd: Decimal, dearest: Decimal) -> None:
+        self.changed_at = time.monotonic()
+        self.purse.ended(rows, usd, dearest)
+
+
+class RemotePurse:
+    """A purse in a process of its own."""
+
+    def __init__(self, actor: Any) -> None:
+        self.actor = actor
+
+    @classmethod
+    def of(cls, purse: Purse) -> RemotePurse:
+        """Have a process hold a purse, for as long as Ray runs."""
+        return cls(ray.remote(num_cpus=0)(_HeldPurse).remote(purse))
+
+    def begin(self, rows: int) -> int:
+        while (found := ray.get(self.actor.granted.remote(rows))) is None:
+            time.sleep(ASK_AGAIN_S)
+        return int(found)
+
+    def ended(self, rows: int, usd: Decimal, dearest: Decimal) -> None:
+        ray.get(self.actor.ended.remote(rows, usd, dearest))

@@ -1,0 +1,149 @@
+"""One row through the cascade, as far as it goes without a tier: the code of requests, with calls made elsewhere."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, replace
+from typing import Any
+
+from router_models.types import Attempt, Completion, DecisionRecord, Query
+from serve_graph.api.batches.answering import failure
+from serve_graph.api.generation import options_from
+from serve_graph.cascade.calls import bill_answer, bill_unanswered, perform, start, tier_failed
+from serve_graph.cascade.next_step import advance
+from serve_graph.cascade.steps import Answered, CascadeEvent, Do, Step
+from serve_graph.cluster.batches.passes.pass_rows import PassRow, RowProgress, TierReply
+from serve_graph.cluster.batches.passes.row_answer import row_answer, row_failure, said_of
+from serve_graph.cluster.batches.passes.row_story import RowStory
+from serve_graph.cluster.policy_client import PolicySource
+from serve_graph.cluster.policy_deployment import PolicyDeployment
+from serve_graph.cluster.service import build_service, cascade_context
+from serve_graph.cluster.tier_client import HandleEngine, raise_error
+from serve_graph.config.graph import GraphConfig
+from serve_graph.errors import EngineError, ServeGraphError
+from serve_graph.gateway.request import Request
+from serve_graph.policy.served_policy import ServedPolicy
+from serve_graph.policy.served_version import VersionFiles
+from serve_graph.policy.validity import CertificateStatus
+from serve_graph.protocol.requests import ChatRequest, chat_query, parse_request
+from serve_graph.protocol.responses import MALFORMED, completion_of
+from serve_graph.records.explanation import explained
+from serve_graph.records.store import record_to_json
+
+
+@dataclass(frozen=True, slots=True)
+class PassesPlan:
+    """What every worker of a run needs: the graph, the version that decides, and what revoked it, if anything did."""
+
+    config: GraphConfig
+    policy: ServedPolicy
+    files: VersionFiles | None = None
+    revoked: str | None = None
+
+
+class _LastRecord:
+    def __init__(self) -> None:
+        self.record: DecisionRecord | None = None
+
+    def write(self, record: DecisionRecord) -> None:
+        self.record = record
+
+
+class RowCascade:
+    """Decide and judge rows of a graph by the version that it would serve. No tier is called.
+
+    Nobody waits for a row: `http.deadline_s` does not count.
+    """
+
+    def __init__(self, plan: PassesPlan) -> None:
+        config, served = plan.config, plan.policy
+        self.config = config
+        held = None
+        if plan.files is not None:
+            held = PolicyDeployment(plan.files, config.policy.uncovered, config.policy.give_up_s)
+        status = CertificateStatus(served.validity, served.name)
+        status.revoke(plan.revoked)
+        engines: dict[str, HandleEngine] = {tier.name: _NoEngine(tier) for tier in config.tiers}
+        for embedder in config.embedders:
+            engines[embedder.name] = _NoEngine(embedder)
+        self.sink = _LastRecord()
+        context = cascade_context(config, served, engines, PolicySource(held=held))
+        self.service = build_service(config, served, context, status, self.sink, secrets.token_bytes(16))
+        self.service.deadline_s = None
+
+    async def go(self, row: PassRow, given: TierReply | None = None) -> RowProgress:
+        """Take a row on from where its story ends, with a tier's reply where it waits for one."""
+        try:
+            parsed = parse_request(ChatRequest, row.body.encode("utf-8", "surrogatepass"))
+            request = self.service.open(chat_query(parsed), parsed.model, False, options_from(parsed))
+        except ServeGraphError as error:
+            return RowProgress(row.key, "0", result=row_failure(*failure(error)))
+        story = RowStory.from_json(row.story)
+        state, context = request.state, request.context
+        step = advance(state, start(context, request.forced))
+        for known in story.events:
+            step = advance(state, known)
+        state.calls[:], state.overhead[:], state.unmetered = story.calls, story.overhead, story.unmetered
+        event = None if given is None else self._replied(request, step, given)
+        while True:
+            if event is not None:
+                story.events.append(event)
+                step = advance(state, event)
+            if step.do not in (Do.ASK_ROUTER, Do.JUDGE):
+                break
+            event = await perform(context, request.query, step, state)
+        if step.do is not Do.CALL:
+            return self._ended(row, request, step)
+        story.calls, story.overhead, story.unmetered = state.calls, state.overhead, state.unmetered
+        began = "" if row.story else row.body
+        return RowProgress(row.key, str(request.cost_usd), step.tier, story.to_json(), began)
+
+    def _replied(self, request: Request, step: Step, given: TierReply) -> CascadeEvent:
+        """A tier's reply as the event that it is, billed."""
+        assert (step.do, step.tier) == (Do.CALL, given.tier), "a row gets the reply of the tier that it waits for"
+        try:
+            completion = read_completion(given)
+        except EngineError as error:
+            bill_unanswered(request.context, given.tier, given.seconds, error, request.state)
+            return tier_failed(request.context, error, request.state)
+        bill_answer(request.context, given.tier, completion, given.seconds, request.state)
+        return Answered(completion)
+
+    def _ended(self, row: PassRow, request: Request, step: Step) -> RowProgress:
+        error: ServeGraphError | None = step.error
+        reply: dict[str, Any] = {}
+        if error is None and step.completion is not None:
+            try:
+                reply = self.service.reply(request, step.completion)
+            except EngineError as failed:
+                error = failed
+        self.service.record(request, error)
+        record = self.sink.record
+        assert record is not None
+        page = explained(record, request.context.prices, self.config.tier_names)
+        facts = {"version": record.version, "cost_usd": str(request.cost_usd), "decision": record.id}
+        result = row_failure(*failure(error)) | facts if error is not None else row_answer(reply) | said_of(page)
+        return RowProgress(
+            row.key, str(request.cost_usd), ok=error is None, result=result, record=record_to_json(record)
+        )
+
+
+class _NoEngine(HandleEngine):
+    """A tier that is called by another pass: only its settings are known here."""
+
+    def __init__(self, config: Any) -> None:
+        self.config = config
+
+    async def generate(self, query: Query, left_s: float = 0.0) -> Completion:
+        raise EngineError(f"tier {self.config.name!r} answers in a pass of its own")
+
+
+def read_completion(given: TierReply) -> Completion:
+    """The completion in a tier's reply; raises EngineError where there is none."""
+    attempts = tuple(Attempt(**attempt) for attempt in given.reply.get("attempts") or ())
+    raise_error(given.reply, given.tier, attempts)
+    try:
+        return replace(completion_of(given.reply, given.seconds), attempts=attempts)
+    except MALFORMED as error:
+        why = f"tier {given.tier!r} gave a reply that is no completion ({type(error).__name__})"
+        raise EngineError(why) from error

@@ -1,0 +1,249 @@
+"""A tier of vLLM in a pass: `ray.data.llm`'s engine stage, with the arguments that the tier is served with.
+
+The engine is told token ids and sampling parameters, as the served one makes them of a request (its chat template, its
+`generation_config`), and its output is put into the reply that the served one would give. What the served one does
+besides is refused beforehand (`passes_faults`): such a tier's rows go through a running graph.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+
+from serve_graph.cluster.batches.passes.workers import error_reply, tier_body
+from serve_graph.config.graph import GraphConfig
+from serve_graph.config.tiers import VllmTierConfig
+from serve_graph.engines.vllm.settings import llm_config
+from serve_graph.engines.weights.loaded_files import loaded_files
+from serve_graph.engines.weights.resolve import resolve_weights
+from serve_graph.errors import EngineError
+
+SAMPLING = frozenset(
+    {
+        "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty",
+        "seed", "stop", "stop_token_ids", "min_tokens", "ignore_eos", "skip_special_tokens",
+    }
+)  # fmt: skip
+GENERATION_DEFAULTS = ("repetition_penalty", "temperature", "top_k", "top_p", "min_p")
+UNTOLD = frozenset(
+    {"messages", "model", "max_tokens", "logprobs", "top_logprobs", "chat_template_kwargs", "response_format"}
+)
+BATCH_ROWS = 64
+TRIES_OF_A_PIECE = 1
+"""How often a piece is tried again whose engine died."""
+MOST_SEQS = 256
+"""vLLM's usual `max_num_seqs`, by which the number of batches under way is chosen where none is configured."""
+
+
+def passes_faults(tier: VllmTierConfig) -> str | None:
+    """Why a tier's answers in a pass would not be those that it is served with; None where they are."""
+    if tier.lora is not None:
+        return f"{tier.name} answers with a LoRA adapter"
+    for name in ("reasoning_parser", "chat_template", "chat_template_content_format"):
+        if tier.engine_kwargs.get(name):
+            return f"{tier.name} is served with {name}"
+    if unknown := sorted(tier.decoding.keys() - SAMPLING - UNTOLD):
+        return f"{tier.name} decodes with {unknown[0]}"
+    return None
+
+
+def answered_by_vllm(rows: Any, tier: VllmTierConfig, config: GraphConfig) -> Any:
+    """Add the columns `reply` and `seconds` to a dataset of rows; its engines are started when it is run."""
+    import ray.data
+    from ray.data.llm import build_processor, vLLMEngineProcessorConfig
+
+    model = resolve_weights(tier.weights, config.state_folder)
+    loaded_files(tier, model, config.state_folder).check()
+    settings = llm_config(tier, model)
+    engine = dict(settings.get_engine_config().engine_kwargs)
+    seqs = int(engine.get("max_num_seqs") or MOST_SEQS)
+    concurrency = max(8, math.ceil(1.25 * seqs / BATCH_ROWS))
+    replicas = tier.scaling.max_replicas
+    placement = tier.placement_bundles or ([{"CPU": 0.5}] if tier.accelerator == "cpu" else None)
+    processor = build_processor(
+        vLLMEngineProcessorConfig(
+            model_source=model,
+            engine_kwargs=engine,
+            batch_size=BATCH_ROWS,
+            max_concurrent_batches=concurrency,
+            concurrency=(1, replicas),
+            accelerator_type=tier.accelerator_type,
+            runtime_env={"env_vars": dict(tier.env)},
+            placement_group_config=None if placement is None else {"bundles": placement},
+            should_continue_on_error=True,
+            log_engine_metrics=False,
+            chat_template_stage=False,
+            tokenize_stage=False,
+            detokenize_stage=False,
+        ),
+        preprocess=engine_input,
+    )
+    processor.postprocess = partial(engine_output, tier.name)
+    for stage in processor.stages.values():
+        stage.map_batches_kwargs["max_task_retries"] = TRIES_OF_A_PIECE
+    prompts = rows.map_batches(
+        PromptActor,
+        fn_constructor_args=(tier, model),
+        batch_size=None,
+        batch_format="pyarrow",
+        compute=ray.data.ActorPoolStrategy(size=1),
+        num_cpus=0.5,
+    )
+    return processor(prompts)
+
+
+class PromptActor:
+    """Makes token ids and sampling parameters of rows' requests, as vLLM's server does."""
+
+    def __init__(self, tier: VllmTierConfig, model: str) -> None:
+        from transformers import AutoTokenizer
+
+        self.tier = tier
+        given = tier.engine_kwargs
+        self.tokenizer = AutoTokenizer.from_pretrained(
+            given.get("tokenizer") or model, trust_remote_code=bool(given.get("trust_remote_code"))
+        )
+        self.defaults, self.ends = generation_defaults(model, given, self.tokenizer.eos_token_id)
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        rows = table.to_pylist()
+        made = [self._prompt(row["body"]) for row in rows]
+        return pa.table(
+            {name: table.column(name) for name in ("key", "body", "story")}
+            | {name: [one[name] for one in made] for name in ("tokenized_prompt", "asked", "__inference_error__")}
+        )
+
+    def _prompt(self, body: str) -> dict[str, Any]:
+        nothing: dict[str, Any] = {"tokenized_prompt": [0], "asked": "{}", "__inference_error__": ""}
+        try:
+            asked = tier_body(self.tier, body)
+            if unknown := sorted(asked.keys() - SAMPLING - UNTOLD):
+                return nothing | _refused(f"{unknown[0]} is not taken in passes over the data")
+            ids = self.tokenizer.apply_chat_template(
+                [_flat(message) for message in asked["messages"]],
+                tokenize=True,
+                add_generation_prompt=True,
+                return_dict=False,
+                **(asked.get("chat_template_kwargs") or {}),
+            )
+        except EngineError as error:
+            return nothing | _refused(str(error))
+        except Exception as error:  # noqa: BLE001 (a template refuses a conversation in its own way)
+            return nothing | _refused(f"the chat template refuses the row ({type(error).__name__}: {error})")
+        limit = self.tier.context_limit
+        room = None if limit is None else limit - len(ids)
+        if room is not None and room < 1:
+            return nothing | _refused(f"maximum context length is {limit} tokens, the prompt has {len(ids)}")
+        most = min(n for n in (asked["max_tokens"], room, self.defaults.get("max_tokens")) if n is not None)
+        own = {name: value for name, value in self.defaults.items() if name != "max_tokens"}
+        params = own | {name: value for name, value in asked.items() if name in SAMPLING and value is not None}
+        params |= {"max_tokens": most, "logprobs": 0} | structured(asked.get("response_format"))
+        told = {"ends": self.ends, "max_tokens": most}
+        return nothing | {"tokenized_prompt": list(ids), "asked": json.dumps({"params": params, "told": told})}
+
+
+def structured(response_format: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The sampling parameter that a request's `response_format` is to vLLM; a schema as text: no columns of it."""
+    match response_format:
+        case {"type": "json_schema", "json_schema": {"schema": schema}}:
+            return {"structured_outputs": {"json": json.dumps(schema)}}
+        case {"type": "json_object"}:
+            return {"structured_outputs": {"json_object": True}}
+    return {}
+
+
+def engine_input(row: dict[str, Any]) -> dict[str, Any]:
+    """The columns that the stage asks for; `told` is what its output is read by."""
+    asked = json.loads(row["asked"])
+    return {"sampling_params": asked.get("params", {}), "told": json.dumps(asked.get("told"))}
+
+
+def engine_output(tier: str, row: dict[str, Any]) -> dict[str, Any]:
+    """What the stage gave, as the row's columns with the reply that the served engine would give."""
+    data = row["__data"]
+    kept = {name: data[name] for name in ("key", "body", "story")}
+    if error := data.get("__inference_error__"):
+        reply = json.loads(error) if error.startswith("{") else error_reply(error, _status_of(error))
+        return kept | {"reply": json.dumps(reply), "seconds": 0.0}
+    told = json.loads(data["told"])
+    reply = completion_reply(tier, data, told["ends"], told["max_tokens"])
+    return kept | {"reply": json.dumps(reply), "seconds": engine_seconds(data)}
+
+
+def completion_reply(tier: str, data: Mapping[str, Any], ends: list[int], max_tokens: int) -> dict[str, Any]:
+    """The chat.completion of an engine's output. `ends`: token ids that end an answer."""
+    ids = [int(token) for token in data["generated_tokens"]]
+    is_cut = len(ids) >= max_tokens and not (ids and ids[-1] in ends)
+    logprobs = []
+    for token, found in zip(ids, data.get("logprobs") or (), strict=False):
+        chosen = found.get(token) or found.get(str(token)) or {}
+        logprobs.append(
+            {"token": chosen.get("decoded_token") or "", "logprob": max(float(chosen["logprob"]), -9999.0)}
+            if "logprob" in chosen
+            else {"token": "", "logprob": -9999.0}
+        )
+    prompt, made = int(data["num_input_tokens"]), len(ids)
+    return {
+        "object": "chat.completion",
+        "model": tier,
+        "choices": [
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": data["generated_text"]},
+                "finish_reason": "length" if is_cut else "stop",
+                "logprobs": {"content": logprobs},
+            }
+        ],
+        "usage": {"prompt_tokens": prompt, "completion_tokens": made, "total_tokens": prompt + made},
+    }
+
+
+def engine_seconds(data: Mapping[str, Any]) -> float:
+    """Seconds that a row was worked on in the engine; what it waited for its turn is no time of the engine's."""
+    metrics = data.get("metrics") or {}
+    began, ended = metrics.get("scheduled_ts"), metrics.get("last_token_ts")
+    if began and ended and ended >= began:
+        return float(ended - began)
+    return float(data.get("time_taken_llm") or 0.0)
+
+
+def generation_defaults(model: str, given: Mapping[str, Any], eos: int | None) -> tuple[dict[str, Any], list[int]]:
+    """The sampling defaults that vLLM's server takes from a model's `generation_config`, and what ends an answer."""
+    from transformers import GenerationConfig
+
+    source = given.get("generation_config", "auto")
+    try:
+        own = GenerationConfig.from_pretrained(model if source in ("auto", "vllm") else source)
+        config = own.to_diff_dict()
+    except OSError:
+        config = {}
+    named = config.get("eos_token_id")
+    ends = [eos] if named is None else list(named) if isinstance(named, list | tuple) else [named]
+    found = ({} if source == "vllm" else config) | dict(given.get("override_generation_config") or {})
+    defaults = {name: found[name] for name in GENERATION_DEFAULTS if found.get(name) is not None}
+    if found.get("max_new_tokens") is not None:
+        defaults["max_tokens"] = int(found["max_new_tokens"])
+    return defaults, [int(token) for token in {*ends, eos} if token is not None]
+
+
+def _flat(message: Mapping[str, Any]) -> dict[str, Any]:
+    """A message whose content is text; vLLM puts a line between the texts of several parts."""
+    content = message.get("content")
+    if not isinstance(content, list):
+        return dict(message)
+    if any(part.get("type") != "text" for part in content):
+        raise EngineError("parts that are no text are not taken in passes over the data")
+    return {**message, "content": "\n".join(part["text"] for part in content)}
+
+
+def _refused(why: str) -> dict[str, Any]:
+    return {"__inference_error__": json.dumps(error_reply(why, 400))}
+
+
+def _status_of(error: str) -> int:
+    return 400 if error.startswith(("ValueError", "VLLMValidationError")) else 500

@@ -1,0 +1,62 @@
+"""`batch run --passes` on Ray Data: rows through actors of their own, one of which dies on a row."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serve_graph.cli.batch.dataset import Dataset
+from serve_graph.cli.batch.passes.own_engines import OwnPasses
+from serve_graph.cli.batch.running import BatchOptions, run_batch
+from serve_graph.cluster.batches.passes.ray_passes import RayPasses, TierActor
+from serve_graph.config.graph import GraphConfig
+
+PRICE = {"input_usd_per_mtok": 1, "output_usd_per_mtok": 2}
+
+
+class DyingActor(TierActor):
+    """An actor whose process ends on a row that says so, whichever process it is."""
+
+    async def __call__(self, table: Any) -> Any:
+        if any("poison" in body for body in table.column("body").to_pylist()):
+            os._exit(1)
+        return await super().__call__(table)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> GraphConfig:
+    tiers = [{"name": name, "engine": "echo", "price": PRICE} for name in ("cheap", "frontier")]
+    found = {"tiers": tiers, "state_folder": tmp_path / "state", "policy": {"version": "builtin"}}
+    return GraphConfig.model_validate(found)
+
+
+@pytest.fixture
+def passes() -> Iterator[type[RayPasses]]:
+    import ray
+
+    class Dying(RayPasses):
+        tier_actor = DyingActor
+
+    yield Dying
+    ray.shutdown()
+
+
+def test_rows_go_through_ray_data_and_one_that_kills_its_worker_fails_alone(
+    config: GraphConfig, passes: type[RayPasses], tmp_path: Path
+) -> None:
+    rows = [{"prompt": f"question {n}"} for n in range(48)]
+    rows[20]["prompt"] = "poison"
+    rows[21]["prompt"] += " [echo:slow=2]"
+    source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    options = BatchOptions("", out)
+    own = OwnPasses(config, options.settings, tmp_path, 8, make=lambda plan: passes(plan, logical_cpus=4))
+    summary = run_batch(Dataset.found([str(source)]), options, lambda _: None, own)
+    found = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [n for n, row in enumerate(found) if row["serve_graph_status"] != "200"] == [20]
+    assert "its worker died" in found[20]["serve_graph_error"]
+    assert all(row["answer"] == f"echo cheap: {row['prompt']}" for n, row in enumerate(found) if n != 20)
+    assert (summary["answered"], summary["failed"], summary["left"]) == (47, 1, 0)

@@ -1,0 +1,80 @@
+"""Datasets and graphs of echo tiers for runs in passes."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from router_models.estimators.routers import LengthRouter
+from router_models.estimators.verifiers import NonEmptyVerifier
+from router_models.types import OperatingPoint
+from router_models.versions.policy import Policy
+from router_models.versions.router_version import RouterVersion
+from router_models.versions.sealed.tier_models import Stage
+from serve_graph.cli.batch.dataset import Dataset
+from serve_graph.cli.batch.passes.own_engines import OwnPasses
+from serve_graph.cli.batch.running import BatchOptions, run_batch
+from serve_graph.cluster.batches.passes.pass_rows import RowPieces, RowProgress
+from serve_graph.cluster.batches.passes.passes import LocalPasses
+from serve_graph.config.graph import GraphConfig
+
+LONG = " many words" * 300
+"""What makes a prompt that goes to the last tier at once."""
+
+
+def echo_config(folder: Path, accept_at: float = 0.5, **more: Any) -> GraphConfig:
+    """Two echo tiers and a version: short prompts go to the cheap one, whose answers score 1."""
+    prices = {"cheap": (1, 2), "frontier": (10, 20)}
+    tiers = [
+        {"name": name, "engine": "echo", "price": {"input_usd_per_mtok": put, "output_usd_per_mtok": made}}
+        for name, (put, made) in prices.items()
+    ]
+    config = GraphConfig.model_validate(
+        {"tiers": tiers, "state_folder": folder / "state", "policy": {"version": "builtin"}} | more
+    )
+    stages = {"cheap": Stage(LengthRouter(), None, NonEmptyVerifier(), None)}
+    policy = Policy(config.tier_names, {"cheap": OperatingPoint(0.2, accept_at)})
+    RouterVersion(policy, stages).save(config.state_folder.resolve() / "builtin" / "builtin-uncertified")
+    return config
+
+
+class WatchedPasses(LocalPasses):
+    """Passes that count which rows each tier was asked, and break off where `breaks` says so."""
+
+    asked: dict[str, list[str]]
+    breaks: Callable[[str, int], None]
+
+    def answer(self, tier: str, chunks: RowPieces) -> Iterator[list[RowProgress]]:
+        for number, progress in enumerate(super().answer(tier, chunks)):
+            self.asked.setdefault(tier, []).extend(row.key for row in progress)
+            self.breaks(tier, number)
+            yield progress
+
+
+@pytest.fixture
+def in_passes(tmp_path: Path) -> Callable[..., Any]:
+    """`in_passes(rows, config)`: a run over these rows; gives the summary, the written rows, and who was asked."""
+
+    def run(
+        rows: list[dict[str, Any]], config: GraphConfig, *, batch_rows: int = 8, make: Any = None, **options: Any
+    ) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, list[str]]]:
+        source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+        source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        breaks = options.pop("breaks", lambda tier, number: None)
+        asked: dict[str, list[str]] = {}
+
+        def watched(plan: Any) -> WatchedPasses:
+            made = WatchedPasses(plan)
+            made.asked, made.breaks = asked, breaks
+            return made
+
+        chosen = BatchOptions("", out, **options)
+        records = options.get("records", False)
+        passes = OwnPasses(config, chosen.settings, tmp_path, batch_rows, records=records, make=make or watched)
+        summary = run_batch(Dataset.found([str(source)]), chosen, lambda _: None, passes)
+        found = [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
+        return summary, found, asked
+
+    return run

@@ -1,0 +1,194 @@
+"""`batch run --passes`: what each row becomes, once, whatever breaks off in between."""
+
+from collections import Counter
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from serve_graph.cli.batch.command import app
+from serve_graph.cli.batch.passes.own_engines import OwnPasses
+from serve_graph.cli.batch.running import batch_summary_lines
+from serve_graph.errors import ConfigError, ServeGraphError
+from serve_graph.records.store import DecisionStore
+from tests.unit.serve_graph.cli.batch.passes.conftest import LONG, echo_config
+
+Run = Callable[..., Any]
+
+
+def shown(row: dict[str, Any]) -> tuple[str, str]:
+    return row["serve_graph_tier"], row["serve_graph_outcome"]
+
+
+def test_rows_are_routed_judged_and_escalated_in_passes(in_passes: Run, tmp_path: Path) -> None:
+    rows = [{"n": n, "prompt": f"question {n}" + (LONG if n % 4 == 0 else "")} for n in range(40)]
+    summary, found, asked = in_passes(rows, echo_config(tmp_path))
+    assert [row["n"] for row in found] == list(range(40))
+    assert all(row["answer"].startswith(f"echo {row['serve_graph_tier']}: question {row['n']}") for row in found)
+    assert {shown(row) for row in found if row["n"] % 4} == {("cheap", "accepted")}
+    assert {shown(row) for row in found if row["n"] % 4 == 0} == {("frontier", "routed")}
+    assert {tier: len(keys) for tier, keys in asked.items()} == {"cheap": 30, "frontier": 10}
+    assert sum(Decimal(row["serve_graph_cost_usd"]) for row in found) == Decimal(summary["total_usd"])
+    assert summary["asked"] == summary["answered"] == 40
+    assert {row["serve_graph_decision"] for row in found} == {None}  # no record was kept
+
+
+def test_an_escalated_row_pays_both_answers_and_equal_rows_are_one(in_passes: Run, tmp_path: Path) -> None:
+    rows = [{"prompt": f"question {n % 5}"} for n in range(10)]
+    summary, found, asked = in_passes(rows, echo_config(tmp_path, accept_at=2.0))
+    assert {shown(row) for row in found} == {("frontier", "escalated")}
+    assert {tier: len(keys) for tier, keys in asked.items()} == {"cheap": 5, "frontier": 5}
+    tokens = {row["serve_graph_prompt_tokens"]: row["serve_graph_completion_tokens"] for row in found}
+    (put, made) = next(iter(tokens.items()))
+    both = Decimal(put * 11 + made * 22) / 10**6
+    assert {Decimal(row["serve_graph_cost_usd"]) for row in found} == {both}
+    assert Decimal(summary["total_usd"]) == 5 * both
+
+
+def test_rows_fail_by_themselves(in_passes: Run, tmp_path: Path) -> None:
+    rows = [{"prompt": f"question {n}"} for n in range(12)]
+    rows[3]["prompt"] += " [cheap:fail]"  # the cascade falls back
+    rows[5]["prompt"] += " [echo:refuse]"
+    rows[7] = {"messages": [{"role": "nobody", "content": "?"}]}
+    config = echo_config(tmp_path)
+    summary, found, _ = in_passes(rows, config)
+    assert shown(found[3]) == ("frontier", "fallback")
+    assert [n for n, row in enumerate(found) if row["serve_graph_status"] != "200"] == [5, 7]
+    assert "asked to refuse" in found[5]["serve_graph_error"]
+    assert (summary["answered"], summary["failed"], summary["left"]) == (10, 2, 0)
+    again, _, _ = in_passes(rows, config, retry_failed=True)
+    assert again["asked"] == 2
+    assert again["failed"] == 2
+
+
+@pytest.mark.parametrize("at", [("cheap", 0), ("cheap", 3), ("frontier", 0), ("frontier", 2)])
+def test_broken_off_and_run_again_no_row_is_lost_or_asked_twice_but_what_was_under_way(
+    in_passes: Run, tmp_path: Path, at: tuple[str, int]
+) -> None:
+    rows = [{"prompt": f"question {n}" + (LONG if n % 4 == 0 else "")} for n in range(60)]
+    config = echo_config(tmp_path, accept_at=2.0)
+    asked: Counter[str] = Counter()
+
+    def breaks(tier: str, number: int) -> None:
+        if (tier, number) == at:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        in_passes(rows, config, breaks=lambda tier, number: (asked.update([tier]), breaks(tier, number)))
+    summary, found, again = in_passes(rows, config)
+    assert summary["answered"] == len(found) == 60
+    assert all(row["answer"] for row in found)
+    pieces = {tier: -(-len(keys) // 8) for tier, keys in again.items()}
+    whole = {"cheap": 6, "frontier": 8}  # 45 and 60 rows by eights
+    for tier, count in whole.items():
+        assert asked[tier] + pieces.get(tier, 0) <= count + 1  # the piece that was under way, and no other
+
+
+def test_what_another_version_began_begins_again(in_passes: Run, tmp_path: Path) -> None:
+    def breaks(tier: str, number: int) -> None:
+        if tier == "frontier":
+            raise KeyboardInterrupt
+
+    rows = [{"prompt": f"question {n}"} for n in range(8)]
+    with pytest.raises(KeyboardInterrupt):
+        in_passes(rows, echo_config(tmp_path / "one", accept_at=2.0), breaks=breaks)
+    _, found, _ = in_passes(rows, echo_config(tmp_path / "two", accept_at=0.5))
+    assert {shown(row) for row in found} == {("cheap", "accepted")}
+
+
+def test_a_budget_begins_no_row_that_might_exceed_it_and_goes_on_later(in_passes: Run, tmp_path: Path) -> None:
+    rows = [{"prompt": f"question {n:02}" + (LONG if n % 4 == 0 else "")} for n in range(40)]
+    config = echo_config(tmp_path)
+    budget = 0.05  # three of ten answers of the last tier
+    summary, _, _ = in_passes(rows, config, budget_usd=budget)
+    assert "has no room for another row" in summary["stopped"]
+    assert Decimal(summary["total_usd"]) <= Decimal(str(budget))
+    assert (summary["answered"], summary["left"]) == (33, 7)
+    more, _, _ = in_passes(rows, config, budget_usd=10.0)
+    assert (more["answered"], more["asked"]) == (40, 40 - summary["answered"])
+    assert more["stopped"] is None
+
+
+def test_a_spent_budget_asks_nothing(in_passes: Run, tmp_path: Path) -> None:
+    summary, _, asked = in_passes([{"prompt": "one"}], echo_config(tmp_path), budget_usd=0.0)
+    assert "has no room" in summary["stopped"]
+    assert not asked
+    assert summary["left"] == 1
+
+
+async def read_decisions(url: str, ids: list[str]) -> list[Any]:
+    store = DecisionStore(url)
+    await store.open()
+    try:
+        return [await store.get(one) for one in ids]
+    finally:
+        await store.close()
+
+
+async def test_records_are_written_as_of_requests(in_passes: Run, tmp_path: Path) -> None:
+    import asyncio
+
+    config = echo_config(tmp_path)
+    rows = [{"prompt": f"question {n}"} for n in range(4)]
+    _, found, _ = await asyncio.to_thread(lambda: in_passes(rows, config, records=True))
+    records = await read_decisions(config.records_url, [row["serve_graph_decision"] for row in found])
+    assert [(r.tier, r.outcome, r.cost_usd) for r in records] == [
+        (*shown(row), Decimal(row["serve_graph_cost_usd"])) for row in found
+    ]
+
+
+def test_a_row_whose_worker_dies_fails_alone(in_passes: Run, tmp_path: Path) -> None:
+    from serve_graph.cluster.batches.passes.passes import LocalPasses
+
+    class Dying(LocalPasses):  # a worker that dies takes its piece with it
+        def answer(self, tier: str, chunks: Any) -> Any:
+            for progress in super().answer(tier, chunks):
+                if all("poison" not in row.result.get("answer", "") for row in progress):
+                    yield progress
+
+        def route(self, chunks: Any) -> Any:
+            for progress in super().route(chunks):
+                if all("no route" not in row.body for row in progress):
+                    yield progress
+
+    rows = [{"prompt": f"question {n}"} for n in range(20)]
+    rows[4]["prompt"], rows[9]["prompt"] = "poison", "no route"
+    summary, found, _ = in_passes(rows, echo_config(tmp_path), make=Dying)
+    assert [n for n, row in enumerate(found) if row["serve_graph_status"] != "200"] == [4, 9]
+    assert "its worker died" in found[4]["serve_graph_error"]
+    assert (summary["answered"], summary["failed"], summary["left"]) == (18, 2, 0)
+
+
+def test_the_summary_says_what_is_promised_and_why_not(in_passes: Run, tmp_path: Path) -> None:
+    summary, _, _ = in_passes([{"prompt": "one"}], echo_config(tmp_path))
+    assert "nothing is promised of these rows: uncertified" in "\n".join(batch_summary_lines(summary))
+
+
+def test_a_tier_that_passes_cannot_answer_as_it_is_served_is_refused(tmp_path: Path) -> None:
+    config = echo_config(tmp_path)
+    vllm = {"name": "big", "engine": "vllm", "weights": {"hub": "org/model"}, "price": {"input_usd_per_mtok": 1,
+            "output_usd_per_mtok": 2}, "engine_kwargs": {"reasoning_parser": "qwen3"}}  # fmt: skip
+    from serve_graph.config.tiers import VllmTierConfig
+
+    tiers = (config.tiers[0], VllmTierConfig.model_validate(vllm))
+    with pytest.raises(ConfigError, match="big is served with reasoning_parser"):
+        OwnPasses(config.model_copy(update={"tiers": tiers}), {"model": "auto"}, tmp_path, 8)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--passes"], "--passes needs --config"),
+        (["--passes", "--background", "-c", "configs/echo.yaml"], "--background is for a running graph"),
+        (["--passes", "--audit", "5", "-c", "configs/echo.yaml"], "needs --records"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(tmp_path: Path, words: list[str], said: str) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_text('{"prompt": "one"}\n')
+    found = CliRunner().invoke(app, ["run", str(source), "--out", str(tmp_path / "out.jsonl"), *words])
+    assert isinstance(found.exception, ServeGraphError)
+    assert said in str(found.exception)

@@ -1,0 +1,132 @@
+"""What a tier of vLLM is told in a pass, and what its output becomes: as the served one. Without vLLM."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from serve_graph.cluster.batches.passes.vllm_stage import (
+    PromptActor,
+    engine_input,
+    engine_output,
+    generation_defaults,
+    passes_faults,
+)
+from serve_graph.config.tiers import VllmTierConfig
+
+transformers = pytest.importorskip("transformers")
+
+
+def tier(**more: Any) -> VllmTierConfig:
+    given = {
+        "name": "big", "engine": "vllm", "weights": {"hub": "org/model"}, "default_max_tokens": 50,
+        "price": {"input_usd_per_mtok": 1, "output_usd_per_mtok": 2}, "decoding": {"temperature": 0.0},
+        "engine_kwargs": {"max_model_len": 40},
+    }  # fmt: skip
+    return VllmTierConfig.model_validate(given | more)
+
+
+def actor(config: VllmTierConfig, defaults: dict[str, Any] | None = None) -> PromptActor:
+    """An actor whose template makes a token of every character."""
+    made = object.__new__(PromptActor)
+
+    def template(messages: list[dict[str, Any]], **_: Any) -> list[int]:
+        return [ord(letter) for message in messages for letter in message["content"]]
+
+    made.tier, made.defaults, made.ends = config, defaults or {}, [7]
+    made.tokenizer = SimpleNamespace(apply_chat_template=template)
+    return made
+
+
+def prompt(config: VllmTierConfig, defaults: dict[str, Any] | None = None, **body: Any) -> dict[str, Any]:
+    asked = {"model": "auto", "messages": [{"role": "user", "content": "hello"}]} | body
+    return actor(config, defaults)._prompt(json.dumps(asked))
+
+
+def test_sampling_is_the_models_own_under_the_tiers_under_the_rows() -> None:
+    row = prompt(tier(), {"temperature": 0.7, "top_p": 0.8, "max_tokens": 20})
+    sent = engine_input(row)["sampling_params"]
+    assert sent == {"temperature": 0.0, "top_p": 0.8, "max_tokens": 20, "logprobs": 0}
+    assert row["tokenized_prompt"] == [104, 101, 108, 108, 111]
+    sent = engine_input(prompt(tier(), max_tokens=3))["sampling_params"]
+    assert sent == {"temperature": 0.0, "max_tokens": 3, "logprobs": 0}
+    assert engine_input(prompt(tier()))["sampling_params"]["max_tokens"] == 35  # the room that is left
+
+
+def test_a_schema_is_kept_to() -> None:
+    schema = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}}
+    sent = engine_input(prompt(tier(), response_format=schema))["sampling_params"]
+    assert sent["structured_outputs"] == {"json": '{"type": "object"}'}
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"messages": [{"role": "user", "content": "x" * 40}]}, "maximum context length is 40 tokens"),
+        ({"tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}]}, "tools is not taken"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://x/y"}}]}]},
+            "parts that are no text",
+        ),
+        ({"audio": {"voice": "x", "format": "mp3"}}, "audio is not supported"),
+    ],
+)
+def test_a_row_that_cannot_be_asked_is_refused_alone(body: dict[str, Any], said: str) -> None:
+    row = prompt(tier(), **body)
+    reply = json.loads(engine_output("big", {"__data": {"key": "k", "body": "b", "story": "", **row}})["reply"])
+    assert reply["error"]["code"] == 400
+    assert said in reply["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("ids", "finish"), [([5, 6], "stop"), ([5, 6, 7], "stop"), ([5, 6, 9], "length"), ([5, 6, 9, 9], "length")]
+)
+def test_the_engines_output_is_the_served_reply(ids: list[int], finish: str) -> None:
+    data = {
+        "key": "k", "body": "b", "story": "s", "__inference_error__": "", "generated_text": "so it is",
+        "generated_tokens": ids, "num_input_tokens": 11, "time_taken_llm": 9.0,
+        "metrics": {"scheduled_ts": 2.0, "last_token_ts": 2.5},
+        "logprobs": [{token: {"logprob": -0.5, "decoded_token": "t"}} for token in ids],
+        "told": json.dumps({"ends": [7], "max_tokens": 3}),
+    }  # fmt: skip
+    row = engine_output("big", {"__data": data})
+    reply = json.loads(row["reply"])
+    choice = reply["choices"][0]
+    assert (row["key"], row["story"], row["seconds"]) == ("k", "s", 0.5)
+    assert (choice["message"]["content"], choice["finish_reason"]) == ("so it is", finish)
+    assert [token["logprob"] for token in choice["logprobs"]["content"]] == [-0.5] * len(ids)
+    assert reply["usage"] == {
+        "prompt_tokens": 11, "completion_tokens": len(ids), "total_tokens": 11 + len(ids),
+    }  # fmt: skip
+
+
+def test_an_engine_that_fails_on_a_row_is_the_tiers_failure() -> None:
+    data = {"key": "k", "body": "b", "story": "", "__inference_error__": "RuntimeError: out of memory"}
+    reply = json.loads(engine_output("big", {"__data": data})["reply"])
+    assert reply["error"]["code"] == 500
+
+
+def test_generation_defaults_are_those_that_vllm_takes(tmp_path: Path) -> None:
+    own = {"temperature": 0.7, "top_k": 20, "repetition_penalty": 1.1, "max_new_tokens": 99, "eos_token_id": [3, 4]}
+    (tmp_path / "generation_config.json").write_text(json.dumps(own | {"do_sample": True}))
+    found, ends = generation_defaults(str(tmp_path), {}, 5)
+    assert found == {"temperature": 0.7, "top_k": 20, "repetition_penalty": 1.1, "max_tokens": 99}
+    assert sorted(ends) == [3, 4, 5]
+    assert generation_defaults(str(tmp_path), {"generation_config": "vllm"}, 5)[0] == {}
+    over = {"override_generation_config": {"temperature": 0.1}}
+    assert generation_defaults(str(tmp_path), over, 5)[0]["temperature"] == 0.1
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"engine_kwargs": {"reasoning_parser": "qwen3"}}, "reasoning_parser"),
+        ({"decoding": {"guided_regex": "a"}}, "decodes with guided_regex"),
+        ({"lora": {"adapter": "a", "loading_path": "s3://x"}}, "LoRA"),
+    ],
+)
+def test_what_passes_cannot_do_as_it_is_served_is_said(more: dict[str, Any], said: str) -> None:
+    assert said in str(passes_faults(tier(**more)))
+    assert passes_faults(tier()) is None
