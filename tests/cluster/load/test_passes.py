@@ -44,6 +44,7 @@ def passes() -> Iterator[type[RayPasses]]:
     ray.shutdown()
 
 
+@pytest.mark.full
 def test_rows_go_through_ray_data_and_one_that_kills_its_worker_fails_alone(
     config: GraphConfig, passes: type[RayPasses], tmp_path: Path
 ) -> None:
