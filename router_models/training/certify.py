@@ -17,6 +17,7 @@ from router_models.data.text_cache import each_text_once
 from router_models.errors import DataError, NotCertifiedError
 from router_models.estimators.signals import check_served
 from router_models.estimators.verifiers.checks.tool_calls import CALLING_FINISHES
+from router_models.metrics.score_shares import ScoreShares
 from router_models.risk_control.certificate import Certificate
 from router_models.risk_control.certify import certify_policy, check_on_tune
 from router_models.risk_control.evidence import CascadeEvidence
@@ -156,10 +157,17 @@ def certify_candidate(
     )
     if labels is None:  # else the rows' own labels are no evidence, and are not counted
         told = replace(told, compared=_compared(version, everything, settings))
-    version = bound(replace(version, certificate=told), settings)
+    version = replace(version, certificate=told, score_quantiles=_score_quantiles(version, everything))
+    version = bound(version, settings)
     prompts = splits.cert.prompts
     slices = {slicer: slices_of(slicer, prompts) for slicer in SLICERS} | asked_columns(prompts)
     return Certified(version, everything, slices, found.paths, found.refused)
+
+
+def _score_quantiles(version: RouterVersion, seen: CascadeEvidence) -> tuple[float, ...]:
+    """Quantiles of the router's estimates for the cheapest tier; none where it has no router."""
+    stage = version.stages.get(seen.tiers[0])
+    return () if stage is None or stage.router is None else ScoreShares.of(seen.p_route[:, 0]).quantiles
 
 
 def _seen(draft: RouterVersion, part: OutcomeTable, settings: Settings, coverage: Coverage) -> CascadeEvidence:

@@ -91,6 +91,9 @@ class RouterVersion:
         is promised either. A setting of the server, no part of the version's files.
     spelling : Spelling, optional
         What letters the training prompts are written in.
+    score_quantiles : tuple of float
+        Quantiles of the router's estimate for the cheapest tier over the prompts that certified, from the least to
+        the greatest at equal steps; empty: not known (`ScoreShares`).
     """
 
     policy: Policy
@@ -109,6 +112,7 @@ class RouterVersion:
     stated_slices: bool = False
     novel_to_top: bool = True
     spelling: Spelling | None = None
+    score_quantiles: tuple[float, ...] = ()
 
     def decide(self, query: Query, made: PromptEmbedding | None = None) -> Decision:
         """Choose a tier before generation; embeds the query once, for all stages, where `made` is not its embedding.

@@ -75,6 +75,12 @@ class PolicyConfig(Frozen):
     prompt or temperature than were certified (docs/guides/requests.md): `last_tier`, without asking the router, or
     `route`: whoever the router and the verifier choose. Nothing is promised of the answer either way.
     """
+    share: Annotated[float, Field(ge=0, le=1)] | None = None
+    """The share of requests that go to the last tier, those of the lowest estimates; the cheapest tier answers the
+    others, unjudged. Of requests like those that certified: `serve-graph versions calibrate` says of live ones. A
+    share, not a promise: nothing is certified of any answer. Of a request its own `cost_quality` counts, and one with
+    a `quality_floor` is answered as certified. null: all are (docs/guides/cost.md).
+    """
     unknown_fields: Literal["refuse", "ignore", "forward"] = "refuse"
     """What to do with request fields that this release does not know, such as `stop_token_ids`,
     `structured_outputs` or a provider's own: `refuse` with 400, `ignore`, or `forward` to the tiers as they are, which

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import statistics
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from router_models.metrics.score_shares import ScoreShares
 from router_models.types import Decision, DecisionRecord, Query
 from router_models.types.conditions import conditions_of
 from router_models.types.coverage import Coverage, Uncovered
@@ -19,33 +18,25 @@ from serve_graph.cascade.deadline import NEVER, Deadline
 from serve_graph.cascade.steps import StreamMode, StreamTerms
 from serve_graph.cascade.streaming import judged_whole
 from serve_graph.config.graph import GraphConfig, WhenUncovered
+from serve_graph.errors import RequestError
 from serve_graph.gateway.capabilities import AsleepTiers, CapableTiers, capabilities_of, needs_of
+from serve_graph.gateway.capabilities.plain_text import is_plain_text
 from serve_graph.gateway.context_length import Room, crowded, fit_context
 from serve_graph.gateway.options import ResolvedOptions
 from serve_graph.gateway.promise import AnswerPromise, CertifiedShares, RequestFacts, answer_promise, set_apart
-from serve_graph.gateway.rules import Expectations, hold_tool_loop, keep_promised, keep_session, within_latency
+from serve_graph.gateway.rules import (
+    Expectations,
+    Latencies,
+    by_share,
+    hold_tool_loop,
+    keep_promised,
+    keep_session,
+    within_latency,
+)
 from serve_graph.gateway.sessions import Session, Sessions
 from serve_graph.policy.labels import LabelRule
 from serve_graph.policy.served_policy import ServedPolicy, whole_try_s
 from serve_graph.policy.validity import CertificateStatus
-
-
-class Latencies:
-    """How long each tier's calls took lately; nothing is expected before `least` of them."""
-
-    def __init__(self, kept: int = 200, least: int = 10) -> None:
-        self.kept = kept
-        self.least = least
-        self._seen: dict[str, deque[float]] = {}
-
-    def note(self, record: DecisionRecord) -> None:
-        for call in record.calls:
-            self._seen.setdefault(call.tier, deque(maxlen=self.kept)).append(call.latency_s)
-
-    def expected_s(self, tier: str) -> float | None:
-        """The 90th percentile of the last calls; None while there are too few."""
-        seen = self._seen.get(tier, deque())
-        return statistics.quantiles(seen, n=10)[-1] if len(seen) >= max(self.least, 2) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +52,8 @@ class RoutingContext:
     None: not checked; `sampling`: each tier's default settings, its length included, by which requests are compared;
     `when_uncovered`: who answers any others. `longest_prompt`: bytes of the longest that was certified, None: not
     known. `harm`: what is promised of answers is to be right, or no worse than the last tier's. `asleep`: the tiers
-    that have no replica now. `shares`: all that is certified, together.
+    that have no replica now. `share`: that of requests which go to the last tier, None: as certified; `score_shares`:
+    which estimates lie below it. `shares`: all that is certified, together.
     """
 
     certified: float | None = None
@@ -83,11 +75,27 @@ class RoutingContext:
     longest_prompt: int | None = None
     harm: bool = False
     asleep: AsleepTiers = field(default_factory=AsleepTiers)
+    share: float | None = None
+    score_shares: ScoreShares = field(default_factory=ScoreShares)
     shares: CertifiedShares = field(init=False)
 
     def __post_init__(self) -> None:
         shares = CertifiedShares(self.certified, self.joint, self.prefixes, self.judges_calls, self.harm)
         object.__setattr__(self, "shares", shares)
+
+    def share_of(self, resolved: ResolvedOptions) -> float | None:
+        """The share of requests like this one that go to the last tier; None where it is answered as certified.
+
+        Raises RequestError where the request asks for a share, and the served version does not know its scores.
+        """
+        if resolved.forced is not None or resolved.quality_floor is not None:
+            return None
+        if resolved.cost_quality is None:
+            return self.share if self.score_shares.quantiles else None
+        if not self.score_shares.quantiles:
+            message = "the served version does not know how its scores are distributed, so that it has no cost_quality"
+            raise RequestError(message, "serve_graph")
+        return resolved.cost_quality
 
     def note(self, record: DecisionRecord, query: Query) -> None:
         """Learn from a finished request."""
@@ -114,7 +122,7 @@ def request_context(
     Raises RequestError where no tier takes the request, or the one that was asked for does not.
     """
     capable, safe_tier, unmeasured = None, context.safe_tier, None
-    is_plain = query is None or _is_plain_text(query)
+    is_plain = query is None or is_plain_text(query)
     certificate, policy = routing.certificate_status.snapshot(), context.policy
     if certificate.faults:
         policy = certificate.policy(policy)
@@ -130,7 +138,8 @@ def request_context(
     session = routing.sessions.get(resolved.session, query) if resolved.session and query is not None else None
     forbids_abstaining = resolved.forbids_abstaining or routing.forbids_abstaining
     apart, uncovered, longest, coverage = None, None, None, routing.coverage
-    if coverage is not None and query is not None and resolved.forced is None:
+    share = routing.share_of(resolved)
+    if share is None and coverage is not None and query is not None and resolved.forced is None:
         asked = conditions_of(query)
         uncovered = coverage.uncovered(asked, defaults=routing.sampling)
         longest = coverage.longest_answer(asked, routing.sampling) if uncovered is None else None
@@ -141,6 +150,7 @@ def request_context(
         facts = RequestFacts(
             choices=1 if query is None else int(query.parameters.get("n") or 1),
             forced=resolved.forced,
+            share=share,
             tool_loop=began,
             is_continued=session is not None,
             has_latency_budget=resolved.latency_budget_s is not None,
@@ -183,32 +193,9 @@ def request_context(
     if resolved.quality_floor is not None:
         promise = answer_promise(routing.shares, made, mode=None if stream is None else stream.mode)
     rules = RequestConstraints(
-        context, resolved, routing, top, made.deadline, promise, began, capable, session, uncovered
+        context, resolved, routing, top, made.deadline, promise, began, capable, session, uncovered, share
     )
     return replace(made, constraints=rules)
-
-
-NOT_PLAIN = frozenset(
-    {"tools", "functions", "response_format", "reasoning_effort", "reasoning", "thinking", "modalities", "audio"}
-)
-"""The parameters that may need more of a tier than text."""
-PLAIN_FIELDS = frozenset({"role", "content", "name"})
-
-
-def _is_plain_text(query: Query) -> bool:
-    """Whether a request sends and wants nothing but text, as most do: what it needs is not read any further then."""
-    if not NOT_PLAIN.isdisjoint(query.parameters):
-        return False
-    messages = query.parameters.get("messages")
-    if messages is None:
-        return not any(";base64," in message.content for message in query.messages)
-    return all(
-        PLAIN_FIELDS.issuperset(message)
-        and isinstance(content := message.get("content"), str)
-        and ";base64," not in content
-        and message.get("role") not in ("tool", "function")
-        for message in messages
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +203,8 @@ class RequestConstraints:
     """What one request's options, its tool loop, its session and the context lengths make of the router's decision.
 
     Whatever they are, the tier is never below the router's choice in the policy's ladder. `promise`: what is promised
-    of the request before anything is generated, where it has a quality floor.
+    of the request before anything is generated, where it has a quality floor. `share`: that of requests which go to
+    the last tier instead.
     """
 
     context: CascadeContext
@@ -229,6 +217,7 @@ class RequestConstraints:
     capable: CapableTiers | None = None
     session: Session | None = None
     uncovered: Uncovered | None = None
+    share: float | None = None
 
     def without_router(self) -> Decision | None:
         """The last tier, where the quality that was asked for is not promised of any other, or where the certificate
@@ -246,6 +235,8 @@ class RequestConstraints:
     def apply(self, decision: Decision, query: Query) -> Decision:
         """The decision as what the request needs, its tool loop, its time, its session and its length leave it."""
         context, resolved, routing, ladder = self.context, self.resolved, self.routing, self.context.policy.tiers
+        if self.share is not None:
+            decision = by_share(decision, self.share, routing.score_shares, ladder)
         if self.capable is not None:
             decision = self.capable.apply(decision)
             ladder = self.capable.able
@@ -265,7 +256,7 @@ class RequestConstraints:
             decision = routing.asleep.apply(decision, ladder)
         if routing.rooms:
             decision = fit_context(decision, query, routing.rooms, ladder)
-        found, coverage = self.uncovered or decision.uncovered, routing.coverage
+        found, coverage = self.uncovered or decision.uncovered, None if self.share is not None else routing.coverage
         if found is None and coverage is not None and decision.distance is not None:
             found = coverage.novel(decision.distance)
         if found is not None:
@@ -297,4 +288,6 @@ def routing_context_for(
         sampling=tuple(own for i, own in enumerate(sampling) if own not in sampling[:i]),
         when_uncovered=config.policy.uncovered,
         longest_prompt=served.longest_prompt,
+        share=config.policy.share,
+        score_shares=served.score_shares,
     )

@@ -151,7 +151,7 @@ class Service:
         )
         request = Request(query, model, forced, stream, context, terms or self.terms, key=key, resolved=resolved)
         request.request_id, request.shares, request.assigned = caller.request_id, routing.shares, assigned
-        request.checked = routing.coverage is not None and forced is None
+        request.checked = routing.coverage is not None and forced is None and routing.share_of(resolved) is None
         request.slicer = None if routing.labels is None else routing.labels.slicer
         if reserves:
             self.reserve(request, context.policy.tiers if forced is None else (forced,))

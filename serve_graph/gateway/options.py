@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,13 +18,14 @@ from serve_graph.access.auth import Caller
 from serve_graph.errors import AccessError, RequestError
 from serve_graph.protocol.requests import METADATA_PREFIX, RequestOptions
 
-NUMBERS = ("quality_floor", "latency_budget_s", "deadline_s")
+NUMBERS = ("quality_floor", "cost_quality", "latency_budget_s", "deadline_s")
 
 
 @dataclass(frozen=True, slots=True)
 class ResolvedOptions:
     """A request's options, all optional. `forced` is the tier's name where the caller chooses; `session` is a hash;
-    `fixed` are the labels of its key.
+    `fixed` are the labels of its key. `cost_quality`: the share of requests that go to the last tier, instead of what
+    is certified.
     """
 
     forced: str | None = None
@@ -36,6 +37,7 @@ class ResolvedOptions:
     forbids_abstaining: bool = False
     session: str | None = None
     fixed: Mapping[str, str] = field(default_factory=dict)
+    cost_quality: float | None = None
 
     def labels(self, metadata: Mapping[str, str]) -> dict[str, str]:
         """A query's metadata with the task and user tier that were asked for, and with what the key fixes."""
@@ -46,7 +48,9 @@ class ResolvedOptions:
     def as_recorded(self) -> dict[str, Any]:
         """What was asked for, for the record."""
         resolved: dict[str, Any] = {name: getattr(self, name) for name in (*NUMBERS, "task", "user_tier", "forced")}
-        return {k: v for k, v in resolved.items() if v} | ({"abstain": "forbid"} if self.forbids_abstaining else {})
+        return {k: v for k, v in resolved.items() if v or (k == "cost_quality" and v is not None)} | (
+            {"abstain": "forbid"} if self.forbids_abstaining else {}
+        )
 
 
 def resolve_options(
@@ -62,6 +66,8 @@ def resolve_options(
     floors = [requested.quality_floor, None if caller.key is None else caller.key.quality_floor]
     if forced not in (None, top) and floors[1] is not None:
         raise AccessError(f"this key is promised a quality of {floors[1]:g}, which {forced!r} by itself is not")
+    if requested.cost_quality is not None:
+        _check_share(forced, floors, caller)
     if requested.stream == "route" and any(floors):
         raise RequestError("stream: route shows unjudged answers: it has no quality_floor", "serve_graph")
     session = caller.session or requested.session
@@ -75,7 +81,19 @@ def resolve_options(
         requested.abstain == "forbid",
         None if not session else hashlib.sha256(f"{caller.name}\0{session}".encode()).hexdigest()[:32],
         {} if caller.key is None else caller.key.labels,
+        requested.cost_quality,
     )
+
+
+def _check_share(forced: str | None, floors: Sequence[float | None], caller: Caller) -> None:
+    """Raise RequestError or AccessError for a share that the rest of the request, or its key, speaks against."""
+    if any(floor is not None for floor in floors):
+        raise RequestError("cost_quality is a share, not a promise: it has no quality_floor", "serve_graph")
+    if forced is not None:
+        raise RequestError(f"cost_quality shares requests among tiers, and {forced!r} was asked for", "serve_graph")
+    if caller.key is not None and caller.key.max_quality_floor is not None:
+        name = caller.key.name
+        raise AccessError(f"key {name!r} is limited in what quality it may ask for: it has no cost_quality")
 
 
 def chosen_tier(caller: Caller, model: str | None) -> str | None:

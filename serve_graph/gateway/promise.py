@@ -74,7 +74,8 @@ class RequestFacts:
     included) and what the last tier usually takes (`reserve_s`). `asks_quality`: the caller has a quality floor, and
     is shown nothing unjudged. `unproven_label`: why the labels that decide are not those of the certified rows.
     `judged_whole`: why its answer is judged whole in a stream in which others are judged by their first tokens.
-    `crowded`: why some of the certified prompts would not fit a tier if they were asked as this one is.
+    `crowded`: why some of the certified prompts would not fit a tier if they were asked as this one is. `share`: that
+    of requests which go to the last tier, where it was set instead of what is certified.
     """
 
     choices: int = 1
@@ -92,6 +93,7 @@ class RequestFacts:
     unproven_label: str | None = None
     judged_whole: str | None = None
     crowded: str | None = None
+    share: float | None = None
 
 
 def set_apart(facts: RequestFacts, joint: bool, policy: Policy) -> str | None:
@@ -103,6 +105,10 @@ def set_apart(facts: RequestFacts, joint: bool, policy: Policy) -> str | None:
     limit_s = math.inf if stream is None or stream.first_token_s is None else stream.first_token_s
     if facts.forced is not None:
         return f"{facts.forced} was asked for by name"
+    if facts.share is not None:
+        return (
+            f"a share of requests was asked for: {facts.share:g} go to the last tier, and nothing is promised of any"
+        )
     if facts.choices > 1:
         return f"{facts.choices} answers at once: one by one they are certified, not that all are right"
     if facts.unproven_label is not None:

@@ -1,18 +1,21 @@
 """Rules that may move a router's decision, one function each: tool loop, latency budget, session, coverage. Pure.
 
 None of them ever moves a request to a cheaper tier than the router chose: what is certified is the router's word
-that the cheap tier may be tried, never anybody else's. `raised` is the one place where a decision changes its tier
-(`context_length` and `capabilities` use it too).
+that the cheap tier may be tried, never anybody else's. The exception is `by_share`, of which nothing is promised.
+`raised` is the one place where a decision is moved up (`context_length` and `capabilities` use it too).
 """
 
 from __future__ import annotations
 
+import statistics
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from router_models.metrics.score_shares import ScoreShares
 from router_models.pricing.prices import Price
 from router_models.pricing.session_cost import Conversation, session_cost
-from router_models.types import Decision
+from router_models.types import Decision, DecisionRecord
 from router_models.types.coverage import Uncovered
 from serve_graph.config.graph import WhenUncovered
 from serve_graph.gateway.sessions import Session
@@ -26,6 +29,22 @@ def raised(decision: Decision, tier: str, why: str, ladder: Sequence[str]) -> De
     if tier == decision.tier or tier not in ladder or ladder.index(tier) < ladder.index(decision.tier):
         return decision
     return replace(decision, tier=tier, reason=f"{decision.reason}; {tier} instead: {why}", moved=why)
+
+
+def by_share(decision: Decision, share: float, scores: ScoreShares, ladder: Sequence[str]) -> Decision:
+    """Go to the last tier with this share of the requests, those of the lowest estimates, else to the cheapest.
+
+    Nothing is promised, nobody judges the answer, and coverage does not count. Without an estimate: the last tier.
+    """
+    said = f"a share of {share:g} to {ladder[-1]}, not a promise"
+    if decision.p_cheap_ok is None and share > 0:
+        tier, why = ladder[-1], "no estimate"
+    else:
+        estimate, least = decision.p_cheap_ok, scores.threshold(share)
+        tier = ladder[0] if estimate is None or estimate >= least else ladder[-1]
+        known = "not estimated" if estimate is None else f"estimated {estimate:.3f}"
+        why = known if share in (0, 1) else f"{known} {'≥' if tier == ladder[0] else '<'} {least:.3f}"
+    return replace(decision, tier=tier, reason=f"{said}: {why}, so {tier}", promised=False, uncovered=None, moved=said)
 
 
 def hold_tool_loop(decision: Decision, began: str, ladder: Sequence[str]) -> Decision:
@@ -77,6 +96,24 @@ def keep_promised(
     moved = raised(decision, ladder[-1], why, ladder)
     reason = f"{decision.reason}; {why}" if moved is decision else moved.reason
     return replace(moved, reason=reason, promised=False, uncovered=found)
+
+
+class Latencies:
+    """How long each tier's calls took lately; nothing is expected before `least` of them."""
+
+    def __init__(self, kept: int = 200, least: int = 10) -> None:
+        self.kept = kept
+        self.least = least
+        self._seen: dict[str, deque[float]] = {}
+
+    def note(self, record: DecisionRecord) -> None:
+        for call in record.calls:
+            self._seen.setdefault(call.tier, deque(maxlen=self.kept)).append(call.latency_s)
+
+    def expected_s(self, tier: str) -> float | None:
+        """The 90th percentile of the last calls; None while there are too few."""
+        seen = self._seen.get(tier, deque())
+        return statistics.quantiles(seen, n=10)[-1] if len(seen) >= max(self.least, 2) else None
 
 
 @dataclass(frozen=True, slots=True)

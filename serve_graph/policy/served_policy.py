@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from router_models.metrics.score_shares import ScoreShares
 from router_models.monitoring.promise_watch import WatchedPromise
 from router_models.reports.headline import headline
 from router_models.risk_control.certificate import Certificate
@@ -29,7 +30,8 @@ class ServedPolicy:
     which labels of a request the version decides, None = by none. `coverage`: the requests that the certificate speaks
     of; None: it does not say. `longest_prompt`: bytes of the longest prompt that was certified; None: not known.
     `watched`: what labels of served answers are held against; None: nothing is certified. `certificate`: the proof
-    itself, for people to read, None where nothing is promised.
+    itself, for people to read, None where nothing is promised. `score_shares`: which estimates a share of requests
+    lies below.
     """
 
     policy: Policy
@@ -51,6 +53,7 @@ class ServedPolicy:
     headline: tuple[str, ...] = ()
     watched: WatchedPromise | None = None
     certificate: Certificate | None = None
+    score_shares: ScoreShares = field(default_factory=ScoreShares)
 
     @classmethod
     def of(
@@ -101,6 +104,7 @@ class ServedPolicy:
             headline=() if certificate is None or voided else headline(certificate),
             watched=None if certificate is None or voided else WatchedPromise.of(certificate),
             certificate=None if voided else certificate,
+            score_shares=ScoreShares(() if version is None else version.score_quantiles),
         )
 
 

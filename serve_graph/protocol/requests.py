@@ -74,15 +74,17 @@ class RequestOptions(BaseModel):
     """The request's `serve_graph` object: options for the routing policy (`extra_body` in OpenAI's client).
 
     `quality_floor`: the certified share of correct answers, 0 to 1, below which a tier may not be used.
-    `latency_budget_s`: the seconds within which the answer should arrive. `deadline_s`: the seconds after which it is
-    of no use. `stream`: when a stream may be committed to a tier. `abstain`: whether the endpoint may decline to
-    answer. `task` and `user_tier`: labels that routing rules and routers may use. `session`: identifies the
-    conversation.
+    `cost_quality`: the share of requests, 0 to 1, that the last tier answers instead of the cheapest, those of the
+    lowest estimates: a share, not a promise. `latency_budget_s`: the seconds within which the answer should arrive.
+    `deadline_s`: the seconds after which it is of no use. `stream`: when a stream may be committed to a tier.
+    `abstain`: whether the endpoint may decline to answer. `task` and `user_tier`: labels that routing rules and
+    routers may use. `session`: identifies the conversation.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True)
     stream: Literal["verify", "prefix", "route"] | None = None
     quality_floor: Annotated[float, Field(ge=0, le=1)] | None = None
+    cost_quality: Annotated[float, Field(ge=0, le=1)] | None = None
     latency_budget_s: Annotated[float, Field(gt=0, le=86_400)] | None = None
     deadline_s: Annotated[float, Field(gt=0, le=86_400)] | None = None
     task: Annotated[str, Field(max_length=64)] | None = None

@@ -57,7 +57,7 @@ def _both_well(hosted: Graph, east: Api, west: Api, wait_until: Callable[..., fl
         with suppress(OSError):
             api.plays()
     if east.process.poll() is None:
-        wait_until(lambda: "graphs-east" in hosted.chat("well?", model="frontier").text, 20)
+        wait_until(lambda: "graphs-east" in hosted.chat("well?", model="frontier").text, 60)
 
 
 def said(response: Any, events: Callable[[Any], Any]) -> str:
@@ -111,7 +111,7 @@ def test_both_failing_is_an_error_in_openais_shape_and_a_record(
     assert float(response.headers["retry-after"]) > 0
     assert set(response.json()["error"]) == {"message", "type", "param", "code"}
     assert hosted.chat("hello").headers["x-serve-graph-outcome"] == "accepted"  # the cheap tier is well
-    wait_until(lambda: len(set(hosted.records()) - before) == 2, 20)
+    wait_until(lambda: len(set(hosted.records()) - before) == 2, 60)
     records = [hosted.records()[name][0] for name in set(hosted.records()) - before]
     [failed] = [record for record in records if record.status != 200]
     assert (failed.status, failed.tier, failed.stream) == (wanted, "frontier", stream)
@@ -143,5 +143,5 @@ def test_both_servers_gone_is_a_503_and_a_record(
     assert response.status_code == 503
     assert set(response.json()["error"]) == {"message", "type", "param", "code"}
     assert hosted.chat("hello").headers["x-serve-graph-outcome"] == "accepted"
-    wait_until(lambda: len(set(hosted.records()) - before) == 2, 20)
+    wait_until(lambda: len(set(hosted.records()) - before) == 2, 60)
     assert {hosted.records()[name][0].status for name in set(hosted.records()) - before} == {200, 503}

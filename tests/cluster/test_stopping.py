@@ -70,7 +70,7 @@ def test_without_haproxy_a_caller_who_hangs_up_on_a_whole_reply_is_noticed_too(
     before = plain.names_so_far()
     plain.hang_up("[cheap:slow=60] hello")
     wait_until(lambda: plain.busy() == 0, 30)  # the tier's own time-out is a minute
-    wait_until(lambda: set(plain.records()) - before, 20)
+    wait_until(lambda: set(plain.records()) - before, 60)
     [name] = set(plain.records()) - before
     [record] = plain.records()[name]
     assert (record.status, record.error) == (499, "client_closed_request")

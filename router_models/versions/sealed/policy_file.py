@@ -39,6 +39,7 @@ def policy_values(version: RouterVersion) -> dict[str, object]:
         "prefix_families": families_of(version.prefix_stages),
         "judges_calls": list(version.judges_calls),
         "longest_prompt": version.longest_prompt,
+        "score_quantiles": list(version.score_quantiles),
     }
 
 

@@ -14,6 +14,7 @@ from router_models.data.slices import DETECTED, SLICERS
 from router_models.errors import ArtifactError, CertificateError
 from router_models.estimators.novelty import NoveltyDetector
 from router_models.estimators.spelling import Spelling
+from router_models.metrics.score_shares import ScoreShares
 from router_models.types import OperatingPoint
 from router_models.versions.policy import Policy
 from router_models.versions.sealed.policy_file import overload_point, policy_values, prefix_point, read_certificate
@@ -85,6 +86,7 @@ def read_version(folder: Path) -> dict[str, Any]:
         novelty = NoveltyDetector.from_state(load_state(folder, "home")) if data.get("home") else None
         spelling = Spelling.from_state(load_state(folder, "spelling")) if data.get("spelling") else None
         judges_calls, longest_prompt = tuple(data.get("judges_calls", ())), data.get("longest_prompt")
+        score_quantiles = ScoreShares.of_values(data.get("score_quantiles", ())).quantiles
     except (ArtifactError, CertificateError):
         raise
     except Exception as error:  # whatever other values than ours lead to
@@ -104,4 +106,5 @@ def read_version(folder: Path) -> dict[str, Any]:
         "longest_prompt": longest_prompt,
         "stated_slices": bool(data.get("stated_slices", slicer not in DETECTED)),
         "spelling": spelling,
+        "score_quantiles": score_quantiles,
     }

@@ -145,7 +145,10 @@ class VersionReplay:
         query = replace(task.query, metadata=dict(record.metadata))
         wishes = record.evidence.get("wishes") or {}
         forbids = wishes.get("abstain") == "forbid"
-        resolved = ResolvedOptions(quality_floor=wishes.get("quality_floor"), forbids_abstaining=forbids)
+        share = wishes.get("cost_quality") if self.routing.score_shares.quantiles else None
+        resolved = ResolvedOptions(
+            quality_floor=wishes.get("quality_floor"), forbids_abstaining=forbids, cost_quality=share
+        )
         context = request_context(self.context, resolved, self.routing, self.context.policy.top, query=query)
         if isinstance(self.answers, AskedAnswers):
             self.answers.task = task

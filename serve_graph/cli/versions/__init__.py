@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import typer
 
-from serve_graph.cli.versions import aliases, diff, gc, listing, reviewing, rollout_status, rollouts, served
+from serve_graph.cli.versions import aliases, calibrate, diff, gc, listing, reviewing, rollout_status, rollouts, served
 
 app = typer.Typer(help="Review router versions and move their aliases.", no_args_is_help=True, rich_markup_mode=None)
 app.command("list")(listing.list_)
 app.command()(listing.show)
 app.command()(diff.diff)
+app.command()(calibrate.calibrate)
 app.command()(reviewing.approve)
 app.command()(reviewing.reject)
 app.command()(aliases.promote)

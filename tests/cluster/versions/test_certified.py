@@ -112,6 +112,17 @@ def test_the_certified_threshold_is_what_is_served(served: Graph, made: Made) ->
     assert accepted.headers["x-serve-graph-version"].startswith("serve-graph-router/")
 
 
+def test_a_share_of_requests_is_answered_as_asked_and_nothing_is_promised_of_it(served: Graph, made: Made) -> None:
+    replies = [served.chat(made.rejected, serve_graph={"cost_quality": share}) for share in (0.0, 1.0)]
+    assert [r.headers["x-serve-graph-tier"] for r in replies] == ["cheap", "frontier"]
+    assert {r.headers["x-serve-graph-outcome"] for r in replies} == {"routed"}
+    record = served.record_of(replies[0])
+    assert "not a promise" in record.route_reason
+    assert record.evidence["promised"] is None
+    refused = served.chat(made.accepted, serve_graph={"cost_quality": 0.5, "quality_floor": 0.5})
+    assert (refused.status_code, "not a promise" in refused.text) == (400, True)
+
+
 def test_a_stream_is_shown_after_its_certified_beginning(
     served: Graph, made: Made, events: Callable[[Any], list[dict[str, Any]]]
 ) -> None:

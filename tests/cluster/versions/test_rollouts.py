@@ -58,8 +58,8 @@ def test_a_canary_is_sticky_outlives_its_controller_and_ends_when_it_is_aborted(
 ) -> None:
     wait_until(lambda: set(by_session(served).values()) == {STABLE}, 60)
     begun = versions(served, "canary", "2", "--steps", "30,70", "--pause", "60s", "--rate", "0")
-    wait_until(lambda: bool(candidates(by_session(served))), 20)
-    wait_until(lambda: len({frozenset(candidates(by_session(served))) for _ in range(2)}) == 1, 20)
+    wait_until(lambda: bool(candidates(by_session(served))), 60)
+    wait_until(lambda: len({frozenset(candidates(by_session(served))) for _ in range(2)}) == 1, 60)
     first = candidates(by_session(served))
     assert 0 < len(first) < SESSIONS
     served.kill("controller")
@@ -68,7 +68,7 @@ def test_a_canary_is_sticky_outlives_its_controller_and_ends_when_it_is_aborted(
     wait_until(lambda: len(candidates(by_session(served))) > len(first), 60)
     assert first < candidates(by_session(served)), "who was the candidate's is so at a greater share"
     versions(served, "abort", "--reason", "enough seen")
-    wait_until(lambda: not candidates(by_session(served)), 20)
+    wait_until(lambda: not candidates(by_session(served)), 60)
     audit = CliRunner().invoke(app, ["audit", "--json", "--config", str(served.state / "graph.yaml")])
     actions = [entry["action"] for entry in json.loads(audit.stdout) if entry["target"] == CANDIDATE]
     assert actions[::-1] == ["versions.canary", "versions.step", "versions.abort"], "no step was passed twice"
@@ -82,10 +82,10 @@ def test_a_canary_that_a_person_promotes_is_what_the_graph_serves(
     served: Graph, wait_until: Callable[..., float]
 ) -> None:
     versions(served, "canary", "2", "--steps", "50", "--rate", "0")
-    wait_until(lambda: 0 < len(candidates(by_session(served))) < SESSIONS, 20)
+    wait_until(lambda: 0 < len(candidates(by_session(served))) < SESSIONS, 60)
     config = ["--config", str(served.state / "graph.yaml")]
     done = CliRunner().invoke(app, ["versions", "promote", "2", "--reason", "seen enough", *config])
     assert done.exit_code == 0, done.output
     wait_until(lambda: len(candidates(by_session(served))) == SESSIONS, 30)
-    wait_until(lambda: versions(served, "rollout")["state"] == "Healthy", 20)
+    wait_until(lambda: versions(served, "rollout")["state"] == "Healthy", 60)
     assert versions(served, "status")["version"] == CANDIDATE

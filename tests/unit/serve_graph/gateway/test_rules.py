@@ -1,14 +1,26 @@
+from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from router_models.metrics.score_shares import ScoreShares
 from router_models.pricing.prices import Price
-from router_models.types import Decision, Message, Query
+from router_models.types import Action, Decision, DecisionRecord, Message, Query
+from router_models.types.coverage import Coverage, Uncovered
+from serve_graph.access.auth import CALLER, Caller
+from serve_graph.cascade.fakes import FakeJudge, ListSink, fake_context
+from serve_graph.cascade.steps import StreamTerms
+from serve_graph.config.access import KeyConfig
+from serve_graph.errors import AccessError, RequestError
+from serve_graph.gateway.constraints import RoutingContext
 from serve_graph.gateway.context_length import Room, fit_context, prompt_tokens
-from serve_graph.gateway.rules import Expectations, hold_tool_loop, keep_session, within_latency
+from serve_graph.gateway.handler import Service
+from serve_graph.gateway.rules import Expectations, by_share, hold_tool_loop, keep_session, within_latency
 from serve_graph.gateway.sessions import Session
+from serve_graph.protocol.requests import RequestOptions
 
 TIERS = ("cheap", "middle", "frontier")
 ROOMS = {"cheap": Room(1_000, 100), "middle": Room(4_000, 100), "frontier": Room(100_000, 100)}
@@ -124,3 +136,128 @@ def test_a_cold_or_small_one_moves_and_says_what_was_compared() -> None:
 def test_the_router_is_obeyed_when_it_wants_the_dearer_tier() -> None:
     up = Decision("frontier", "below", 0.2)
     assert keep_session(up, Session("cheap", 10_000, 50, "", 0.0), PRICES, TIERS, ONE_TURN) == up
+
+
+SCORES = ScoreShares((0.0, 0.25, 0.5, 0.75, 1.0))
+NOVEL = Uncovered("novel", "far from what was certified")
+
+
+class Router:
+    """Reads its estimate from the prompt; of a prompt that says `novel` the version sends it to the last tier."""
+
+    async def decide(self, query: Query) -> Decision:
+        estimate = float(query.text.split()[-1])
+        if "novel" in query.text:
+            return Decision("frontier", "novel", estimate, 2.0, promised=False, uncovered=NOVEL)
+        return Decision("frontier" if estimate < 0.99 else "cheap", "as certified", estimate, 0.1)
+
+
+def service(share: float | None = None, scores: ScoreShares = SCORES, **routing: Any) -> Service:
+    context = fake_context(decider=Router(), judge=FakeJudge(Action.ESCALATED))
+    return Service(
+        context,
+        ListSink(),
+        StreamTerms(),
+        routing=RoutingContext(0.9, share=share, score_shares=scores, coverage=Coverage(novelty=1.0), **routing),
+    )
+
+
+async def asked(of: Service, prompt: str, model: str = "auto", stream: bool = False, **options: Any) -> DecisionRecord:
+    request = of.open(Query.from_prompt(prompt), model, stream, RequestOptions.model_validate(options))
+    if stream:
+        assert [chunk async for chunk in of.stream(request)]
+    else:
+        assert await of.answer(request)
+    sink = of.sink
+    assert isinstance(sink, ListSink)
+    return sink.records[-1]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("share", "estimate", "tier"),
+    [
+        (0.0, 0.0, "cheap"),
+        (0.3, 0.29, "frontier"),
+        (0.3, 0.31, "cheap"),
+        (0.9, 0.31, "frontier"),
+        (1.0, 1.0, "frontier"),
+    ],
+)
+async def test_the_lowest_estimates_go_to_the_last_tier_and_nobody_judges_the_others(
+    share: float, estimate: float, tier: str, stream: bool
+) -> None:
+    """The judge of these tests would escalate everything."""
+    for record in (
+        await asked(service(), f"p {estimate}", stream=stream, cost_quality=share),
+        await asked(service(share), f"p {estimate}", stream=stream),
+    ):
+        assert (record.tier, record.outcome) == (tier, "routed")
+        assert [call.tier for call in record.calls] == [tier]
+        assert record.evidence["promised"] is None
+        assert "a share of" in record.evidence["not_promised"]
+        assert f"a share of {share:g} to frontier, not a promise" in record.route_reason
+        assert "uncovered" not in record.evidence
+
+
+async def test_the_share_counts_where_the_certificate_does_not_cover_the_request() -> None:
+    """Nothing is promised either way; `policy.uncovered` is about the certificate."""
+    record = await asked(service(), "novel 0.9", cost_quality=0.3)
+    assert (record.tier, record.evidence.get("uncovered")) == ("cheap", None)
+    assert (await asked(service(), "novel 0.9")).tier == "frontier"
+
+
+async def test_a_request_without_a_share_is_answered_as_certified() -> None:
+    assert (await asked(service(), "p 0.5")).tier == "frontier"
+    assert (await asked(service(), "p 1")).outcome == "escalated"
+    assert "a share" not in (await asked(service(), "p 1")).route_reason
+
+
+async def test_a_quality_floor_and_a_chosen_tier_take_a_request_out_of_the_configured_share() -> None:
+    floor = await asked(service(0.0), "p 0.5", quality_floor=0.5)
+    assert (floor.tier, "a share" in floor.route_reason) == ("frontier", False)
+    assert (await asked(service(0.0), "p 0.5", model="frontier")).outcome == "forced"
+
+
+async def test_a_requests_own_share_counts_before_the_configured_one() -> None:
+    assert (await asked(service(1.0), "p 0.5", cost_quality=0.0)).tier == "cheap"
+    zero = await asked(service(), "p 0.5", cost_quality=0.0)
+    assert zero.evidence["wishes"] == {"cost_quality": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("options", "model", "said"),
+    [
+        ({"cost_quality": 0.3, "quality_floor": 0.5}, "auto", "not a promise"),
+        ({"cost_quality": 0.3}, "cheap", "was asked for"),
+    ],
+)
+def test_a_share_beside_what_speaks_against_it_is_refused(options: dict[str, Any], model: str, said: str) -> None:
+    with pytest.raises(RequestError, match=said):
+        service().open(Query.from_prompt("p 1"), model, False, RequestOptions.model_validate(options))
+
+
+def test_a_share_is_refused_where_the_version_does_not_know_its_scores() -> None:
+    with pytest.raises(RequestError, match="does not know how its scores are distributed"):
+        service(scores=ScoreShares()).open(Query.from_prompt("p 1"), "auto", False, RequestOptions(cost_quality=0.5))
+
+
+async def test_a_configured_share_waits_for_a_version_that_knows_its_scores() -> None:
+    assert "a share" not in (await asked(service(0.0, ScoreShares()), "p 0.5")).route_reason
+
+
+def test_a_key_that_is_limited_in_quality_has_no_share() -> None:
+    key = KeyConfig.model_validate({"name": "k", "sha256": "0" * 64, "max_quality_floor": 0.5})
+    token = CALLER.set(Caller(key))
+    try:
+        with pytest.raises(AccessError, match="no cost_quality"):
+            service().open(Query.from_prompt("p 1"), "auto", False, RequestOptions(cost_quality=0.5))
+    finally:
+        CALLER.reset(token)
+
+
+def test_without_an_estimate_the_last_tier_answers_unless_none_is_to_go_there() -> None:
+    known = Decision("frontier", "too long", None, promised=False)
+    assert by_share(known, 0.1, SCORES, TIERS).tier == "frontier"
+    assert by_share(known, 0.0, SCORES, TIERS).tier == "cheap"
+    assert by_share(replace(known, p_cheap_ok=0.5), 0.1, SCORES, TIERS).tier == "cheap"

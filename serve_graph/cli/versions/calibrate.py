@@ -1,0 +1,116 @@
+"""`versions calibrate`: what a share of requests to the last tier means under a version, here and in live traffic."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from serve_graph.cli.extras import needs
+from serve_graph.cli.output import DEFAULT_CONFIG, ConfigOption, JsonOption, columns, say, say_json
+from serve_graph.cli.versions.found import Number, found_version
+from serve_graph.errors import ServeGraphError
+
+if TYPE_CHECKING:
+    from router_models.metrics.score_shares import ScoreShares
+
+LEAST_DECISIONS = 100
+"""Live decisions, below which they say nothing of how scores are distributed."""
+
+
+@needs("versions calibrate", "aiosqlite", "asyncpg")
+def calibrate(
+    version: Number = "stable",
+    share: Annotated[
+        list[float] | None, typer.Option(help="Share of requests for the last tier, 0 to 1 (repeatable).")
+    ] = None,
+    decisions: Annotated[int, typer.Option(min=0, help="How many of the latest decisions to look at.")] = 1000,
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """Say which threshold sends a share of requests to the last tier, and what share that is of live traffic.
+
+    For `policy.share` and a request's `cost_quality`: a share, not a promise. Of the prompts that certified the
+    version: which share of answers was right at it, beside sending the same share by chance. Of the latest decisions
+    by this version: what part lies below the threshold, and which share to ask for instead, where traffic is another.
+
+    Example: serve-graph versions calibrate stable --share 0.3 --share 0.5
+    """
+    import asyncio
+
+    from router_models.metrics.score_shares import ScoreShares
+    from router_models.versions.router_version import RouterVersion
+
+    wanted = share or [0.1, 0.2, 0.3, 0.5, 0.7]
+    if outside := [one for one in wanted if not 0 <= one <= 1]:
+        raise ServeGraphError(f"--share {outside[0]:g}: a share lies between 0 and 1")
+    registered, graph = found_version(version, config)
+    folder = registered.folder(graph.state_folder.resolve() / "versions")
+    loaded = RouterVersion.load(folder, registered.name)
+    if not loaded.score_quantiles:
+        raise ServeGraphError(
+            f"{registered.name} does not know how its scores are distributed: certify it again, or one that has a "
+            f"router for {loaded.policy.tiers[0]!r}"
+        )
+    live = asyncio.run(_live(graph.records_url, f"{registered.model}/{registered.number}", decisions))
+    rows = [_row(one, ScoreShares(loaded.score_quantiles), live, _curves(folder)) for one in wanted]
+    said: dict[str, Any] = {"version": registered.name, "last_tier": loaded.policy.top, "decisions": len(live)}
+    if as_json:
+        say_json(said | {"shares": rows})
+        return
+    titles = [f"share to {loaded.policy.top}", "below", "right", "right by chance", "of live decisions", "ask for"]
+    shown = [[_shown(row[name]) for name in _NAMES] for row in rows]
+    say("\n".join([f"{registered.name}: a share, not a promise", "", columns([titles, *shown])]))
+    if len(live) < LEAST_DECISIONS:
+        say(f"\n{len(live)} live decisions by this version: {LEAST_DECISIONS} are needed to say what share they are")
+
+
+_NAMES = ("share", "threshold", "right", "right_by_chance", "live_share", "ask_for")
+
+
+async def _live(url: str, name: str, most: int) -> list[float]:
+    """The estimates of the latest decisions by a version."""
+    from serve_graph.records.store import DecisionStore
+
+    store = DecisionStore(url)
+    try:
+        latest = await store.latest(most) if most else []
+    finally:
+        await store.close()
+    return [one.p_cheap_ok for one in latest if one.version == name and one.p_cheap_ok is not None]
+
+
+def _curves(folder: Path) -> dict[str, list[list[float]]]:
+    """The deferral curves of the version's report that matter here, by what ranks; none where it has no numbers."""
+    from router_models.reports.plots import DEFERRAL_FILE
+
+    path = folder / DEFERRAL_FILE
+    if not path.is_file():
+        return {}
+    return {one["name"]: one["points"] for one in json.loads(path.read_text())["curves"]}
+
+
+def _row(
+    share: float, scores: ScoreShares, live: list[float], curves: dict[str, list[list[float]]]
+) -> dict[str, float | None]:
+    """What one share means; None for what is not known."""
+    import numpy as np
+
+    right = {
+        name: float(np.interp(share, *np.transpose(curves[name]))) if name in curves else None
+        for name in ("router", "random")
+    }
+    row: dict[str, float | None] = {"share": share, "threshold": scores.threshold(share)}
+    row |= {"right": right["router"], "right_by_chance": right["random"], "live_share": None, "ask_for": None}
+    if len(live) >= LEAST_DECISIONS:
+        at = float(np.quantile(live, share))
+        row["live_share"] = scores.share_below(live, share)
+        row["ask_for"] = share if share in (0, 1) else scores.share_of(at)
+    return row
+
+
+def _shown(value: float | None) -> str:
+    return "-" if value is None else ("all" if value > 0 else "none") if math.isinf(value) else f"{value:.3f}"
