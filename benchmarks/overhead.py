@@ -56,7 +56,9 @@ PAGE = """# What a request costs beside its models
 Echo engines in the graph, which take no time. *Routed*: by a certified version (linear router, combined verifier),
 with router and verifier in replicas of their own or in the ingress (`policy.placement`); {cheap} of {asked} questions
 were answered by the cheap tier and accepted, the others by the last tier. *Forced*: `model: cheap`, no router and no
-verifier. Blocks go to all in turn: medians, in brackets the least and the most of a block.
+verifier. Blocks go to all in turn: medians, in brackets the least and the most of a block. What one ingress takes by
+itself, before and after prompts were embedded together:
+[decision 0076](../decisions/project/cluster/0076-prompts-embedded-together.md).
 
 | callers | replies | asked | p50, ms | p99, ms | first chunk, ms | requests/s | processor ms a request |
 |---|---|---|---|---|---|---|---|
