@@ -83,10 +83,10 @@ def question(i: int) -> str:
     return f"What colour is {ANIMALS[i % len(ANIMALS)]} {100 + i % 1201}?"
 
 
-def outcomes(path: Path, n: int = 1200) -> None:
+def outcomes(path: Path, n: int = 1200, first: int = 0) -> None:
     """Questions that the cheap tier knows, and a fifth that it does not; answers as the echo engine gives them."""
-    chance, rows = random.Random(5), []
-    for i in range(n):
+    chance, rows = random.Random(5 + first), []
+    for i in range(first, first + n):
         hard = chance.random() < 0.2
         text = f"Prove in full that theorem {100 + i} of the list holds." if hard else question(i)
         right = chance.random() < (0.1 if hard else 0.995)

@@ -8,7 +8,7 @@ by chance, so that a part of a tier's places has to be free on average.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy as np
 from router_models.errors import DataError
 from router_models.metrics import Interval, bootstrap_values, interval_of
 from router_models.planning.patterns import Operated, Outcomes
+from router_models.planning.simulation.itineraries import Itinerary
 from router_models.planning.workload import Workload
 from router_models.types import FloatArray, IntArray
 
@@ -146,6 +147,44 @@ def policy_loads(
             ),
         )
         for name, both in calls.items()
+    )
+
+
+def version_load(
+    name: str,
+    itineraries: Sequence[Itinerary],
+    seconds: Mapping[str, FloatArray | None],
+    busiest: BusiestHour,
+    seed: int,
+    groups: IntArray,
+) -> PolicyLoad:
+    """Compute what the tiers carry under a version: by the way that each prompt takes under it.
+
+    Parameters
+    ----------
+    name : str
+        The version's.
+    itineraries : sequence of Itinerary
+        One per prompt (`simulation.itineraries.version_itineraries`); of prompts it was not fitted on.
+    seconds : mapping of str to array of float or None
+        By tier, cheapest first: seconds of a call with each prompt; None: not known.
+    busiest : BusiestHour
+        The traffic, and what the tiers can have.
+    seed : int
+        Seeds the resamples.
+    groups : array of int
+        Prompts of one group are drawn together.
+
+    Returns
+    -------
+    PolicyLoad
+    """
+    called = {
+        tier: np.array([sum(step.tiers.count(tier) for step in way.steps) for way in itineraries], dtype=np.float64)
+        for tier in seconds
+    }
+    return PolicyLoad(
+        name, tuple(_load(tier, called[tier], each_s, busiest, groups, seed) for tier, each_s in seconds.items())
     )
 
 

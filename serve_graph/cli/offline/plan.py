@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -42,7 +43,8 @@ from serve_graph.cli.offline.train import GroupByOption
 from serve_graph.cli.output import JsonOption, check_out, progress_to_stderr, say, say_json
 
 if TYPE_CHECKING:
-    from router_models.planning.capacity import BusiestHour
+    from router_models.data.outcomes import OutcomeTable
+    from router_models.planning.capacity import BusiestHour, PolicyLoad
     from router_models.planning.workload import Workload
     from router_models.pricing.tier_costs import TierCosts
 
@@ -98,6 +100,9 @@ def plan(
             help="Requests a second at the busiest: what each tier carries then, with --config whether it can."
         ),
     ] = None,
+    version: Annotated[
+        Path | None, typer.Option(help="With --capacity: also what each tier carries under this version (its folder).")
+    ] = None,
     router: Annotated[str | None, typer.Option(help="Router families to try, comma-separated.")] = None,
     scale: ScaleOption = None,
     seed: SeedOption = 0,
@@ -126,6 +131,9 @@ def plan(
     --capacity 40 --config graph.yaml: requests at once and replicas of each tier at 40 requests a second, beside
     `scaling.max_replicas` and `max_ongoing_requests`, or `admission.max_in_flight` of a hosted tier.
 
+    --version FOLDER adds what they carry under a version that is there, whatever the plan recommends: by outcomes of
+    prompts that it was not trained on.
+
     With a traffic mix, before anything is recorded: serve-graph plan --traffic mix.yaml --weak cheap --strong frontier
     --volume 50000
     """
@@ -142,6 +150,8 @@ def plan(
     check_tiers_differ(weak, strong)
     if (outcomes is None) == (traffic is None):
         raise typer.BadParameter("give either --outcomes FILE or --traffic FILE")
+    if version is not None and (capacity is None or outcomes is None):
+        raise typer.BadParameter("--version is about --capacity, and needs --outcomes")
     check_out(out)
     progress = progress_to_stderr()
     now = datetime.now(UTC)
@@ -180,13 +190,15 @@ def plan(
         seed=seed,
         busiest=None if capacity is None else _busiest(capacity, config, (weak, strong)),
     )
+    if version is not None and found.busiest is not None:
+        found = replace(found, loads=(*found.loads, _carried(version, table, tier_costs, found.busiest, seed)))
     source = (outcomes or traffic or Path()).name
     context = Context(
         title=title or f"Plan: {weak} → {strong} on {source}",
         source=f"`{source}`",
         made_at=f"{now:%Y-%m-%d}",
         command=shlex.join(["serve-graph", *sys.argv[1:]]),
-        machine=machine or _machine(),
+        machine=machine or machine_name(),
         terms=tier_costs,
         conditions=foreseen_section(conditions) if conditions else "",
     )
@@ -215,6 +227,23 @@ def _busiest(per_s: float, config: Path | None, tiers: tuple[str, ...]) -> Busie
     return BusiestHour(per_s, tier_places(graph), 1.0 if share is None else share)
 
 
+def _carried(
+    folder: Path, table: OutcomeTable, terms: dict[str, TierCosts], busiest: BusiestHour, seed: int
+) -> PolicyLoad:
+    from router_models.planning.capacity import version_load
+    from router_models.planning.simulation.itineraries import version_itineraries
+    from router_models.pricing.tier_costs import calls_of
+    from router_models.versions.router_version import RouterVersion
+
+    version = RouterVersion.load(folder)
+    if unknown := sorted(set(version.policy.tiers) - set(terms)):
+        raise typer.BadParameter(f"the version also serves {', '.join(unknown)}: a plan is for two tiers")
+    rows = table.only(*terms)
+    seconds = {tier: calls_of(rows, tier, terms[tier], seed).seconds for tier in terms}
+    ways = version_itineraries(version, rows)
+    return version_load(f"version {folder.name}", ways, seconds, busiest, seed, rows.groups)
+
+
 def _described(path: Path, weak: str, strong: str, seed: int) -> tuple[dict[str, TierCosts], Workload]:
     from router_models.planning.inputs import read_traffic_mix
     from router_models.planning.traffic_mix import workload_of_mix
@@ -234,7 +263,8 @@ def _described(path: Path, weak: str, strong: str, seed: int) -> tuple[dict[str,
     return terms, work
 
 
-def _machine() -> str:
+def machine_name() -> str:
+    """Return this machine's cores, processor and system, for a page's header."""
     import os
     import platform
 

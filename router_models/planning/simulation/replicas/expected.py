@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-Share = Callable[[str, str], float]
+ShareOfCalls = Callable[[str, str], float]
 """(tier, other tier) → a share of the tier's calls, in [0, 1]."""
 
 
 def expected_calls(
-    under_way: Mapping[str, float], service_s: Mapping[str, float | None], sent_on: Share, came_from: Share
+    under_way: Mapping[str, float],
+    service_s: Mapping[str, float | None],
+    sent_on: ShareOfCalls,
+    came_from: ShareOfCalls,
 ) -> dict[str, float]:
     """Return the calls that each tier has once what is at cheaper tiers now has been answered there.
 

@@ -60,7 +60,10 @@ class TierSeen:
 
 @dataclass
 class ReplicaRun:
-    """Hold the figures of a run: requests that were served (answered, or abstained from) or refused; its tiers."""
+    """Hold the figures of a run: requests that were served (answered, or abstained from) or refused; its tiers.
+
+    `duration_s` is when the last request left; where a tier scales, the decision after that.
+    """
 
     requests: int
     served: int
@@ -150,7 +153,8 @@ class _Replicas:
             seen.calls, seen.refused, seen.busy_s, seen.waits = queue.calls, queue.refused, queue.busy_s, queue.waits
             seen.replica_s = seen.replica_s if scales else queue.replicas * self.end_s
             seen.most_replicas = max(seen.most_replicas, queue.tier.replicas)
-        return ReplicaRun(self.requests, self.latencies.n, self.refused, self.end_s, self.latencies, self.seen)
+        duration_s = self.now if scales else self.end_s
+        return ReplicaRun(self.requests, self.latencies.n, self.refused, duration_s, self.latencies, self.seen)
 
     def _arrive(self, times: FloatArray, rows: IntArray) -> None:
         at = times + self.overhead.router_s * self.paths.routed[rows]

@@ -7,7 +7,7 @@ the tier is advanced stays in the queue, so that replicas which are added then t
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from heapq import heapify, heapreplace
 
@@ -155,12 +155,18 @@ class TierQueue:
 
     def remove(self, replicas: int) -> None:
         """Take replicas away: first those that start, then evenly busy and idle ones, which end what they have."""
-        for _ in range(min(replicas, len(self.starting))):
-            ready_s = self.starting.pop()
-            for _ in range(self.tier.places):
-                self.free_s.remove(ready_s)
-            replicas -= 1
+        stopped = Counter(self.starting[-replicas:]) if self.starting else Counter()
+        self.starting = self.starting[:-replicas]
+        replicas -= stopped.total()
+        left = {ready_s: n * self.tier.places for ready_s, n in stopped.items()}
         self.free_s.sort()
+        kept = []
+        for at in self.free_s:
+            if left.get(at):
+                left[at] -= 1
+            else:
+                kept.append(at)
+        self.free_s = kept
         gone = set(np.linspace(0, len(self.free_s) - 1, replicas * self.tier.places).round().astype(int).tolist())
         self.free_s = [at for i, at in enumerate(self.free_s) if i not in gone]
         self.ready -= replicas

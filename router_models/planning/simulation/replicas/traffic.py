@@ -39,7 +39,9 @@ class BurstyTraffic:
     burst_s, calm_s : float
         Mean length of bursts and of the time between them, both exponential; above 0 where there are bursts.
     daily_swing : float
-        The rate goes as 1 − swing·cos(2π·t / day): lowest at second 0, highest twelve hours later; in [0, 1].
+        The rate goes as 1 − swing·cos(2π·t / day): lowest at second 0 of a day, highest twelve hours later; in [0, 1].
+    from_s : float
+        The second of the day that is second 0 of the stream.
     """
 
     per_s: float
@@ -47,6 +49,7 @@ class BurstyTraffic:
     burst_s: float = 60.0
     calm_s: float = 540.0
     daily_swing: float = 0.0
+    from_s: float = 0.0
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.per_s) and self.per_s > 0):
@@ -64,17 +67,22 @@ class BurstyTraffic:
         in_burst = self.burst_s / (self.burst_s + self.calm_s)
         return self.per_s / (1 + in_burst * (self.burst_factor - 1))
 
+    @property
+    def busiest_per_s(self) -> float:
+        """Return requests a second in a burst at the busiest time of the day."""
+        return self.calm_per_s * self.burst_factor * (1 + self.daily_swing)
+
     def chunks(self, seed: int) -> Iterator[FloatArray]:
         """Yield times without end, by thinning candidates of the highest rate."""
         rng = np.random.default_rng(seed)
-        highest = self.calm_per_s * self.burst_factor * (1 + self.daily_swing)
+        highest = self.busiest_per_s
         window, begun = CHUNK / highest, 0.0
         switches = _Switches(self, rng)
         while True:
             times = np.sort(rng.uniform(begun, begun + window, rng.poisson(CHUNK)))
             rate = self.calm_per_s * np.where(switches.in_burst(times, begun + window), self.burst_factor, 1.0)
             if self.daily_swing:
-                rate = rate * (1 - self.daily_swing * np.cos(2 * np.pi * times / DAY_S))
+                rate = rate * (1 - self.daily_swing * np.cos(2 * np.pi * (times + self.from_s) / DAY_S))
             yield times[rng.random(len(times)) * highest <= rate]
             begun += window
 

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 
 from router_models.errors import DataError
-from router_models.planning.capacity import BusiestHour, PolicyLoad, TierPlaces
+from router_models.planning.capacity import BusiestHour, PolicyLoad, TierPlaces, version_load
 from router_models.planning.evidence_page import capacity_section
 from router_models.planning.patterns import Extra, RiskBudget, play_out
 from router_models.planning.plan import Demand, Plan, plan
+from router_models.planning.simulation.itineraries import Itinerary, Step, ensemble_itineraries
 from router_models.planning.workload import Workload, workload_of
+from router_models.types import Action
 from tests.unit.router_models.planning.test_plan import TERMS, outcomes
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -103,6 +105,24 @@ def test_the_page_says_who_carries_it_and_nothing_where_it_was_not_asked(made: P
     assert "**no**" in text
     assert f"**{made.shown}**" in text
     assert capacity_section(replace(made, busiest=None)) == ""
+
+
+def test_a_version_has_the_calls_of_its_itineraries_at_once() -> None:
+    """By hand: of four prompts three try the cheap tier, one of these is sent on; 10 requests a second."""
+    kept = Itinerary((Step(("cheap",), True),), "cheap", Action.ACCEPTED)
+    sent_on = Itinerary((Step(("cheap",), True), Step(("frontier",))), "frontier", Action.ESCALATED)
+    straight = Itinerary((Step(("frontier",)),), "frontier", Action.ROUTED)
+    seconds = {"cheap": np.array([1.0, 2.0, 3.0, 50.0]), "frontier": np.array([70.0, 70.0, 4.0, 8.0])}
+    busiest = BusiestHour(10.0, PLACES)
+    load = version_load("version 7", [kept, kept, sent_on, straight], seconds, busiest, 0, np.arange(4))
+    assert load.name == "version 7"
+    assert at_once(load) == pytest.approx((10 * (1 + 2 + 3) / 4, 10 * (4 + 8) / 4))
+    assert [tier.calls for tier in load.tiers] == [0.75, 0.5]
+    assert load.tiers[1].fits is False
+    (three,) = ensemble_itineraries(("cheap",) * 3, np.array([1.0]), 0.5, "frontier")
+    several = version_load("", [three], {"cheap": np.ones(1), "frontier": None}, busiest, 0, np.zeros(1, dtype=int))
+    assert several.tiers[0].calls == 3.0
+    assert several.tiers[1].at_once is None
 
 
 @pytest.mark.parametrize(("per_s", "share"), [(0, 0.9), (-1, 0.9), (float("nan"), 0.9), (1, 0), (1, 1.1)])

@@ -126,6 +126,19 @@ def test_a_version_with_a_tier_between_is_replayed_with_all_its_terms(outcomes: 
     assert set(data["policies"][f"version {folder.name}"][0]["tiers"]) == {"cheap", "middle", "frontier"}
 
 
+def test_a_plan_says_what_tiers_carry_under_a_version_that_is_there(outcomes: Path, tmp_path: Path) -> None:
+    folder = builtin_version(("cheap", "frontier"), tmp_path)
+    words = [
+        "plan", "-o", outcomes, *NAMES, *PRICES, "--volume", "50000", "--embeddings", outcomes.with_suffix(".npy"),
+        "--router", "surface", "--version", folder,
+    ]  # fmt: skip
+    assert call(*words).exit_code == 2, "it is about --capacity"
+    *_, load = json.loads(call(*words, "--capacity", "10", "--json").stdout)["loads"]
+    seconds = pd.read_parquet(outcomes)["cheap_latency_s"].mean()
+    assert load["name"] == f"version {folder.name}"
+    assert load["tiers"][0]["at_once"]["value"] == pytest.approx(10 * seconds * load["tiers"][0]["calls"], rel=0.2)
+
+
 def test_plan_writes_a_page_and_prints_json(outcomes: Path, tmp_path: Path) -> None:
     words = [
         "plan", "-o", outcomes, *NAMES, *PRICES, "--volume", "50000", "--embeddings", outcomes.with_suffix(".npy"),

@@ -1,0 +1,1 @@
+"""What a number of requests a day needs: replicas of each tier, gateway, router, decision store, dollars."""
