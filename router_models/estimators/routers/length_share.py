@@ -2,7 +2,7 @@
 
 A learned order may hold on the training prompts' own topics and nowhere else. Whole groups of prompts are held out,
 each for a set that is not seen yet; within each the router's order is compared with length's. It counts for the part
-of its gain that is sure: the gain less one standard error, as a share of the gain.
+of its gain that is sure: the gain less `SURE` standard errors, as a share of the gain.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from router_models.types import FloatArray, IntArray
+
+SURE = 1.4
+"""Standard errors below a gain: the lower end of its one-sided 92 % interval."""
 
 
 def order_gain(better: FloatArray, base: FloatArray, y: FloatArray, group: IntArray) -> tuple[float, float]:
@@ -40,11 +43,11 @@ def order_gain(better: FloatArray, base: FloatArray, y: FloatArray, group: IntAr
 
 
 def share_of_base(gain: float, error: float) -> float:
-    """Return the share of the base's order, in [0, 1]: one standard error's of the gain; 1 where nothing is gained.
+    """Return the share of the base's order, in [0, 1]: `SURE` standard errors' of the gain; 1 where nothing is gained.
 
     0 gain and 0 error (both order alike) leave nothing to choose: 1.
     """
-    return 1.0 if gain <= 0 else min(1.0, error / gain)
+    return 1.0 if gain <= 0 else min(1.0, SURE * error / gain)
 
 
 def length_line(log_odds: FloatArray, log_length: FloatArray) -> tuple[float, float]:

@@ -6,7 +6,8 @@ prompts whose whole *domain* was held out (out of domain). A prompt's distance f
 weights apply, and is reported with the decision.
 
 Out of domain the score is partly prompt length's, which is not trained: all of it where the members ordered prompts of
-held-out domains no better than length did, little where they ordered them clearly better (`length_share`).
+held-out domains no better than length did, little where they ordered them clearly better (`length_share`). Length
+counts from just beyond the median training prompt on, the other weights only beyond held-out domains (`RAMPS`).
 """
 
 from __future__ import annotations
@@ -56,7 +57,12 @@ NEIGHBOURS = 10
 PRIOR = np.array([1.0, 0.5, 1.0, 1.0, 2.0, 0.5]) / 6.0
 # Length is not trained, so its weight among the members is not learned: none in domain, this much out of domain.
 LENGTH_OUT_OF_DOMAIN = 0.06
-STRENGTH = 2.0
+# In domain the weights stay nearer the prior: of a few hundred prompts what is learned beyond it is chance.
+STRENGTH_IN_DOMAIN, STRENGTH = 50.0, 2.0
+RAMPS = (1.0, 2.0, 0.1, 1.0)
+"""Distances between which the out-of-domain weights take over, then those between which length's share grows."""
+EARLIER_RAMPS = (0.0, 1.0, 0.0, 1.0)
+"""The same for routers of earlier releases, whose states hold none."""
 
 
 class DefaultRouter(RouterModel):
@@ -79,6 +85,8 @@ class DefaultRouter(RouterModel):
     ----------
     length_ : array of float, (3,), or None
         Level and slope of length's estimates, and their share out of domain; None for routers of earlier releases.
+    ramps_ : array of float, (4,)
+        `RAMPS`, as they were when the router was fitted.
     """
 
     family = "default"
@@ -93,6 +101,7 @@ class DefaultRouter(RouterModel):
         self.out_of_domain_weights_: FloatArray | None = None
         self.similarity_: FloatArray | None = None
         self.length_: FloatArray | None = None
+        self.ramps_: FloatArray = np.array(RAMPS)
 
     def fit(self, X: Prompts, y: FloatArray) -> Self:
         y = check_prompts_input(X, y)
@@ -105,7 +114,8 @@ class DefaultRouter(RouterModel):
         domain_folds = self._domain_folds(X)
         trained = light[: len(PRIOR)]
         near, far = (out_of_fold(trained, X, y, folds) for folds in (random_folds, domain_folds))
-        in_domain, out_of_domain = (stack_weights(scores, y, PRIOR, STRENGTH) for scores in (near, far))
+        in_domain = stack_weights(near, y, PRIOR, STRENGTH_IN_DOMAIN)
+        out_of_domain = stack_weights(far, y, PRIOR, STRENGTH)
         self.in_domain_weights_ = np.append(in_domain, 0.0)
         self.out_of_domain_weights_ = np.append((1 - LENGTH_OUT_OF_DOMAIN) * out_of_domain, LENGTH_OUT_OF_DOMAIN)
         length, by_length = log_lengths(X.texts), LengthRouter().predict(X)
@@ -158,21 +168,22 @@ class DefaultRouter(RouterModel):
             return self._predict(X)
 
     def _predict(self, X: Prompts) -> FloatArray:
-        members, columns, out_of_domain = fitted(self.members_, self.family), [], np.zeros(len(X))
+        members, columns, distance = fitted(self.members_, self.family), [], np.zeros(len(X))
         for member in members:
             if isinstance(member, KnnRouter):
                 score, cosines = member.vote(X)
-                out_of_domain = np.clip(self._distance(cosines), 0.0, 1.0)
+                distance = self._distance(cosines)
                 columns.append(score)
             else:
                 columns.append(member.predict(X))
         scores = np.stack(columns, axis=1)
         inner, outer = fitted(self.in_domain_weights_, self.family), fitted(self.out_of_domain_weights_, self.family)
+        out_of_domain, far = _risen(distance, *self.ramps_[:2]), _risen(distance, *self.ramps_[2:])
         learned = (1 - out_of_domain) * (scores @ inner) + out_of_domain * (scores @ outer)
         if self.length_ is not None:
             level, slope, share = self.length_
             by_length = estimate_by_length(level, slope, log_lengths(X.texts))
-            learned += share * out_of_domain * (by_length - learned)
+            learned += share * far * (by_length - learned)
         return np.clip(learned, 0.0, 1.0)
 
     def distance(self, X: Prompts) -> FloatArray:
@@ -189,6 +200,7 @@ class DefaultRouter(RouterModel):
             "near": fitted(self.in_domain_weights_, self.family),
             "far": fitted(self.out_of_domain_weights_, self.family),
             "home": fitted(self.similarity_, self.family),
+            "ramps": self.ramps_,
         }
         if self.length_ is not None:
             arrays["length"] = self.length_
@@ -203,6 +215,8 @@ class DefaultRouter(RouterModel):
         router.similarity_ = array_of(state, "home").astype(np.float64)
         if "length" in state.arrays:  # earlier releases measured no share
             router.length_ = array_of(state, "length").astype(np.float64)
+        earlier = "ramps" not in state.arrays
+        router.ramps_ = np.array(EARLIER_RAMPS) if earlier else array_of(state, "ramps").astype(np.float64)
         return router
 
 
@@ -214,3 +228,8 @@ def balanced_folds(labels: IntArray, folds: int) -> IntArray:
         place[label] = size.argmin()
         size[place[label]] += counts[label]
     return np.asarray(place[labels], dtype=np.int64)
+
+
+def _risen(distance: FloatArray, start: float, end: float) -> FloatArray:
+    """Return how far the way from start to end is covered at each distance: 0 to 1, (n,)."""
+    return np.asarray(np.clip((distance - start) / (end - start), 0.0, 1.0), dtype=np.float64)

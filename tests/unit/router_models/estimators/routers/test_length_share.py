@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from router_models.data.artifacts import State
 from router_models.estimators.routers import DefaultRouter, LengthRouter
+from router_models.estimators.routers.combined.default import EARLIER_RAMPS, PRIOR, RAMPS
 from router_models.estimators.routers.length_share import (
+    SURE,
     estimate_by_length,
     length_line,
     log_lengths,
@@ -32,6 +34,11 @@ def test_the_larger_and_surer_the_gain_the_less_is_left_to_the_base(
     assert 0 <= share_of_base(high, sure) <= share_of_base(low, sure) <= 1
     assert share_of_base(gain, sure) <= share_of_base(gain, unsure)
     assert share_of_base(min(gain, 0.0), error) == 1.0
+
+
+@given(st.floats(0.01, 1), st.floats(0, 1))
+def test_what_counts_is_the_lower_end_of_the_gains_interval(gain: float, part: float) -> None:
+    assert 1 - share_of_base(gain, part * gain) == pytest.approx(max(0.0, gain - SURE * part * gain) / gain)
 
 
 @given(st.integers(0, 10_000))
@@ -110,7 +117,39 @@ def test_a_router_that_an_earlier_release_made_predicts_as_it_did() -> None:
     router = DefaultRouter(trees=20).fit(X, y)
     other, _ = topics(5, [1, 2, 15, 16], 0.5, -0.2)
     state = router.state()
-    old = DefaultRouter.from_state(State({n: a for n, a in state.arrays.items() if n != "length"}, state.meta))
+
+    def without(*names: str) -> FloatArray:
+        arrays = {name: array for name, array in state.arrays.items() if name not in names}
+        return DefaultRouter.from_state(State(arrays, state.meta)).predict(other)
+
+    now = DefaultRouter.from_state(state).predict(other)
+    np.testing.assert_array_equal(now, router.predict(other))
+    router.ramps_ = np.array(EARLIER_RAMPS)
+    np.testing.assert_array_equal(without("ramps"), router.predict(other))
     router.length_ = None
-    np.testing.assert_array_equal(old.predict(other), router.predict(other))
-    assert (DefaultRouter.from_state(state).predict(other) != old.predict(other)).any()
+    np.testing.assert_array_equal(without("ramps", "length"), router.predict(other))
+    assert (without("ramps") != now).any()
+    assert (without("ramps") != without("ramps", "length")).any()
+
+
+def test_other_weights_count_beyond_held_out_domains_alone_and_length_only_away_from_home() -> None:
+    X, y = topics(8, list(range(8)), 0.4, -0.3)
+    router = DefaultRouter(trees=20).fit(X, y)
+    other, _ = topics(9, [0, 1, 2, 15, 16, 17], 0.4, -0.3)
+    rows = router.distance(other)
+    weights_from, _, length_from, _ = RAMPS
+    assert (rows <= length_from).any()
+    assert ((rows > length_from) & (rows < weights_from)).any()
+    assert (rows > weights_from).any()
+    served = router.predict(other)
+    router.out_of_domain_weights_ = np.eye(len(PRIOR) + 1)[1]
+    np.testing.assert_array_equal(router.predict(other) != served, rows > weights_from)
+    router.length_ = None
+    np.testing.assert_array_equal(router.predict(other) != served, rows > length_from)
+
+
+def test_of_few_prompts_the_weights_in_domain_stay_near_the_prior() -> None:
+    X, y = topics(10, list(range(8)), 0.4, -0.3)
+    router = DefaultRouter(trees=20).fit(X.take(np.arange(60)), y[:60])
+    assert router.in_domain_weights_ is not None
+    np.testing.assert_allclose(router.in_domain_weights_[: len(PRIOR)], PRIOR, atol=0.03)
