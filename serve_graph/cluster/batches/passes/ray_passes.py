@@ -106,7 +106,7 @@ class RayPasses:
             batch_size=None,
             batch_format="pyarrow",
             num_cpus=READER_CPUS,
-            compute=ray.data.TaskPoolStrategy(size=PIECE_READERS),
+            compute=ray.data.TaskPoolStrategy(size=min(PIECE_READERS, chunks.count)),
         )
 
     def _cascaded(self, rows: Any, tier: str | None, cpus: float = 0.5) -> Any:
