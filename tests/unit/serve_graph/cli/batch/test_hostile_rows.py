@@ -74,7 +74,8 @@ def test_what_is_refused_to_every_row_ends_the_run_and_fails_none(
 def test_a_budget_ends_the_run_where_no_cost_is_told(
     served: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asking, "_money", lambda _: None)
+    read = asking.read_answer
+    monkeypatch.setattr(asking, "read_answer", lambda reply: {**read(reply), "cost_usd": None})
     source = jsonl(tmp_path / "in.jsonl", *({"prompt": f"question {n}"} for n in range(30)))
     summary = run(served(), source, tmp_path / "out.jsonl", budget_usd=1.0)
     assert (summary["asked"], summary["left"]) == (1, 29)
