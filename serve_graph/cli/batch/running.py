@@ -23,6 +23,7 @@ from serve_graph.cli.batch.dataset import (
 )
 from serve_graph.cli.batch.forecast import MOST_TOKENS_KEPT, always_one_tier, mean_forecast, share_of
 from serve_graph.cli.batch.journal import Journal
+from serve_graph.cli.batch.misses import measured_misses, misses_line
 from serve_graph.cli.batch.row_records import RECORD_COLUMNS, record_sums, write_audit
 from serve_graph.errors import ServeGraphError
 
@@ -114,6 +115,7 @@ def run_batch(
             "written": written,
             "audited": audited,
             "records": record_sums(journal) if tells else None,
+            "measured": measured_misses(_results(dataset, options, journal, tells), rows),
             "version": version,
             "promise": answering.promise,
             "certificate": answering.certificate,
@@ -245,6 +247,8 @@ def batch_summary_lines(summary: dict[str, Any]) -> Iterator[str]:
         shown = ", ".join(f"{100 * found['share']:.1f} % {name}" for name, found in parts.items())
         saved = Decimal(read["saved_usd"])
         yield f"of {read['read']:,} answers {shown}; ${saved:.6f} saved beside the last tier alone"
+    if summary["measured"] is not None:
+        yield misses_line(summary["measured"])
     if summary["audited"]:
         yield f"{summary['audited']:,} answers to look at: give each a value, and post it to /v1/feedback"
     if summary["failures"]:
