@@ -57,12 +57,15 @@ class RunTotals(Protocol):
 
 
 class Answering(Protocol):
-    """Answers rows. `certificate`: whether the promise holds of them; `tells_all`: what records say is in the rows."""
+    """Answers rows. `certificate`: whether the promise holds of them; `tells_all`: what records say is in the rows;
+    `provider_batches`: of which tiers calls were sent in batches of their provider, how many, at which part of prices.
+    """
 
     version: str | None
     promise: str | None
     certificate: str
     tells_all: bool
+    provider_batches: dict[str, Any] | None
 
     def spent(self, journal: Journal) -> Decimal:
         """Dollars that were spent before, by all runs with a journal."""
@@ -75,6 +78,7 @@ class RunningGraph:
     """The graph at a URL. Raises ServeGraphError where none answers there."""
 
     tells_all = False
+    provider_batches: dict[str, Any] | None = None
 
     def __init__(
         self,

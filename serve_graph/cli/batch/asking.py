@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -22,6 +23,8 @@ LONGEST_PAUSE_S = 60.0
 JSON_BODY = {"content-type": "application/json"}
 RowAsk = tuple[str, list[Any]]
 """A row's key, and its messages."""
+ROW: ContextVar[str] = ContextVar("row", default="")
+"""The key of the row that is asked, for whatever answers it in this process."""
 
 
 @dataclass
@@ -46,6 +49,7 @@ class RowAsker:
     stopped: str | None = None
     pause_s: float = 1.0
     advance: Callable[[], None] = lambda: None
+    interrupted: Callable[[], None] = lambda: None
 
     async def run(self, rows: Iterator[RowAsk]) -> None:
         """RowAsk every row; where this is cancelled, what is under way ends all the same."""
@@ -62,6 +66,7 @@ class RowAsker:
                 under_way[key] = asyncio.create_task(self._row(key, messages))
         except asyncio.CancelledError:
             self.stopped = "interrupted"
+            self.interrupted()
             raise
         finally:
             if under_way:
@@ -84,6 +89,7 @@ class RowAsker:
         return under_way < self.concurrency
 
     async def _row(self, key: str, messages: list[Any]) -> None:
+        ROW.set(key)
         try:
             body = request_bytes({**self.settings, "messages": messages})
         except (TypeError, ValueError, RecursionError) as error:
@@ -106,6 +112,8 @@ class RowAsker:
                     return None
                 if reply.status_code not in AGAIN:
                     break
+                if self.stopped is not None:
+                    return None  # whatever ended the run may be why there is no answer
                 if result.get("code") != NO_QUOTA:  # it may have room when others are charged, not only tomorrow
                     wait_s = max(wait_s, _seconds(reply.headers.get("retry-after")))
             except httpx.HTTPError as error:

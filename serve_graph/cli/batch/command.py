@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from serve_graph.cli.batch.plan_command import plan_batch_run
-from serve_graph.cli.extras import needs
+from serve_graph.cli.extras import SERVING, needs, require
 from serve_graph.cli.output import JsonOption, check_out, progress_to_stderr, say, say_json
 from serve_graph.errors import ServeGraphError
 
@@ -42,7 +42,9 @@ def run(
     response_format: Annotated[
         Path | None, typer.Option(help="A JSON file with the `response_format` of every row, such as a JSON schema.")
     ] = None,
-    concurrency: Annotated[int, typer.Option(min=1, max=1024)] = 16,
+    concurrency: Annotated[
+        int | None, typer.Option(help="Rows under way; default 16, with --provider-batches 5000.", min=1, max=50_000)
+    ] = None,
     budget_usd: Annotated[float | None, typer.Option(help="Begin nothing that might cost more in all.", min=0)] = None,
     dry_run: Annotated[
         int | None, typer.Option(help="Ask so many rows, drawn at random, and say what all would cost.", min=2)
@@ -65,10 +67,15 @@ def run(
     passes: Annotated[
         bool, typer.Option("--passes", help="Answer in passes over the data, with the engines of --config's tiers.")
     ] = False,
+    provider_batches: Annotated[
+        bool,
+        typer.Option("--provider-batches", help="Hosted tiers by their provider's Batch API, at price.batch_factor."),
+    ] = False,
+    poll_s: Annotated[float, typer.Option(help="With --provider-batches: seconds between looks.", min=0.05)] = 30.0,
     batch_size: Annotated[int, typer.Option(min=1, help="Rows that go to an engine together, with --passes.")] = 64,
     config: Annotated[
         Path | None,
-        typer.Option("--config", "-c", help="A configuration: prices to compare with, engines of --passes."),
+        typer.Option("--config", "-c", help="A configuration: prices to compare with, engines and APIs that answer."),
     ] = None,
     seed: int = 0,
     as_json: JsonOption = False,
@@ -92,6 +99,10 @@ def run(
     decoding), and the summary says whether the certificate holds of that. Engines stand one after another, so that
     each has the whole machine. --records then writes the decision records.
 
+    --provider-batches (with --config) runs the served version's cascade in this process: calls of hosted tiers are
+    gathered into batches of their provider (half of the price with most), those of other tiers go to the graph at
+    --url. Run it again after an interruption: batches that were sent are found again, and nothing is sent twice.
+
     Exit 1 where rows failed or are left.
 
     Example: serve-graph batch run questions.csv --prompt-column text --out answers.parquet --budget-usd 5
@@ -106,12 +117,20 @@ def run(
     check_out(out)
     if out.suffix not in (".jsonl", ".parquet"):
         raise ServeGraphError(f"--out {out} must end in .jsonl or .parquet")
+    if provider_batches:
+        require("`serve-graph batch run --provider-batches`", *SERVING)
+        if config is None:
+            raise ServeGraphError("--provider-batches needs --config: the tiers with their prices and keys")
+        if passes:
+            raise ServeGraphError("--provider-batches and --passes answer each in their own way: give one")
     dataset = Dataset.found(inputs, prompt_column, out)
     prompt = None if system is None else system.read_text(encoding="utf-8").strip()
     options = BatchOptions(
-        url.rstrip("/").removesuffix("/v1"), out, model, prompt, max_tokens, concurrency,
+        url.rstrip("/").removesuffix("/v1"), out, model, prompt, max_tokens,
+        concurrency or (5000 if provider_batches else 16),
         budget_usd, dry_run, retry_failed, other_versions, config, seed, records, audit, background,
         response_format=None if response_format is None else read_response_format(response_format),
+        provider_batches=provider_batches, poll_s=poll_s,
     )  # fmt: skip
     answering = own_passes(options, batch_size) if passes else None
     summary: dict[str, Any] = run_batch(dataset, options, progress_to_stderr(), answering)

@@ -53,6 +53,11 @@ class Journal:
         except sqlite3.Error as error:
             raise ServeGraphError(f"the journal {path} cannot be used, or another run has it: {error}") from None
 
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """The file, for tables of others beside the answers: one process at a time has it."""
+        return self._db
+
     def find(self, key: str) -> dict[str, Any] | None:
         """What became of a row; None: it was not asked."""
         row = self._db.execute("SELECT ok, version, result FROM answers WHERE key = ?", (key,)).fetchone()

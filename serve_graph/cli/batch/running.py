@@ -24,6 +24,7 @@ from serve_graph.cli.batch.dataset import (
 from serve_graph.cli.batch.forecast import MOST_TOKENS_KEPT, always_one_tier, mean_forecast, share_of
 from serve_graph.cli.batch.journal import Journal
 from serve_graph.cli.batch.misses import measured_misses, misses_line
+from serve_graph.cli.batch.providers.run import ProviderBatches, run_prices
 from serve_graph.cli.batch.row_records import RECORD_COLUMNS, record_sums, write_audit
 from serve_graph.errors import ServeGraphError
 
@@ -52,6 +53,8 @@ class BatchOptions:
     background: bool = False
     timeout_s: float = 600.0
     response_format: dict[str, Any] | None = None
+    provider_batches: bool = False
+    poll_s: float = 30.0
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -74,6 +77,8 @@ def run_batch(
 
     Raises ServeGraphError where no graph answers, a row cannot be read or asks nothing, or another run has begun.
     """
+    if answering is None and options.provider_batches:
+        answering = ProviderBatches(options, progress)
     if answering is None:
         answering = RunningGraph(
             options.url, options.settings, options.concurrency, options.background, options.records, options.timeout_s
@@ -115,6 +120,7 @@ def run_batch(
             "written": written,
             "audited": audited,
             "records": record_sums(journal) if tells else None,
+            "provider_batches": answering.provider_batches,
             "measured": measured_misses(_results(dataset, options, journal, tells), rows),
             "version": version,
             "promise": answering.promise,
@@ -206,10 +212,7 @@ def _forecast(journal: Journal, options: BatchOptions, summary: dict[str, Any]) 
     if options.dry_run is not None and summary["asked"]:
         told["seconds_left"] = summary["seconds"] / summary["asked"] * summary["left"]
     if options.config is not None:
-        from serve_graph.config.graph import load_config
-        from serve_graph.policy.bindings import tier_prices
-
-        prices = tier_prices(load_config(options.config))
+        prices = run_prices(options)
         usages = journal.usages(MOST_TOKENS_KEPT)
         told["this_run"] = mean_forecast(journal.costs(), summary["rows"])
         told["always"] = always_one_tier(usages, prices, summary["rows"])
@@ -239,6 +242,8 @@ def batch_summary_lines(summary: dict[str, Any]) -> Iterator[str]:
         yield f"all rows as routed: {_dollars(summary['this_run'])}"
         for tier, found in summary["always"].items():
             yield f"all rows at {tier}, with answers as long as these: {_dollars(found)}"
+    for tier, sent in (summary["provider_batches"] or {}).items():
+        yield f"{tier}: {sent['batches']:,} batches of its provider, at {sent['price_factor']} of its prices"
     if summary["unmetered"]:
         yield f"{summary['unmetered']:,} answers came without a cost"
     yield f"promise: {summary['promise'] or 'the graph does not tell this key'}; {summary['certificate']}"

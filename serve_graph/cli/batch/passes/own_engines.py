@@ -31,6 +31,7 @@ class OwnPasses:
     """
 
     tells_all = True
+    provider_batches: dict[str, Any] | None = None
 
     def __init__(
         self,

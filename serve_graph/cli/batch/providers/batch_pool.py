@@ -1,0 +1,245 @@
+"""Calls of one hosted tier, gathered into the provider's batches: sent when nothing more comes, awaited, told."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from openai import APIConnectionError, APIStatusError
+
+from serve_graph.cli.batch.providers.held_money import HeldMoney
+from serve_graph.cli.batch.providers.provider_api import PASSING, ProviderApi
+from serve_graph.cli.batch.providers.provider_ledger import ProviderLedger, ProviderLine, Submission
+from serve_graph.engines.hosted.deployment_error import DeploymentError
+from serve_graph.engines.hosted.replies import whole_reply
+from serve_graph.errors import ConfigError, EngineError
+
+if TYPE_CHECKING:
+    from openai.types import Batch
+
+ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
+MOST_LINES, MOST_BATCH_BYTES = 50_000, 100_000_000
+"""Of a batch; OpenAI's own bounds are 50,000 lines and 200 MB."""
+MOST_TRIES = 3
+"""How often a line is sent that a batch left unanswered: expired, cancelled, an error that may pass."""
+ProviderReply = dict[str, Any]
+"""OpenAI's chat.completion with `service_tier: batch`, or an object with its `error`."""
+
+
+@dataclass
+class BatchPool:
+    """One tier's lines. A batch is sent once no line came for `linger_s`; the provider is asked every `poll_s`.
+
+    Lines of batches that an earlier run had begun are those of this one. `cost`: what a reply costs, in dollars;
+    `price_factor`: the part of the tier's prices that it is, for the summary.
+    """
+
+    tier: str
+    api: ProviderApi
+    ledger: ProviderLedger
+    purse: HeldMoney
+    cost: Callable[[ProviderReply], Decimal]
+    linger_s: float = 2.0
+    poll_s: float = 30.0
+    most_lines: int = MOST_LINES
+    price_factor: Decimal = Decimal(1)
+    tell: Callable[[str], None] = lambda text: None
+    waiting: dict[str, ProviderLine] = field(default_factory=dict)
+    answers: dict[str, asyncio.Future[ProviderReply]] = field(default_factory=dict)
+    sent: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    deleting: set[asyncio.Task[None]] = field(default_factory=set)
+    batches: int = 0
+    _sender: asyncio.Task[None] | None = None
+    _came: float = 0.0
+
+    def take_up(self) -> None:
+        """Wait for the batches that an earlier run had begun, and pay what is held for them."""
+        for begun in self.ledger.open():
+            if begun.tier == self.tier:
+                self._follow(begun, self.ledger.lines(begun.token))
+
+    async def reply(self, line: ProviderLine) -> ProviderReply:
+        """The provider's reply to a line; raises EngineError where the run has ended before there is one."""
+        if (known := self.ledger.reply(line.key)) is not None:
+            if "error" in known:
+                self.ledger.forget(line.key)
+            return known
+        if self.purse.stopped is not None:
+            raise EngineError(self.purse.stopped)
+        answer = self.answers.get(line.key)
+        if answer is None:
+            answer = self.answers[line.key] = asyncio.get_running_loop().create_future()
+            if not self.ledger.is_sent(line.key):
+                self._wait(line)
+        return await asyncio.shield(answer)
+
+    def stop(self) -> None:
+        """Nothing is sent any more, and nobody waits: what was sent is found again by the next run."""
+        for task in (*self.sent.values(), *([self._sender] if self._sender else [])):
+            task.cancel()
+        self.waiting.clear()
+        for answer in self.answers.values():
+            if not answer.done():
+                answer.set_exception(EngineError(self.purse.stopped or "the run has ended"))
+                answer.exception()  # nobody may be left to look at it
+        self.answers.clear()
+
+    async def finish(self) -> None:
+        """Close the connections, once the files of batches that have ended are deleted: ten seconds for that."""
+        if self.deleting:
+            await asyncio.wait(self.deleting, timeout=10.0)
+        await self.api.close()
+
+    def _wait(self, line: ProviderLine) -> None:
+        self.waiting[line.key] = line
+        self._came = asyncio.get_running_loop().time()
+        if self._sender is None or self._sender.done():
+            self._sender = asyncio.create_task(self._send_when_quiet())
+
+    async def _send_when_quiet(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self.waiting:
+            quiet_s = loop.time() - self._came
+            if quiet_s < self.linger_s and len(self.waiting) < self.most_lines:
+                await asyncio.sleep(self.linger_s - quiet_s)
+                continue
+            lines = self._next_lines()
+            if lines:
+                self.batches += 1
+                self._follow(self.ledger.begin(self.tier, lines), lines, is_new=True)
+            elif self.purse.held == 0:
+                self.purse.stop(self.purse.no_room())
+                return
+            else:
+                await asyncio.sleep(min(self.poll_s, 1.0))  # until what is under way has cost less than it might
+
+    def _next_lines(self) -> list[ProviderLine]:
+        """As many of the waiting lines as a batch takes and the budget permits, held at the most that they cost."""
+        chosen: list[ProviderLine] = []
+        size = 0
+        for line in list(self.waiting.values()):
+            size += len(line.body) * 4 + 200
+            if len(chosen) == self.most_lines or size > MOST_BATCH_BYTES or not self.purse.fits(line.most_usd):
+                break
+            self.purse.hold(line.most_usd)
+            chosen.append(replace(self.waiting.pop(line.key), tries=line.tries + 1))
+        return chosen
+
+    def _follow(self, begun: Submission, lines: list[ProviderLine], is_new: bool = False) -> None:
+        if not is_new:
+            for line in lines:
+                self.purse.hold(line.most_usd)
+        task = self.sent[begun.token] = asyncio.create_task(self._submitted(begun, lines, is_new))
+        task.add_done_callback(lambda _: self.sent.pop(begun.token, None))
+
+    async def _submitted(self, begun: Submission, lines: list[ProviderLine], is_new: bool) -> None:
+        """Send what is not sent yet, wait until it has ended, and hand out what came of it."""
+        try:
+            batch = begun.batch or await self._create(begun, lines, is_new)
+            found = await self._ended(batch)
+            replies = await self._replies(found)
+        except (APIConnectionError, APIStatusError, ConfigError) as error:
+            self.purse.stop(f"the batches of tier {self.tier!r} do not work: {_said(error)}")
+            return
+        self._hand_out(begun, found, replies, lines)
+        for file in (found.input_file_id, found.output_file_id, found.error_file_id):
+            if file is not None:
+                self.deleting.add(asyncio.create_task(self.api.delete(file)))
+
+    async def _create(self, begun: Submission, lines: list[ProviderLine], is_new: bool) -> str:
+        """The batch's id: found where a run had created it that was killed before it noted so, else created."""
+        if not is_new and (there := await self.api.find_batch(begun.token)) is not None:
+            self.ledger.note(begun.token, batch=there)
+            return there
+        file = begun.file
+        if file is None:
+            file = None if is_new else await self.api.find_file(begun.token)
+            file = file or await self.api.upload(begun.token, ((line.key, line.body) for line in lines))
+            self.ledger.note(begun.token, file=file)
+        batch = await self.api.create(begun.token, file)
+        self.ledger.note(begun.token, batch=batch)
+        return batch
+
+    async def _ended(self, batch: str) -> Batch:
+        while True:
+            try:
+                found = await self.api.look(batch)
+            except APIConnectionError:  # it is worked on all the same: a night's network may be away for long
+                await asyncio.sleep(self.poll_s)
+                continue
+            if found.status in ENDED:
+                return found
+            counts = found.request_counts
+            done = f"{counts.completed + counts.failed:,} of {counts.total:,} lines" if counts else "no lines yet"
+            self.tell(f"{self.tier}: batch {batch} {found.status}, {done}")
+            await asyncio.sleep(self.poll_s)
+
+    async def _replies(self, found: Batch) -> dict[str, ProviderReply]:
+        replies: dict[str, ProviderReply] = {}
+        for file in (found.output_file_id, found.error_file_id):
+            for one in [] if file is None else await self.api.read(file):
+                replies[str(one.get("custom_id"))] = read_line(one)
+        return replies
+
+    def _hand_out(
+        self, begun: Submission, found: Batch, replies: dict[str, ProviderReply], lines: list[ProviderLine]
+    ) -> None:
+        kept: dict[str, tuple[ProviderReply, Decimal]] = {}
+        again: list[ProviderLine] = []
+        for line in lines:
+            reply = replies.get(line.key) or {"error": _unanswered(found)}
+            usd = self.cost(reply)
+            self.purse.pay(line.most_usd, usd)
+            if "error" in reply and _may_pass(reply["error"]) and line.tries < MOST_TRIES:
+                again.append(line)
+            else:
+                kept[line.key] = (reply, usd)
+        self.ledger.end(begun.token, found.status, kept)
+        if found.status == "failed" and not replies:  # the provider takes none of it: another would fare the same
+            self.purse.stop(f"a batch of tier {self.tier!r} failed: {_unanswered(found)['message']}")
+            return
+        for line in again:
+            self._wait(line)
+        for key, (reply, _) in kept.items():
+            answer = self.answers.pop(key, None)
+            if answer is not None and not answer.done():
+                answer.set_result(reply)
+                if "error" in reply:
+                    self.ledger.forget(key)
+
+
+def read_line(one: dict[str, Any]) -> ProviderReply:
+    """A line of an output or error file as the tier's reply."""
+    response, error = one.get("response"), one.get("error")
+    if not isinstance(response, dict):
+        why: dict[str, Any] = error if isinstance(error, dict) else {}
+        return {"error": {"message": str(why.get("message") or "no answer"), "code": 503, "type": why.get("code")}}
+    body, status = response.get("body"), response.get("status_code")
+    if status != 200:
+        inner = body.get("error") if isinstance(body, dict) else None
+        told: dict[str, Any] = inner if isinstance(inner, dict) else {}
+        return {
+            "error": {"message": str(told.get("message") or body)[:2000], "code": status, "type": told.get("type")}
+        }
+    try:
+        return {**whole_reply(json.dumps(body).encode()), "service_tier": "batch"}
+    except DeploymentError as failed:
+        return {"error": failed.body()["error"], "usage": failed.usage}
+
+
+def _unanswered(found: Batch) -> dict[str, Any]:
+    data = found.errors.data if found.errors is not None else None
+    said = "; ".join(str(one.message) for one in (data or [])[:3])
+    return {"message": f"the batch {found.id} is {found.status}{': ' if said else ''}{said}", "code": 503}
+
+
+def _may_pass(error: dict[str, Any]) -> bool:
+    return error.get("code") in PASSING and "fault" not in error
+
+
+def _said(error: Exception) -> str:
+    return type(error).__name__ if isinstance(error, APIConnectionError) else str(error)[:300]

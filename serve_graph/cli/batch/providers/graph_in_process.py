@@ -1,0 +1,196 @@
+"""A graph that answers a dataset in this process: the served version and its cascade, with tiers of batches.
+
+The version is found and checked against the configuration as a graph does at its start, coverage and promises are
+those of requests, and every row leaves its decision record in the graph's store. Only the tiers are others: calls of
+hosted ones wait for a provider's batch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, cast
+
+import httpx
+
+from router_models.pricing.prices import Price, Tariff
+from serve_graph.api.http import Backend, build_http
+from serve_graph.cli.batch.journal import Journal
+from serve_graph.cli.batch.providers.batch_pool import BatchPool
+from serve_graph.cli.batch.providers.held_money import HeldMoney
+from serve_graph.cli.batch.providers.provider_api import ProviderApi
+from serve_graph.cli.batch.providers.provider_engine import GraphTierEngine, ProviderEngine, TierTerms
+from serve_graph.cli.batch.providers.provider_ledger import ProviderLedger
+from serve_graph.cli.client.api_key import key_headers
+from serve_graph.cluster.policy_client import PolicySource
+from serve_graph.cluster.policy_deployment import PolicyDeployment
+from serve_graph.cluster.service import build_service, cascade_context
+from serve_graph.config.graph import GraphConfig
+from serve_graph.config.tiers import AnyTierConfig, HostedTierConfig
+from serve_graph.errors import ServeGraphError
+from serve_graph.policy.bindings import price_list
+from serve_graph.policy.served_version import ServedVersion
+from serve_graph.policy.serving_version import serving_version
+from serve_graph.policy.validity import CertificateStatus
+from serve_graph.records.spool import SpooledSink
+from serve_graph.records.store import DecisionStore
+
+LONGEST_ROW = 1 << 26
+IN_BACKGROUND = {"x-serve-graph-background": "1"}
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderTerms:
+    """How a run uses providers' batches. `url`: the running graph, for tiers that have none."""
+
+    config: GraphConfig
+    url: str
+    budget: Decimal | None = None
+    poll_s: float = 30.0
+    linger_s: float = 2.0
+    timeout_s: float = 600.0
+
+
+@dataclass
+class GraphInProcess:
+    """What answers the rows: `app` over HTTP's own routes, its version, its money and its batches."""
+
+    app: Any
+    version: ServedVersion
+    purse: HeldMoney
+    pools: dict[str, BatchPool] = field(default_factory=dict)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What `/readyz` of a graph would say."""
+        return {"ready": True, "version": self.version.name, "promise": self.version.policy.promise}
+
+    def told(self) -> dict[str, Any]:
+        """For the summary: which tiers were sent in batches, how many, and at which part of their prices."""
+        return {
+            name: {"batches": pool.batches, "price_factor": str(pool.price_factor)}
+            for name, pool in self.pools.items()
+        }
+
+
+def batched_tiers(config: GraphConfig) -> dict[str, HostedTierConfig]:
+    """The tiers whose calls can be a provider's batches: behind one API that speaks OpenAI's."""
+    return {
+        tier.name: tier
+        for tier in config.tiers
+        if isinstance(tier, HostedTierConfig) and len(tier.apis) == 1 and tier.apis[0].api == "openai"
+    }
+
+
+def batch_prices(config: GraphConfig) -> dict[str, Price]:
+    """What every tier's tokens cost in a run with providers' batches."""
+    found = {}
+    for tier in config.tiers:
+        price = price_list(tier).at(datetime.now(UTC))
+        if tier.name in batched_tiers(config):
+            factor = price.batch_factor
+            cached = factor if price.batch_cached_factor is None else price.batch_cached_factor
+            price = replace(
+                price,
+                input_usd_per_mtok=price.input_usd_per_mtok * factor,
+                output_usd_per_mtok=price.output_usd_per_mtok * factor,
+                cached_input_usd_per_mtok=price.rates(0).cached_rate * cached,
+            )
+        found[tier.name] = price
+    return found
+
+
+@asynccontextmanager
+async def graph_in_process(
+    terms: ProviderTerms, journal: Journal, tell: Callable[[str], None]
+) -> AsyncIterator[GraphInProcess]:
+    """Open the graph, take up batches that an earlier run had begun, and store the records at the end.
+
+    Raises ServeGraphError where no tier of the configuration can be sent in batches.
+    """
+    config, batched = terms.config.model_copy(update={"embedders": ()}), batched_tiers(terms.config)
+    if not batched:
+        raise ServeGraphError(
+            "no tier has batches of its provider: that takes `engine: openai`, one API, and `api: openai`"
+        )
+    version = ServedVersion.of(serving_version(config), config)
+    ledger = ProviderLedger(journal.connection)
+    purse = HeldMoney(terms.budget, journal.totals().usd + ledger.unaccounted_usd())
+    client = httpx.AsyncClient(base_url=terms.url, headers=key_headers() | IN_BACKGROUND, timeout=terms.timeout_s)
+    pools: dict[str, BatchPool] = {}
+    engines: dict[str, Any] = {}
+    for tier in config.tiers:
+        engines[tier.name] = _engine(tier, terms, ledger, purse, client, pools, tell)
+    files, policy = version.files, version.policy
+    held = None if files is None else PolicyDeployment(files, config.policy.uncovered, config.policy.timeout_s)
+    context = cascade_context(config, policy, engines, PolicySource(held=held))
+    store = DecisionStore(config.records_url)
+    sink = SpooledSink(store, config.state_folder.resolve() / "spool", config.records.retry_s)
+    without_deadline = config.model_copy(update={"http": config.http.model_copy(update={"deadline_s": None})})
+    status = CertificateStatus(policy.validity, version.name)
+    service = build_service(without_deadline, policy, context, status, sink, secrets.token_bytes(32))
+    app = build_http(Backend(service, store.get, _nothing, _no_metrics, _until_shutdown, LONGEST_ROW))
+    made = GraphInProcess(app, version, purse, pools)
+    for pool in pools.values():
+        pool.take_up()
+    moving = asyncio.create_task(sink.run())
+    try:
+        yield made
+    finally:
+        for pool in pools.values():
+            pool.stop()
+            await pool.finish()
+        await client.aclose()
+        moving.cancel()
+        await asyncio.gather(moving, return_exceptions=True)
+        try:
+            await sink.drain()
+        except Exception as error:  # noqa: BLE001 (any driver's: the graph's next process adopts the spool)
+            tell(f"decision records wait in the spool: {type(error).__name__}")
+        sink.close()
+        await store.close()
+
+
+def _engine(
+    tier: AnyTierConfig, terms: ProviderTerms, ledger: ProviderLedger, purse: HeldMoney, client: httpx.AsyncClient,
+    pools: dict[str, BatchPool], tell: Callable[[str], None],
+) -> ProviderEngine | GraphTierEngine:  # fmt: skip
+    hosted = batched_tiers(terms.config).get(tier.name)
+    own = TierTerms(tier, price_list(tier), Tariff.STANDARD if hosted is None else Tariff.BATCH)
+    if hosted is None:
+        return GraphTierEngine(own, client, purse)
+    pool = pools[tier.name] = BatchPool(
+        tier.name,
+        ProviderApi(hosted.apis[0]),
+        ledger,
+        purse,
+        own.reply_usd,
+        terms.linger_s,
+        terms.poll_s,
+        tell=tell,
+        price_factor=tier.price.batch_factor,
+    )
+    return ProviderEngine(own, pool)
+
+
+async def _nothing() -> dict[str, Any]:
+    return {"ready": True}
+
+
+async def _no_metrics() -> str:
+    return ""
+
+
+async def _until_shutdown() -> None:
+    await asyncio.Event().wait()
+
+
+def in_process_client(graph: GraphInProcess) -> httpx.AsyncClient:
+    """A client of the graph, without a socket and without a time limit."""
+    transport = httpx.ASGITransport(cast("Any", graph.app), raise_app_exceptions=False, client=("127.0.0.1", 1))
+    return httpx.AsyncClient(transport=transport, base_url="http://graph", timeout=None)

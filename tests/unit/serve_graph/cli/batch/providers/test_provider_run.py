@@ -1,0 +1,103 @@
+"""`batch run --provider-batches`: rows through the cascade in this process, hosted tiers by a provider's batches."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from serve_graph.cli import app
+from serve_graph.config.graph import load_config
+from serve_graph.records.store import DecisionStore
+from tests.fixtures.local_graph import listening
+from tests.unit.serve_graph.cli.batch.providers.provider_server import ProviderServer, echo_reply
+
+
+@pytest.fixture
+def provider(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ProviderServer]:
+    """A provider whose batches two tiers use at half price, and a configuration without a version."""
+    monkeypatch.setenv("API_KEY", "none")
+    server = ProviderServer(echo_reply)
+    with listening(server.app) as url:
+        tiers = [
+            {"name": name, "engine": "openai", "model": f"m-{name}", "base_url": f"{url}/v1", "api_key_env": "API_KEY",
+             "price": {"input_usd_per_mtok": usd, "output_usd_per_mtok": usd, "batch_factor": 0.5},
+             "default_max_tokens": 20}
+            for name, usd in (("cheap", 100), ("frontier", 1000))
+        ]  # fmt: skip
+        given = {"tiers": tiers, "state_folder": str(tmp_path / "state"), "policy": {"version": "none"}}
+        (tmp_path / "graph.yaml").write_text(yaml.safe_dump(given))
+        rows = "".join(json.dumps({"id": n, "prompt": f"row {n % 5}"}) + "\n" for n in range(6))
+        (tmp_path / "in.jsonl").write_text(rows)
+        yield server
+
+
+def batch_run(folder: Path, *more: object) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    words = [
+        "batch", "run", folder / "in.jsonl", "--out", folder / "out.jsonl", "--provider-batches", "--poll-s", 0.05,
+        "-c", folder / "graph.yaml", "--json", *more,
+    ]  # fmt: skip
+    done = CliRunner().invoke(app, list(map(str, words)), catch_exceptions=False)
+    assert done.exit_code in (0, 1), done.output
+    out = folder / "out.jsonl"
+    rows = [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
+    return json.loads(done.stdout), rows
+
+
+def test_rows_are_one_batch_at_half_the_price_with_records_and_a_second_run_sends_nothing(
+    provider: ProviderServer, tmp_path: Path
+) -> None:
+    summary, rows = batch_run(tmp_path, "--records")
+    assert [row["answer"] for row in rows] == [f"m-frontier: row {n % 5}" for n in range(6)]
+    assert {row["serve_graph_tier"] for row in rows} == {"frontier"}
+    assert provider.sizes == [6], "rows with an id of their own have answers of their own"
+    assert {Decimal(row["serve_graph_cost_usd"]) for row in rows} == {Decimal(14 * 1000) / 1_000_000 / 2}
+    assert Decimal(summary["spent_usd"]) == Decimal("0.042")
+    assert summary["provider_batches"]["frontier"] == {"batches": 1, "price_factor": "0.5"}
+    assert summary["always"]["frontier"]["usd"] == pytest.approx(0.042)
+    assert summary["records"]["read"] == 6
+    stored = asyncio.run(_stored(tmp_path, rows[0]["serve_graph_decision"]))
+    assert stored.tier == "frontier"
+    assert stored.cost_usd == Decimal("0.007")
+    assert not provider.files
+    again, _ = batch_run(tmp_path)
+    assert (again["asked"], provider.sizes) == (0, [6])
+
+
+async def _stored(folder: Path, decision: str) -> Any:
+    store = DecisionStore(load_config(folder / "graph.yaml").records_url)
+    try:
+        return await store.get(decision)
+    finally:
+        await store.close()
+
+
+def test_the_budget_is_kept_before_anything_is_sent(provider: ProviderServer, tmp_path: Path) -> None:
+    summary, rows = batch_run(tmp_path, "--budget-usd", 0.001)
+    assert provider.sizes == []
+    assert "has no room for another row" in summary["stopped"]
+    assert (summary["answered"], summary["failed"], summary["left"]) == (0, 0, 6)
+    assert all(row["answer"] is None for row in rows)
+
+
+def test_a_line_that_the_provider_refuses_fails_its_row_alone(provider: ProviderServer, tmp_path: Path) -> None:
+    provider.statuses = {"row 1": 400}
+    summary, rows = batch_run(tmp_path, "--model", "cheap")
+    assert (summary["answered"], summary["failed"]) == (5, 1)
+    assert rows[1]["serve_graph_status"] == "400"
+    assert {row["serve_graph_tier"] for row in rows if row["answer"]} == {"cheap"}
+    assert provider.sizes == [6]
+
+
+def test_without_a_configuration_it_says_what_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text('{"prompt": "a"}\n')
+    done = CliRunner().invoke(
+        app, ["batch", "run", str(tmp_path / "in.jsonl"), "--out", str(tmp_path / "o.jsonl"), "--provider-batches"]
+    )
+    assert done.exit_code != 0
+    assert "--provider-batches needs --config" in str(done.exception or done.output)
