@@ -41,7 +41,7 @@ class ScoreShares:
         given = np.asarray(scores, dtype=np.float64).ravel()
         if not given.size or not np.isfinite(given).all():
             raise DataError(f"the quantiles of {given.size} scores: some finite ones are needed")
-        return cls(tuple(round(float(q), 6) for q in np.quantile(given, np.linspace(0, 1, QUANTILE_STEPS + 1))))
+        return cls(tuple(float(q) for q in np.quantile(given, np.linspace(0, 1, QUANTILE_STEPS + 1))))
 
     @classmethod
     def of_values(cls, values: Iterable[float]) -> ScoreShares:
@@ -60,6 +60,8 @@ class ScoreShares:
     def threshold(self, share: float) -> float:
         """Return the score below which a share of the prompts lies; -inf for none of them, inf for all.
 
+        Equal scores are never divided: where the threshold is one of them, all of them lie above it.
+
         Raises
         ------
         DataError
@@ -73,12 +75,27 @@ class ScoreShares:
             return float("inf") if share else float("-inf")
         return float(np.interp(share, np.linspace(0, 1, len(self.quantiles)), self.quantiles))
 
+    def certified_share(self, share: float) -> float:
+        """Return which part of the prompts themselves lies below the threshold of a share, to a quantile's step."""
+        if share in (0, 1):
+            return float(share)
+        found = np.searchsorted(self.quantiles, self.threshold(share), "left")
+        return min(share, float(found) / (len(self.quantiles) - 1))
+
     def share_below(self, scores: ArrayLike, share: float) -> float:
         """Return which part of other scores, (n,), lies below the threshold of a share."""
         return float((np.asarray(scores, dtype=np.float64) < self.threshold(share)).mean())
 
-    def share_of(self, threshold: float) -> float:
-        """Return the share whose threshold this is, nearest to it where none is."""
+    def share_of(self, threshold: float) -> float | None:
+        """Return the share whose threshold this is; None where it lies outside all the scores that are known.
+
+        Raises
+        ------
+        DataError
+            Where the quantiles are not known.
+        """
         if not self.quantiles:
             raise DataError("the quantiles of the version's scores are not known: certify it again")
+        if not self.quantiles[0] <= threshold <= self.quantiles[-1]:
+            return None
         return float(np.interp(threshold, self.quantiles, np.linspace(0, 1, len(self.quantiles))))

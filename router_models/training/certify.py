@@ -165,9 +165,16 @@ def certify_candidate(
 
 
 def _score_quantiles(version: RouterVersion, seen: CascadeEvidence) -> tuple[float, ...]:
-    """Quantiles of the router's estimates for the cheapest tier; none where it has no router."""
+    """Quantiles of the router's estimates for the cheapest tier; none where it has no router.
+
+    None with three tiers and more: a decision has one estimate, that of the tier which it chose.
+    """
     stage = version.stages.get(seen.tiers[0])
-    return () if stage is None or stage.router is None else ScoreShares.of(seen.p_route[:, 0]).quantiles
+    return (
+        ()
+        if len(seen.tiers) != 2 or stage is None or stage.router is None
+        else ScoreShares.of(seen.p_route[:, 0]).quantiles
+    )
 
 
 def _seen(draft: RouterVersion, part: OutcomeTable, settings: Settings, coverage: Coverage) -> CascadeEvidence:

@@ -142,7 +142,8 @@ class Service:
         if terms is not None and options is not None and options.stream is not None:
             terms = terms.with_mode(options.stream)
         answering, routing, assigned = self.context, self.routing, None
-        if self.arms is not None and forced is None:
+        share = self.routing.share_of(resolved)
+        if self.arms is not None and forced is None and share is None:
             assigned = self.arms.assign(resolved.session, key, query.text)
             if assigned.arm == "candidate":
                 answering, routing = self.arms.context, self.arms.routing
@@ -151,7 +152,8 @@ class Service:
         )
         request = Request(query, model, forced, stream, context, terms or self.terms, key=key, resolved=resolved)
         request.request_id, request.shares, request.assigned = caller.request_id, routing.shares, assigned
-        request.checked = routing.coverage is not None and forced is None and routing.share_of(resolved) is None
+        request.share = share
+        request.checked = routing.coverage is not None and forced is None and share is None
         request.slicer = None if routing.labels is None else routing.labels.slicer
         if reserves:
             self.reserve(request, context.policy.tiers if forced is None else (forced,))

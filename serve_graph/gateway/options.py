@@ -48,7 +48,7 @@ class ResolvedOptions:
     def as_recorded(self) -> dict[str, Any]:
         """What was asked for, for the record."""
         resolved: dict[str, Any] = {name: getattr(self, name) for name in (*NUMBERS, "task", "user_tier", "forced")}
-        return {k: v for k, v in resolved.items() if v or (k == "cost_quality" and v is not None)} | (
+        return {k: v for k, v in resolved.items() if v or (k in NUMBERS and v is not None)} | (
             {"abstain": "forbid"} if self.forbids_abstaining else {}
         )
 

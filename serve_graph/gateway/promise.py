@@ -106,9 +106,7 @@ def set_apart(facts: RequestFacts, joint: bool, policy: Policy) -> str | None:
     if facts.forced is not None:
         return f"{facts.forced} was asked for by name"
     if facts.share is not None:
-        return (
-            f"a share of requests was asked for: {facts.share:g} go to the last tier, and nothing is promised of any"
-        )
+        return f"a share of requests is set: {facts.share:g} go to the last tier, and nothing is promised of any"
     if facts.choices > 1:
         return f"{facts.choices} answers at once: one by one they are certified, not that all are right"
     if facts.unproven_label is not None:

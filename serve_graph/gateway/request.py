@@ -34,8 +34,9 @@ class Request:
 
     `terms`: when it is shown, where it is a stream. `key` names the access key; `embeds`: for embeddings, not for an
     answer; `request_id`: its `x-request-id`. `shares`: what is certified of the version that it is answered under;
-    `checked`: whether it was compared with what that covers; `slicer`: by what the version is sliced. `assigned`: the
-    arm of the rollout that answers it; None: there is no rollout, or no version decides.
+    `share`: that of requests which go to the last tier, where it went by one. `checked`: whether it was compared with
+    what that covers; `slicer`: by what the version is sliced. `assigned`: the arm of the rollout that answers it;
+    None: there is no rollout, or no version decides.
     """
 
     query: Query
@@ -54,6 +55,7 @@ class Request:
     embeds: bool = False
     request_id: str | None = None
     shares: CertifiedShares = field(default_factory=CertifiedShares)
+    share: float | None = None
     checked: bool = False
     slicer: str | None = None
     assigned: AssignedArm | None = None
@@ -193,6 +195,8 @@ def _evidence(request: Request, promise: AnswerPromise) -> dict[str, Any]:
             "spill_at": _plain(context.policy.overload_points[state.tier].serve_at),
             "promised": promise.share,
         }
+    if request.share is not None:
+        entry["share"] = request.share
     if wishes := request.resolved.as_recorded():
         entry["wishes"] = wishes
     if (answer := state.completion) is not None:

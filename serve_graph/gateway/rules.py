@@ -69,7 +69,7 @@ def within_latency(
         why = "no latencies known yet"
     elif decision.tier == top:
         why = "" if last <= budget_s else f"{top} may take {last:.2f} s, and no cheaper tier replaces it"
-    elif cheap + last <= budget_s:
+    elif cheap + (last if decision.promised else 0.0) <= budget_s:  # what nothing is promised of is not sent on
         why = ""
     elif last <= budget_s:
         why = f"{decision.tier} and then {top} may take {cheap + last:.2f} s, {top} alone {last:.2f} s"
@@ -134,7 +134,13 @@ def keep_session(
     top = ladder[-1]
     if session.tier != top or decision.tier == top:
         return decision
-    p_escalate = 0.5 if decision.p_cheap_ok is None else min(max(1.0 - decision.p_cheap_ok, 0.0), 1.0)
+    p_escalate = (
+        0.0
+        if not decision.promised
+        else 0.5
+        if decision.p_cheap_ok is None
+        else min(max(1.0 - decision.p_cheap_ok, 0.0), 1.0)
+    )
     talk = Conversation(
         session.prefix_tokens,
         session.prefix_tokens,

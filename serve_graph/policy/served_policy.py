@@ -75,6 +75,9 @@ class ServedPolicy:
             promise = f"nothing: policy.abstain is forbid, and abstaining was counted on in {promise!r}"
         elif certificate is not None and (cut := cut_short(config, joint=joint)) is not None:
             promise = f"{promise}; {cut}"
+        shared = None if version is None else shared_instead(config, knows_scores=bool(version.score_quantiles))
+        if shared is not None:
+            promise = f"{shared}: {promise}"
         if forbids:
             policy = policy.without_abstention()
         if not config.policy.overload_fallback:
@@ -101,7 +104,7 @@ class ServedPolicy:
             None if certificate is None else certificate.coverage,
             None if version is None else version.longest_prompt,
             harm=harm,
-            headline=() if certificate is None or voided else headline(certificate),
+            headline=() if certificate is None or voided or shared is not None else headline(certificate),
             watched=None if certificate is None or voided else WatchedPromise.of(certificate),
             certificate=None if voided else certificate,
             score_shares=ScoreShares(() if version is None else version.score_quantiles),
@@ -127,6 +130,16 @@ def cut_short(config: GraphConfig, *, joint: bool) -> str | None:
     if first_s is not None and first_s < whole_s:
         return f"nothing of streams under policy.first_token_s: {first_s:g} s, where a try may take {whole_s:g} s"
     return None
+
+
+def shared_instead(config: GraphConfig, *, knows_scores: bool) -> str | None:
+    """What `policy.share` makes of a version's promise, in words; None where no share is set."""
+    share = config.policy.share
+    if share is None:
+        return None
+    if not knows_scores:
+        return f"policy.share {share:g} is without effect, as the version does not know its scores (certify it again)"
+    return f"nothing, but of requests with a quality_floor, under policy.share {share:g}"
 
 
 def _labels_of(version: RouterVersion | None, config: GraphConfig) -> LabelRule | None:

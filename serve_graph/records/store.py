@@ -127,10 +127,13 @@ class DecisionStore:
             row = (await connection.execute(select(DECISIONS).where(DECISIONS.c.id == decision_id))).mappings().first()
         return None if row is None else _from_row(dict(row))
 
-    async def latest(self, limit: int = 100) -> list[DecisionRecord]:
-        """The newest records first."""
+    async def latest(self, limit: int = 100, version: str | None = None) -> list[DecisionRecord]:
+        """The newest records first, of all versions or of one."""
+        chosen = select(DECISIONS).order_by(DECISIONS.c.created_at.desc()).limit(limit)
+        if version is not None:
+            chosen = chosen.where(DECISIONS.c.version == version)
         async with self.reading() as connection:
-            rows = await connection.execute(select(DECISIONS).order_by(DECISIONS.c.created_at.desc()).limit(limit))
+            rows = await connection.execute(chosen)
             return [_from_row(dict(row)) for row in rows.mappings()]
 
     async def kept_prompts(

@@ -1,5 +1,10 @@
 """Compare two JSON values."""
 
+from decimal import Decimal, InvalidOperation
+
+CLOSE = Decimal("0.000001")
+"""By how much two numbers of an extracted value may differ: as they are rounded, not by a part of them."""
+
 
 def same(left: object, right: object, *, loose: bool = False) -> bool:
     """Return whether two JSON values are equal; true is not 1, 6 is 6.0, floats agree to 1e-6.
@@ -16,7 +21,8 @@ def same(left: object, right: object, *, loose: bool = False) -> bool:
 def agrees(found: object, wanted: object) -> bool:
     """Return whether an extracted value says what it should.
 
-    Numbers are numbers in either writing, "12.50" too; other texts count in any case and with any white space.
+    Numbers are numbers in either writing, on either side, "12.50" too, and equal to 1e-6; other texts count in any
+    case and with any white space.
     """
     try:
         return _agrees(found, wanted)
@@ -29,21 +35,23 @@ def _agrees(found: object, wanted: object) -> bool:
         return found.keys() == wanted.keys() and all(_agrees(found[key], wanted[key]) for key in wanted)
     if isinstance(found, list) and isinstance(wanted, list):
         return len(found) == len(wanted) and all(_agrees(a, b) for a, b in zip(found, wanted, strict=True))
-    if isinstance(wanted, int | float) and not isinstance(wanted, bool):
-        number = _number(found)
-        return number is not None and _near(number, wanted)
+    if isinstance(wanted, int | float) or isinstance(found, int | float):
+        left, right = _number(found), _number(wanted)
+        if left is not None and right is not None:
+            return abs(left - right) <= CLOSE
     if isinstance(found, str) and isinstance(wanted, str):
         return " ".join(found.casefold().split()) == " ".join(wanted.casefold().split())
     return found is wanted
 
 
-def _number(value: object) -> float | None:
+def _number(value: object) -> Decimal | None:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
-        return float(value)
-    except (ValueError, OverflowError):
+        number = Decimal(value if isinstance(value, int) else str(value).strip())
+    except (InvalidOperation, ValueError):
         return None
+    return number if number.is_finite() and number.adjusted() < 400 else None
 
 
 def _same(left: object, right: object, loose: bool) -> bool:

@@ -212,7 +212,7 @@ def fields(reference: Reference, answer: str) -> bool:
         return False
     share = reference.get("at_least", 1.0)
     agreeing = sum(key in value and agrees(value[key], item) for key, item in wanted.items())
-    return agreeing >= (share if isinstance(share, int | float) else 1.0) * len(wanted)
+    return agreeing >= (share if isinstance(share, int | float) else 1.0) * len(wanted) - 1e-9
 
 
 GRADERS: Mapping[str, Callable[[Reference, str], bool]] = {

@@ -179,7 +179,7 @@ def score_scales(record: DecisionRecord) -> list[ScoreScale]:
     said by the reasons alone, and no threshold stands beside them.
     """
     points = record.evidence.get("thresholds", {})
-    point = next(iter(points.values())) if len(points) == 1 else {}
+    point = next(iter(points.values())) if len(points) == 1 and "share" not in record.evidence else {}
     tier = next(iter(points)) if len(points) == 1 else "a cheaper tier"
     scales = []
     if record.p_cheap_ok is not None:
@@ -198,12 +198,14 @@ def other_thresholds(
 ) -> list[OtherThresholds]:
     """Return what is known of the request under other thresholds: with one cheaper tier that thresholds decided of.
 
-    An answer that was never made is not known, and whoever named a tier, or was not covered, was not decided by
-    thresholds.
+    An answer that was never made is not known, and whoever named a tier, was not covered, or was one of a share, was
+    not decided by thresholds.
     """
     below = [tier for tier in record.evidence.get("thresholds", {}) if tier != tiers[-1]]
     by_scores = record.outcome in (Action.ROUTED, Action.ACCEPTED, Action.ESCALATED) and record.status == 200
-    if len(below) != 1 or not by_scores or "uncovered" in record.evidence or record.p_cheap_ok is None:
+    if len(below) != 1 or not by_scores or record.p_cheap_ok is None:
+        return []
+    if not record.evidence.keys().isdisjoint(("uncovered", "share")):
         return []
     tier, top, routed = below[0], tiers[-1], record.p_cheap_ok
     other_usd = None if other is None else Decimal(other["usd"])

@@ -55,62 +55,86 @@ def calibrate(
             f"{registered.name} does not know how its scores are distributed: certify it again, or one that has a "
             f"router for {loaded.policy.tiers[0]!r}"
         )
-    live = asyncio.run(_live(graph.records_url, f"{registered.model}/{registered.number}", decisions))
-    rows = [_row(one, ScoreShares(loaded.score_quantiles), live, _curves(folder)) for one in wanted]
-    said: dict[str, Any] = {"version": registered.name, "last_tier": loaded.policy.top, "decisions": len(live)}
+    live, without = asyncio.run(_live(graph.records_url, f"{registered.model}/{registered.number}", decisions))
+    n, curves = _curves(folder)
+    rows = [_row(one, ScoreShares(loaded.score_quantiles), live, curves) for one in wanted]
+    said: dict[str, Any] = {"version": registered.name, "last_tier": loaded.policy.top, "prompts": n}
+    said |= {"decisions": len(live), "without_estimate": without}
     if as_json:
         say_json(said | {"shares": rows})
         return
-    titles = [f"share to {loaded.policy.top}", "below", "right", "right by chance", "of live decisions", "ask for"]
-    shown = [[_shown(row[name]) for name in _NAMES] for row in rows]
+    titles = [
+        f"share to {loaded.policy.top}",
+        "below",
+        "of certified",
+        "right",
+        "right by chance",
+        "of live",
+        "ask for",
+    ]
+    shown = [[_shown(row, name) for name in _NAMES] for row in rows]
     say("\n".join([f"{registered.name}: a share, not a promise", "", columns([titles, *shown])]))
+    say(f"\ncertified on {n or 'an unknown number of'} prompts; {len(live)} live decisions by this version")
     if len(live) < LEAST_DECISIONS:
-        say(f"\n{len(live)} live decisions by this version: {LEAST_DECISIONS} are needed to say what share they are")
+        say(f"{LEAST_DECISIONS} are needed to say what share they are")
+    elif any(row["ask_for"] is None for row in rows):
+        say("nothing to ask for: live estimates lie outside those that certified; certify again on such traffic")
+    if without:
+        say(f"{without} more had no estimate: under a share the last tier answers such, beyond the share")
 
 
-_NAMES = ("share", "threshold", "right", "right_by_chance", "live_share", "ask_for")
+_NAMES = ("share", "threshold", "certified_share", "right", "right_by_chance", "live_share", "ask_for")
 
 
-async def _live(url: str, name: str, most: int) -> list[float]:
-    """The estimates of the latest decisions by a version."""
+async def _live(url: str, name: str, most: int) -> tuple[list[float], int]:
+    """The estimates of the latest decisions by a version, and how many had none."""
     from serve_graph.records.store import DecisionStore
 
     store = DecisionStore(url)
     try:
-        latest = await store.latest(most) if most else []
+        latest = [one for one in await store.latest(most, version=name) if one.outcome != "forced"] if most else []
     finally:
         await store.close()
-    return [one.p_cheap_ok for one in latest if one.version == name and one.p_cheap_ok is not None]
+    found = [one.p_cheap_ok for one in latest if one.p_cheap_ok is not None]
+    return found, len(latest) - len(found)
 
 
-def _curves(folder: Path) -> dict[str, list[list[float]]]:
-    """The deferral curves of the version's report that matter here, by what ranks; none where it has no numbers."""
+def _curves(folder: Path) -> tuple[int | None, dict[str, list[list[float]]]]:
+    """The version's deferral curves by what ranks, and of how many prompts; none where its report has no numbers."""
     from router_models.reports.plots import DEFERRAL_FILE
 
     path = folder / DEFERRAL_FILE
     if not path.is_file():
-        return {}
-    return {one["name"]: one["points"] for one in json.loads(path.read_text())["curves"]}
+        return None, {}
+    made = json.loads(path.read_text())
+    return made.get("n"), {one["name"]: one["points"] for one in made["curves"]}
 
 
 def _row(
     share: float, scores: ScoreShares, live: list[float], curves: dict[str, list[list[float]]]
 ) -> dict[str, float | None]:
-    """What one share means; None for what is not known."""
+    """What one share means; None: not known. `right` is that of the part which the threshold really takes."""
     import numpy as np
 
-    right = {
-        name: float(np.interp(share, *np.transpose(curves[name]))) if name in curves else None
-        for name in ("router", "random")
-    }
-    row: dict[str, float | None] = {"share": share, "threshold": scores.threshold(share)}
-    row |= {"right": right["router"], "right_by_chance": right["random"], "live_share": None, "ask_for": None}
+    from router_models.reports.plots import wilson
+
+    taken = scores.certified_share(share)
+    row: dict[str, float | None] = {"share": share, "threshold": scores.threshold(share), "certified_share": taken}
+    for name, curve in (("right", "router"), ("right_by_chance", "random")):
+        row[name] = float(np.interp(taken, *np.transpose(curves[curve]))) if curve in curves else None
+    row |= {"live_share": None, "live_low": None, "live_high": None, "ask_for": None}
     if len(live) >= LEAST_DECISIONS:
-        at = float(np.quantile(live, share))
-        row["live_share"] = scores.share_below(live, share)
-        row["ask_for"] = share if share in (0, 1) else scores.share_of(at)
+        below = scores.share_below(live, share)
+        low, high = wilson(below * len(live), len(live), 1.96)
+        row |= {"live_share": below, "live_low": low, "live_high": high}
+        row["ask_for"] = share if share in (0, 1) else scores.share_of(float(np.quantile(live, share)))
     return row
 
 
-def _shown(value: float | None) -> str:
-    return "-" if value is None else ("all" if value > 0 else "none") if math.isinf(value) else f"{value:.3f}"
+def _shown(row: dict[str, float | None], name: str) -> str:
+    value = row[name]
+    if value is None:
+        return "-"
+    if math.isinf(value):
+        return "all" if value > 0 else "none"
+    return f"{value:.3f} ({row['live_low']:.3f} to {row['live_high']:.3f})" if name == "live_share" else f"{value:.3f}"

@@ -206,6 +206,11 @@ def _begin(
 
     found, graph = found_version(version, config)
     _check_follows(graph)
+    if graph.policy.share is not None:
+        raise ServeGraphError(
+            f"policy.share {graph.policy.share:g} decides who answers, not the thresholds that would be tried: take "
+            "it out of the configuration first"
+        )
     stable = find_version(graph.registry_uri, found.model, graph.policy.version)
     if stable is None:
         alias = graph.policy.version

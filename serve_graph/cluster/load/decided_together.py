@@ -1,8 +1,9 @@
 """Decisions that embed their prompts: those that wait at the same time are embedded with one call of the encoder.
 
-Eight short prompts at once take the processor half as long as one by one, and an embedding is the same, bit for bit,
-whoever is embedded beside it (docs/decisions/project/cluster/0076). Nobody waits for a batch to fill: it is what has
-come while the one before was under way, of about one length, and no more text than one long prompt.
+Eight short prompts at once take the processor half as long as one by one, and an embedding is the same whoever is
+embedded beside it: to 1e-6 by test, bit for bit where it was measured (docs/decisions/project/cluster/0076). Nobody
+waits for a batch to fill: it is what has come while the one before was under way, of about one length, and no more
+text than one long prompt.
 """
 
 from __future__ import annotations
@@ -67,12 +68,20 @@ class DecidedTogether:
             return
         loop = asyncio.get_running_loop()
         if self._thread is None:
-            _settle(taken, decide_all(taken))
-            loop.call_soon(self._next)
+            try:
+                _settle(taken, decide_all(taken))
+            except BaseException as fault:
+                _settle(taken, [_as_error(fault)] * len(taken))
+                if isinstance(fault, KeyboardInterrupt | SystemExit):
+                    raise
+            finally:  # those that wait behind it are decided whatever happened here
+                loop.call_soon(self._next)
             return
         try:
             made = loop.run_in_executor(self._thread, decide_all, taken)
         except RuntimeError as error:  # the thread has ended, with its process
+            taken += self._waiting
+            self._waiting.clear()
             _settle(taken, [error] * len(taken))
             self._is_running = False
             return
@@ -84,7 +93,7 @@ class DecidedTogether:
                 one.done.cancel()
         else:
             fault = made.exception()
-            failed = fault if fault is None or isinstance(fault, Exception) else RuntimeError(type(fault).__name__)
+            failed = None if fault is None else _as_error(fault)
             _settle(taken, made.result() if failed is None else [failed] * len(taken))
         self._next()
 
@@ -105,20 +114,28 @@ class DecidedTogether:
 
 
 def decide_all(taken: Sequence[WaitingDecision]) -> list[Decision | Exception]:
-    """The decisions on prompts of one version, embedded together, or what went wrong with each."""
+    """The decisions on prompts of one version, embedded together, or what went wrong with each.
+
+    Where they cannot be embedded together each is decided by itself: one prompt that the encoder refuses is nobody
+    else's fault.
+    """
     version = taken[0].version
     try:
         embedded = embeddings_of([one.query for one in taken], version.encoder)
     except Exception as error:  # noqa: BLE001 (it is raised where each is waited for)
-        return [error] * len(taken)
+        return [error] if len(taken) == 1 else [_decided(one, None) for one in taken]
     return [_decided(one, made) for one, made in zip(taken, embedded, strict=True)]
 
 
-def _decided(one: WaitingDecision, made: PromptEmbedding) -> Decision | Exception:
+def _decided(one: WaitingDecision, made: PromptEmbedding | None) -> Decision | Exception:
     try:
         return one.context.run(one.version.decide, one.query, made)
     except Exception as error:  # noqa: BLE001 (it is raised where this one is waited for: others have theirs)
         return error
+
+
+def _as_error(fault: BaseException) -> Exception:
+    return fault if isinstance(fault, Exception) else RuntimeError(type(fault).__name__)
 
 
 def _settle(taken: Sequence[WaitingDecision], made: Sequence[Decision | Exception]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from router_models.data.formats.columns import LABEL_SOURCE, LONG_COLUMNS
 from router_models.estimators.verifiers.checks.formats import measured_formats
+from router_models.estimators.verifiers.checks.tool_calls import CALLING_FINISHES
 from router_models.types import Completion, Outcome, Query
 from router_models.types.chat_prompts import whole_characters
 from router_models.types.condition_cells import CONDITION_COLUMNS
@@ -173,8 +174,10 @@ def served_outcomes(
 
 
 def _formats(query: Query, answer: KeptAnswer) -> dict[str, float]:
-    """What is measured of a kept answer against the JSON that its request declared; an answer of calls has no text."""
-    return measured_formats(query, Completion(answer.text, answer.finish_reason)) if answer.text else {}
+    """What is measured of a kept answer against the JSON that its request declared; of tool calls nothing is."""
+    if answer.finish_reason in CALLING_FINISHES:
+        return {}
+    return measured_formats(query, Completion(answer.text, answer.finish_reason))
 
 
 _CHOSEN = (DRAWN, DRAWS_TRIED, DRAW_ID, SAMPLE_WEIGHT)

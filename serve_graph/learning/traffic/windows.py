@@ -25,6 +25,10 @@ DECIDED_OUTCOMES = tuple(
     str(action) for action in (Action.ROUTED, Action.ACCEPTED, Action.ESCALATED, Action.ABSTAINED)
 )
 """Outcomes of requests that the version decided: neither those forced by name nor those that fell back."""
+SHARED = '%"share": %'
+"""In the evidence of requests that went by a share: who answered them says nothing of the traffic. Inside a text
+quotes are escaped, so that it matches the name alone.
+"""
 _KEPT = tuple(field.name for field in fields(ServedDecision) if field.name != "units")
 
 
@@ -64,6 +68,7 @@ class ServedTraffic:
 
 def _routed(version: str, since: str) -> Any:
     of_version = (DECISIONS.c.version == version) & (DECISIONS.c.created_at > since)
+    of_version &= DECISIONS.c.evidence.is_(None) | DECISIONS.c.evidence.not_like(SHARED)
     return of_version & (DECISIONS.c.status == 200) & DECISIONS.c.outcome.in_(DECIDED_OUTCOMES)
 
 

@@ -73,7 +73,11 @@ def _values(value: object) -> Iterator[str | int | float]:
 
 def _is_said(value: str | int | float, words: str, numbers: frozenset[float]) -> bool:
     if not isinstance(value, str):
-        return math.isfinite(value) and round(abs(float(value)), 6) in numbers
+        try:
+            number = abs(float(value))
+        except OverflowError:  # an integer beyond floats
+            return False
+        return math.isfinite(number) and round(number, 6) in numbers
     if _ISO_DATE.fullmatch(value.strip()):
         return any(form in words for form in _dates(value.strip()))
     return _words(value) in words

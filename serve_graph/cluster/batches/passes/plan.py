@@ -48,6 +48,8 @@ def checked_plan(config: GraphConfig) -> CheckedPlan:
     policy = served.policy
     if not policy.certified:
         said = f"nothing is promised of these rows: {found.reason}"
+    elif config.policy.share is not None:
+        said = f"nothing is promised of these rows: {policy.promise}"
     elif revoked is not None:
         said = f"nothing is promised of these rows: {revoked}"
     else:

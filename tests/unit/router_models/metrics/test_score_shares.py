@@ -26,6 +26,22 @@ def test_no_more_than_the_share_lies_below_its_threshold(scores: list[float], sh
     assert shares.share_below(scores, 1) == 1
 
 
+@pytest.mark.parametrize("tied", [1 / 3, 2 / 3])
+def test_equal_scores_stay_together_above_their_threshold(tied: float) -> None:
+    """Three in five prompts have one score: rounded, its sixth digit would decide for all of them."""
+    scores = np.r_[np.full(600, tied), np.linspace(0, 0.1, 100), np.linspace(0.9, 1, 300)]
+    shares = ScoreShares.of(scores)
+    for share in (0.05, 0.3, 0.55):
+        assert shares.share_below(scores, share) == pytest.approx(min(share, 0.1), abs=0.011)
+        assert shares.certified_share(share) == pytest.approx(min(share, 0.1), abs=0.011)
+
+
+def test_no_share_has_a_threshold_outside_the_scores() -> None:
+    shares = ScoreShares.of(np.linspace(0.5, 1, 100))
+    assert (shares.share_of(0.4), shares.share_of(1.1)) == (None, None)
+    assert shares.share_of(0.75) == pytest.approx(0.5)
+
+
 def test_different_scores_are_shared_as_asked() -> None:
     scores = np.random.default_rng(1).beta(2, 1, 5000)
     shares = ScoreShares.of(scores)

@@ -15,11 +15,13 @@ from serve_graph.cascade.fakes import FakeJudge, ListSink, fake_context
 from serve_graph.cascade.steps import StreamTerms
 from serve_graph.config.access import KeyConfig
 from serve_graph.errors import AccessError, RequestError
+from serve_graph.gateway.arms import RolloutArms
 from serve_graph.gateway.constraints import RoutingContext
 from serve_graph.gateway.context_length import Room, fit_context, prompt_tokens
 from serve_graph.gateway.handler import Service
 from serve_graph.gateway.rules import Expectations, by_share, hold_tool_loop, keep_session, within_latency
 from serve_graph.gateway.sessions import Session
+from serve_graph.policy.served_version import ServedRollout
 from serve_graph.protocol.requests import RequestOptions
 
 TIERS = ("cheap", "middle", "frontier")
@@ -261,3 +263,19 @@ def test_without_an_estimate_the_last_tier_answers_unless_none_is_to_go_there() 
     assert by_share(known, 0.1, SCORES, TIERS).tier == "frontier"
     assert by_share(known, 0.0, SCORES, TIERS).tier == "cheap"
     assert by_share(replace(known, p_cheap_ok=0.5), 0.1, SCORES, TIERS).tier == "cheap"
+
+
+@pytest.mark.parametrize(("promised", "tier"), [(True, "frontier"), (False, "cheap")])
+def test_what_is_not_sent_on_has_the_whole_budget_of_latency(promised: bool, tier: str) -> None:
+    decision = replace(CHEAP, promised=promised)
+    assert within_latency(decision, 5.0, {"cheap": 1.0, "frontier": 4.5}, TIERS).tier == tier
+
+
+async def test_a_share_is_recorded_and_part_of_no_rollout() -> None:
+    of = service()
+    assert (await asked(of, "p 0.5", cost_quality=0.3)).evidence["share"] == 0.3
+    assert "share" not in (await asked(of, "p 0.5")).evidence
+    rollout = ServedRollout("rol-1", "canary", 1.0, 0.1, candidate=None)  # type: ignore[arg-type]
+    of.try_beside(RolloutArms(rollout, of.context, RoutingContext(0.9)))
+    assert "rollout" in (await asked(of, "p 0.5")).evidence
+    assert "rollout" not in (await asked(of, "p 0.5", cost_quality=0.3)).evidence

@@ -1,11 +1,12 @@
-"""Limits in time that take out slow answers: said where the promise is, and no promise is made under them."""
+"""Limits in time that take out slow answers, and a share: said where the promise is, and none is made under them."""
 
 from typing import Any
 
 import pytest
 
 from serve_graph.config.graph import GraphConfig
-from serve_graph.policy.served_policy import cut_short, whole_try_s
+from serve_graph.policy.served_policy import ServedPolicy, cut_short, whole_try_s
+from tests.unit.router_models.versions.made_version import version
 
 PRICE = {"input_usd_per_mtok": 1, "output_usd_per_mtok": 1}
 
@@ -41,3 +42,13 @@ def test_a_limit_shorter_than_a_try_is_named_where_the_promise_is(
 def test_a_try_takes_what_its_tier_router_and_verifier_may_take() -> None:
     assert whole_try_s(config(), joint=False) == 24
     assert whole_try_s(config(), joint=True) == 86, "the last tier after it, and its verdict"
+
+
+def test_a_configured_share_is_said_where_the_promise_is() -> None:
+    knows, knows_not = version(score_quantiles=(0.0, 1.0)), version()
+    served = ServedPolicy.of(knows, "router/1", "P <= 0.1", config(share=0.3))
+    assert served.promise == "nothing, but of requests with a quality_floor, under policy.share 0.3: P <= 0.1"
+    assert served.headline == ()
+    without = ServedPolicy.of(knows_not, "router/1", "P <= 0.1", config(share=0.3))
+    assert "policy.share 0.3 is without effect" in without.promise
+    assert ServedPolicy.of(knows, "router/1", "P <= 0.1", config()).promise == "P <= 0.1"

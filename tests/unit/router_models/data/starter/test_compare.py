@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router_models.data.starter.compare import same
+from router_models.data.starter.compare import agrees, same
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -49,3 +49,29 @@ def test_values_nested_beyond_the_stack_are_never_the_same() -> None:
     for _ in range(50_000):
         deep = [deep]
     assert not same(deep, [deep])
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted"),
+    [(12.5, "12.50"), ("12.50", 12.5), (12, 12.0), (0.1 + 0.2, 0.3), ("  ACME  Ltd", "acme ltd"), (10**17, "1e17")],
+)
+def test_an_extracted_value_agrees_in_either_writing_on_either_side(found: object, wanted: object) -> None:
+    assert agrees({"a": [found]}, {"a": [wanted]})
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted"),
+    [
+        (2041000001, 2041000002),
+        (1234567.8, 1234567.1),
+        (10**17 + 1, 10**17),
+        (True, 1),
+        (None, 0),
+        ("nan", 1),
+        ("1e999999999", 1),
+        ("twelve", 12),
+    ],
+)
+def test_numbers_that_differ_never_agree_however_large_they_are(found: object, wanted: object) -> None:
+    assert not agrees(found, wanted)
+    assert not agrees(wanted, found)

@@ -1,5 +1,6 @@
 """Answers to questions that ask for no form: what is said first counts, whatever explains it afterwards."""
 
+import json
 from collections.abc import Mapping
 
 import pytest
@@ -72,3 +73,11 @@ def test_a_wrong_or_hedged_answer_is_wrong(grader: str, reference: dict[str, obj
 def test_repeating_a_question_of_yes_or_no_answers_nothing() -> None:
     question = "Is a whale a fish?"
     assert not GRADERS["yes_no"](FISH, without_question(question, question))
+
+
+def test_the_least_share_of_fields_is_met_by_exactly_that_many() -> None:
+    """.55 of 20 are 11, and 11.000000000000002 in floats."""
+    reference = {"fields": {str(n): n for n in range(20)}, "at_least": 0.55}
+    for right, accepted in ((11, True), (10, False)):
+        answer = json.dumps({str(n): n if n < right else -1 for n in range(20)})
+        assert GRADERS["fields"](reference, answer) is accepted

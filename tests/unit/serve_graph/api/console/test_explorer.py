@@ -159,6 +159,9 @@ def test_other_thresholds_say_what_is_known_and_what_is_estimated(a_record: Reco
         "cheap accepted from above 0.100",
     ]
     routed = replace(escalated, outcome="routed", p_cheap_ok=0.2, p_answer_ok=None)
+    shared = replace(routed, evidence={**EVIDENCE, "share": 0.3})
+    assert other_thresholds(shared, None, tiers) == [], "no threshold of the version decided it"
+    assert [scale.threshold for scale in score_scales(shared)] == [None]
     [tried] = other_thresholds(routed, None, tiers)
     assert "is not known" in tried.then
     assert tried.usd is None

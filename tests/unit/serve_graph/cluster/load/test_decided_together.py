@@ -168,7 +168,7 @@ async def test_texts_of_other_lengths_and_versions_and_too_many_characters_are_a
     assert encoder.calls == [2, 3, 1, 1], "short and brief; three long ones, as four are too much; the last; the other"
 
 
-async def test_one_that_fails_fails_alone_and_an_encoder_that_fails_says_so_to_all(
+async def test_one_that_fails_fails_alone_whether_its_router_or_its_encoder_refuses_it(
     thread: Executor | None, version: RouterVersion
 ) -> None:
     together = DecidedTogether(thread)
@@ -179,8 +179,32 @@ async def test_one_that_fails_fails_alone_and_an_encoder_that_fails_says_so_to_a
     found = await asyncio.gather(
         *(together.decide(version, query) for query in asked(["fine", "fails"])), return_exceptions=True
     )
-    assert [str(each) for each in found] == ["it is damaged"] * 2
+    assert [type(each).__name__ for each in found] == ["Decision", "ArtifactError"]
     assert (await together.decide(version, Query.from_prompt("again"))).tier == "cheap", "it goes on"
+
+
+class PanicError(BaseException):
+    """As the tokenizer's Rust code raises where it has a fault of its own."""
+
+
+async def test_a_fault_that_is_no_exception_fails_its_batch_and_those_behind_it_are_decided(
+    thread: Executor | None, version: RouterVersion, encoder: CountingEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encode = encoder.encode
+
+    def panics(texts: Sequence[str], batch_size: int = 32) -> NDArray[np.float32]:
+        if any("panic" in text for text in texts):
+            raise PanicError
+        return encode(texts, batch_size)
+
+    monkeypatch.setattr(encoder, "encode", panics)
+    together = DecidedTogether(thread)
+    texts = ["panic", "x" * 400, "y" * 200]
+    found = await asyncio.wait_for(
+        asyncio.gather(*(together.decide(version, one) for one in asked(texts)), return_exceptions=True), 20
+    )
+    assert [type(each).__name__ for each in found] == ["RuntimeError", "Decision", "Decision"]
+    assert (await asyncio.wait_for(together.decide(version, Query.from_prompt("again")), 20)).tier == "cheap"
 
 
 async def test_each_is_decided_in_the_context_of_whoever_asked(

@@ -140,8 +140,14 @@ async def test_too_many_escalations_show_in_the_first_window_already(store: Deci
 
 @pytest.mark.parametrize(
     "fields",
-    [{"outcome": "forced"}, {"outcome": "fallback"}, {"version": "router/2"}, {"status": 500}],
-    ids=["forced", "fallback", "another version", "failed"],
+    [
+        {"outcome": "forced"},
+        {"outcome": "fallback"},
+        {"version": "router/2"},
+        {"status": 500},
+        {"evidence": {"share": 0.3, "signals": {"finish_reason": "stop"}}},
+    ],
+    ids=["forced", "fallback", "another version", "failed", "by a share"],
 )
 async def test_what_the_version_did_not_decide_or_answer_does_not_count(
     store: DecisionStore, a_record: Records, fields: dict[str, Any]
