@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import statistics
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -20,13 +22,11 @@ from serve_graph.cascade.streaming import judged_whole
 from serve_graph.config.graph import GraphConfig, WhenUncovered
 from serve_graph.errors import RequestError
 from serve_graph.gateway.capabilities import AsleepTiers, CapableTiers, capabilities_of, needs_of
-from serve_graph.gateway.capabilities.plain_text import is_plain_text
 from serve_graph.gateway.context_length import Room, crowded, fit_context
-from serve_graph.gateway.options import ResolvedOptions
+from serve_graph.gateway.options import ResolvedOptions, is_plain_text
 from serve_graph.gateway.promise import AnswerPromise, CertifiedShares, RequestFacts, answer_promise, set_apart
 from serve_graph.gateway.rules import (
     Expectations,
-    Latencies,
     by_share,
     hold_tool_loop,
     keep_promised,
@@ -37,6 +37,24 @@ from serve_graph.gateway.sessions import Session, Sessions
 from serve_graph.policy.labels import LabelRule
 from serve_graph.policy.served_policy import ServedPolicy, whole_try_s
 from serve_graph.policy.validity import CertificateStatus
+
+
+class Latencies:
+    """How long each tier's calls took lately; nothing is expected before `least` of them."""
+
+    def __init__(self, kept: int = 200, least: int = 10) -> None:
+        self.kept = kept
+        self.least = least
+        self._seen: dict[str, deque[float]] = {}
+
+    def note(self, record: DecisionRecord) -> None:
+        for call in record.calls:
+            self._seen.setdefault(call.tier, deque(maxlen=self.kept)).append(call.latency_s)
+
+    def expected_s(self, tier: str) -> float | None:
+        """The 90th percentile of the last calls; None while there are too few."""
+        seen = self._seen.get(tier, deque())
+        return statistics.quantiles(seen, n=10)[-1] if len(seen) >= max(self.least, 2) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from router_models.types import Query
 from serve_graph.access.auth import Caller
 from serve_graph.errors import AccessError, RequestError
 from serve_graph.protocol.requests import METADATA_PREFIX, RequestOptions
@@ -130,3 +131,26 @@ def _merged(options: RequestOptions | None, metadata: Mapping[str, str]) -> Requ
             f"metadata {', '.join(METADATA_PREFIX + name for name in named)}: not what the serve_graph object takes"
         )
         raise RequestError(message, "metadata", "invalid_value") from None
+
+
+NOT_PLAIN = frozenset(
+    {"tools", "functions", "response_format", "reasoning_effort", "reasoning", "thinking", "modalities", "audio"}
+)
+"""The parameters that may need more of a tier than text."""
+PLAIN_FIELDS = frozenset({"role", "content", "name"})
+
+
+def is_plain_text(query: Query) -> bool:
+    """Whether a request sends and wants nothing but text, as most do: what it needs is not read any further then."""
+    if not NOT_PLAIN.isdisjoint(query.parameters):
+        return False
+    messages = query.parameters.get("messages")
+    if messages is None:
+        return not any(";base64," in message.content for message in query.messages)
+    return all(
+        PLAIN_FIELDS.issuperset(message)
+        and isinstance(content := message.get("content"), str)
+        and ";base64," not in content
+        and message.get("role") not in ("tool", "function")
+        for message in messages
+    )

@@ -7,15 +7,13 @@ that the cheap tier may be tried, never anybody else's. The exception is `by_sha
 
 from __future__ import annotations
 
-import statistics
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from router_models.metrics.score_shares import ScoreShares
 from router_models.pricing.prices import Price
 from router_models.pricing.session_cost import Conversation, session_cost
-from router_models.types import Decision, DecisionRecord
+from router_models.types import Decision
 from router_models.types.coverage import Uncovered
 from serve_graph.config.graph import WhenUncovered
 from serve_graph.gateway.sessions import Session
@@ -96,24 +94,6 @@ def keep_promised(
     moved = raised(decision, ladder[-1], why, ladder)
     reason = f"{decision.reason}; {why}" if moved is decision else moved.reason
     return replace(moved, reason=reason, promised=False, uncovered=found)
-
-
-class Latencies:
-    """How long each tier's calls took lately; nothing is expected before `least` of them."""
-
-    def __init__(self, kept: int = 200, least: int = 10) -> None:
-        self.kept = kept
-        self.least = least
-        self._seen: dict[str, deque[float]] = {}
-
-    def note(self, record: DecisionRecord) -> None:
-        for call in record.calls:
-            self._seen.setdefault(call.tier, deque(maxlen=self.kept)).append(call.latency_s)
-
-    def expected_s(self, tier: str) -> float | None:
-        """The 90th percentile of the last calls; None while there are too few."""
-        seen = self._seen.get(tier, deque())
-        return statistics.quantiles(seen, n=10)[-1] if len(seen) >= max(self.least, 2) else None
 
 
 @dataclass(frozen=True, slots=True)

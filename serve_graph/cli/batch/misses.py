@@ -10,26 +10,38 @@ from serve_graph.cli.batch.forecast import share_of
 from serve_graph.errors import ServeGraphError
 
 
+def check_grader(row: Row) -> None:
+    """Raise ServeGraphError where a row's grader does not exist or cannot read its reference; before it is paid."""
+    name, reference = row.get("grader"), row.get("reference")
+    if name and isinstance(reference, dict):
+        _is_right(str(name), reference, "")
+
+
+def _is_right(name: str, reference: dict[str, Any], answer: str) -> bool:
+    from router_models.data.starter.graders import GRADERS
+
+    if name not in GRADERS or name == "program":
+        known = ", ".join(sorted(set(GRADERS) - {"program"}))
+        raise ServeGraphError(f"a row's grader is {name!r}; there are: {known}")
+    try:
+        return GRADERS[name](reference, answer)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ServeGraphError(f"the grader {name!r} cannot read a row's reference: {error}") from None
+
+
 def measured_misses(results: Iterable[Row], rows: int) -> dict[str, Any] | None:
     """Grade answered rows that have a `grader` and a `reference`, as tasks do; None where there are none.
 
     `expected`: how many of all `rows` are wrong, if these are a random sample of them. Raises ServeGraphError for a
     grader that does not exist or cannot read its reference.
     """
-    from router_models.data.starter.graders import GRADERS
-
     wrong: dict[str, int] = {}
     graded: dict[str, int] = {}
     for row in results:
         name, reference, answer = row.get("grader"), row.get("reference"), row.get("answer")
         if not name or not isinstance(reference, dict) or answer is None:
             continue
-        if name not in GRADERS or name == "program":
-            raise ServeGraphError(f"a row's grader is {name!r}; there are: {', '.join(set(GRADERS) - {'program'})}")
-        try:
-            right = GRADERS[name](reference, answer)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ServeGraphError(f"the grader {name!r} cannot read a row's reference: {error}") from None
+        right = _is_right(str(name), reference, answer)
         tier = str(row.get("serve_graph_tier"))
         graded[tier] = graded.get(tier, 0) + 1
         wrong[tier] = wrong.get(tier, 0) + (not right)

@@ -23,7 +23,7 @@ from serve_graph.cli.batch.dataset import (
 )
 from serve_graph.cli.batch.forecast import MOST_TOKENS_KEPT, always_one_tier, mean_forecast, share_of
 from serve_graph.cli.batch.journal import Journal
-from serve_graph.cli.batch.misses import measured_misses, misses_line
+from serve_graph.cli.batch.misses import check_grader, measured_misses, misses_line
 from serve_graph.cli.batch.providers.run import ProviderBatches, run_prices
 from serve_graph.cli.batch.row_records import RECORD_COLUMNS, record_sums, write_audit
 from serve_graph.errors import ServeGraphError
@@ -88,6 +88,7 @@ def run_batch(
     for row in dataset.rows():  # every row is looked at before the first is paid for
         dataset.messages(row)
         _check_names(row)
+        check_grader(row)
         rows += 1
     if rows == 0:
         raise ServeGraphError(f"{', '.join(dataset.files)}: there are no rows")

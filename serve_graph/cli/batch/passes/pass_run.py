@@ -16,9 +16,11 @@ from serve_graph.cli.batch.passes.under_way import RowsUnderWay
 from serve_graph.cluster.batches.passes.pass_rows import PassRow, RowPieces, RowProgress
 from serve_graph.cluster.batches.passes.passes import Passes
 from serve_graph.cluster.batches.passes.purse import Purse
+from serve_graph.errors import ServeGraphError
 
 ROUTED_AT_ONCE = 16
 """How many batches of rows make a piece that is routed: no tier is called for these."""
+NONE_CAME = "the log of its workers says why; what was answered before is kept, and nothing is noted of these rows"
 DIED = "its worker died on it: the engine's log says why"
 
 
@@ -79,7 +81,8 @@ class PassRun:
             self.say(f"routing, in {chunks.count:,} pieces")
             if self._routed(chunks) < chunks.rows:
                 every = (row for number in range(chunks.count) for row in chunks.read(number))
-                singles = RowPieces.write(folder / "singles", (row for row in every if not self._is_known(row.key)), 1)
+                left = (row for row in every if not self._is_known(row.key))
+                singles = RowPieces.write(folder / "singles", left, 1, alone=True)
                 self._routed(singles)
                 every = (row for number in range(singles.count) for row in singles.read(number))
                 self._note(_died(row) for row in every if not self._is_known(row.key))
@@ -89,6 +92,7 @@ class PassRun:
         came = 0
         for progress in self.passes.route(chunks) if chunks.count else ():
             came += len(progress)
+            self.spent += sum((Decimal(row.cost_usd) for row in progress), Decimal(0))
             self._note(progress)
         return came
 
@@ -96,28 +100,39 @@ class PassRun:
         return self.under_way.has(key) or self.journal.find(key) is not None
 
     def _tier_pass(self, folder: Path, tier: str, rows: int) -> None:
-        """Have a tier answer all rows that wait for it; those whose worker died are tried alone, and then fail."""
+        """Have a tier answer all rows that wait for it; those whose worker died are tried alone, and then fail.
+
+        Raises ServeGraphError where not one of several rows came back: that is no row's fault.
+        """
         self.say(f"a pass of {rows:,} rows at {tier}")
-        self._pass(folder, tier, self.batch_rows)
+        came = self._pass(folder, tier, self.batch_rows)
         if not self._left(tier) or self._is_spent(tier):
             return
         self.say(f"{self._left(tier):,} rows at {tier} are tried one by one: the worker of their batch died")
-        self._pass(folder, tier, 1)
-        if self._left(tier) and not self._is_spent(tier):
-            self._note(_died(row) for row in self.under_way.waiting(tier))
+        for _ in range(2):  # one may have been given to a worker whose death was not known yet
+            came += self._pass(folder, tier, 1)
+            if not self._left(tier) or self._is_spent(tier):
+                return
+        if came == 0 and rows > 1:
+            raise ServeGraphError(f"not one of {rows:,} rows came back from {tier}: {NONE_CAME}")
+        self._note(_died(row) for row in self.under_way.waiting(tier))
 
-    def _pass(self, folder: Path, tier: str, size: int) -> None:
+    def _pass(self, folder: Path, tier: str, size: int) -> int:
+        """Have a tier answer what waits for it, in pieces of a size; returns how many rows came back."""
         place, self.dearest = folder / f"{tier}-{size}", Decimal(0)
         purse = None if self.budget is None else self.passes.shared(Purse(self.budget, self.spent))
-        chunks = RowPieces.write(place, self.under_way.waiting(tier), size, purse)
+        chunks = RowPieces.write(place, self.under_way.waiting(tier), size, purse, alone=size == 1)
+        came = 0
         for progress in self.passes.answer(tier, chunks):
-            costs = [Decimal(row.cost_usd) - self.under_way.cost(row.key) for row in progress]
+            costs = [max(Decimal(0), Decimal(row.cost_usd) - self.under_way.cost(row.key)) for row in progress]
+            came += len(progress)
             self._note(progress)
             total, dearest = sum(costs, Decimal(0)), max(costs, default=Decimal(0))
             self.spent, self.dearest = self.spent + total, max(dearest, self.dearest)
             if purse is not None:
                 purse.ended(len(progress), total, dearest)
         shutil.rmtree(place, ignore_errors=True)
+        return came
 
     def _left(self, tier: str) -> int:
         return self.under_way.counts().get(tier, 0)
@@ -135,6 +150,9 @@ class PassRun:
         found = list(progress)
         if self.keep_records is None:  # nobody finds a decision by its id
             found = [row if row.tier is not None else _unrecorded(row) for row in found]
+        for row in found:  # what a row had cost before it failed was paid
+            if row.tier is None and row.result.get("cost_usd") is None and (paid := self.under_way.cost(row.key)):
+                row.result["cost_usd"] = str(paid)
         self.under_way.keep(found)
         ended = [row for row in found if row.tier is None]
         self.asked += len(ended)

@@ -22,7 +22,7 @@ class RowsUnderWay:
         self.made_under = made_under
         with journal.at_once() as db:
             db.execute("DROP TABLE IF EXISTS temp.asked_now")
-            db.execute("CREATE TEMP TABLE asked_now (key TEXT_COLUMNS PRIMARY KEY) WITHOUT ROWID")
+            db.execute("CREATE TEMP TABLE asked_now (key TEXT PRIMARY KEY) WITHOUT ROWID")
 
     def forget_others(self) -> int:
         """Forget rows that another version or another graph has begun: nothing is promised of a mixture."""

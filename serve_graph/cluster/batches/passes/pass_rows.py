@@ -58,23 +58,27 @@ class RowProgress:
 class RowPieces:
     """Rows in pieces, one file each, so that a pass holds no more of them than it works on.
 
-    With a `purse` a piece gives no more rows than may begin; the others are left.
+    With a `purse` a piece gives no more rows than may begin; the others are left. `alone`: each is a row of which
+    nothing else may be in its worker, since it may be what kills one.
     """
 
     folder: Path
     count: int
     rows: int
     purse: PurseLike | None = None
+    alone: bool = False
 
     @classmethod
-    def write(cls, folder: Path, rows: Iterable[PassRow], size: int, purse: PurseLike | None = None) -> RowPieces:
+    def write(
+        cls, folder: Path, rows: Iterable[PassRow], size: int, purse: PurseLike | None = None, *, alone: bool = False
+    ) -> RowPieces:
         """Write rows in pieces of `size`. With a `purse` the first are small: little is known of their cost yet."""
         folder.mkdir(parents=True, exist_ok=True)
         left, count, total, most = iter(rows), 0, 0, size if purse is None else 1
         while piece := list(islice(left, most)):
             pq.write_table(pa.table(columns_of(piece), schema=TEXT_COLUMNS), folder / f"{count}.parquet")
             count, total, most = count + 1, total + len(piece), min(size, most * 2)
-        return cls(folder, count, total, purse)
+        return cls(folder, count, total, purse, alone)
 
     def read(self, number: int) -> list[PassRow]:
         """The rows of a piece that may begin now; waits where that is not known yet."""

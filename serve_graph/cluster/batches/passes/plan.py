@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from dataclasses import dataclass
 
 from serve_graph.cluster.batches.passes.row_cascade import PassesPlan
@@ -60,7 +61,9 @@ def checked_plan(config: GraphConfig) -> CheckedPlan:
         )
     plan = PassesPlan(config, policy, served.files, revoked)
     digest = "none" if served.files is None else served.files.digest
-    made_under = f"{policy.name} {digest} {policy.binds} {revoked or ''}".strip()
+    told = config.policy.model_dump_json() + "".join(tier.model_dump_json() for tier in config.tiers)
+    rest = hashlib.sha256(told.encode()).hexdigest()[:16]  # what decides, and what it costs: stories hold under these
+    made_under = f"{policy.name} {digest} {policy.binds} {rest} {revoked or ''}".strip()
     return CheckedPlan(plan, policy.name, policy.promise, said, made_under)
 
 

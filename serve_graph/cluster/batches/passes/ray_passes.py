@@ -79,22 +79,23 @@ class RayPasses:
 
     def route(self, chunks: RowPieces) -> Iterator[list[RowProgress]]:
         rows = self._rows(chunks)
-        return self._progress(self._cascaded(rows, None, cpus=1.0))
+        return self._progress(self._cascaded(rows, None, cpus=1.0, alone=chunks.alone))
 
     def answer(self, tier: str, chunks: RowPieces) -> Iterator[list[RowProgress]]:
         config, rows = self.plan.config.tier(tier), self._rows(chunks)
         if isinstance(config, VllmTierConfig):
-            rows = answered_by_vllm(rows, config, self.plan.config)
+            rows = answered_by_vllm(rows, config, self.plan.config, alone=chunks.alone)
         else:
             rows = self._mapped(
                 rows,
                 self.tier_actor,
                 (config,),
                 size=config.scaling.max_replicas,
+                alone=chunks.alone,
                 num_cpus=config.scaling.num_cpus,
                 max_concurrency=TASKS_AT_ONCE,
             )
-        return self._progress(self._cascaded(rows, tier))
+        return self._progress(self._cascaded(rows, tier, alone=chunks.alone))
 
     def shared(self, purse: Purse) -> PurseLike:
         return RemotePurse.of(purse)
@@ -109,13 +110,17 @@ class RayPasses:
             compute=ray.data.TaskPoolStrategy(size=min(PIECE_READERS, chunks.count)),
         )
 
-    def _cascaded(self, rows: Any, tier: str | None, cpus: float = 0.5) -> Any:
+    def _cascaded(self, rows: Any, tier: str | None, cpus: float = 0.5, *, alone: bool = False) -> Any:
         cpus_here = float(ray.cluster_resources().get("CPU", 1.0))
         size = max(1, int(cpus_here // 4))
-        return self._mapped(rows, CascadeActor, (self.plan, tier), size=size, num_cpus=cpus)
+        return self._mapped(rows, CascadeActor, (self.plan, tier), size=size, alone=alone, num_cpus=cpus)
 
     @staticmethod
-    def _mapped(rows: Any, actor: type, given: tuple[Any, ...], *, size: int, **remote: Any) -> Any:
+    def _mapped(rows: Any, actor: type, given: tuple[Any, ...], *, size: int, alone: bool, **remote: Any) -> Any:
+        pool = ray.data.ActorPoolStrategy(min_size=1, max_size=size)
+        if alone:  # Ray counts a worker's death against every piece that is in it or waits for it
+            remote["max_concurrency"] = 1
+            pool = ray.data.ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=1)
         with warnings.catch_warnings():  # Ray 2.60 has no other way to say these two, and announces one
             warnings.simplefilter("ignore", RayDeprecationWarning)
             return rows.map_batches(
@@ -123,7 +128,7 @@ class RayPasses:
                 fn_constructor_args=given,
                 batch_size=None,
                 batch_format="pyarrow",
-                compute=ray.data.ActorPoolStrategy(min_size=1, max_size=size),
+                compute=pool,
                 max_task_retries=TRIES_OF_A_TASK,
                 **remote,
             )

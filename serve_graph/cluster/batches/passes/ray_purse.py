@@ -12,7 +12,7 @@ from serve_graph.cluster.batches.passes.purse import Purse
 
 ASK_AGAIN_S = 0.1
 PATIENCE_S = 900.0
-"""How long rows wait for the cost of others: those may be lost with their worker. What is left then is tried again."""
+"""How long rows wait for the cost of others: then those are taken to be lost with their worker, and these begin."""
 
 
 class _HeldPurse:
@@ -22,7 +22,10 @@ class _HeldPurse:
 
     def granted(self, rows: int) -> int | None:
         found = self.purse.granted(rows)
-        return 0 if found is None and time.monotonic() - self.changed_at > PATIENCE_S else found
+        if found is None and time.monotonic() - self.changed_at > PATIENCE_S:
+            self.purse.under_way, self.changed_at = 0, time.monotonic()
+            found = self.purse.granted(rows)
+        return found
 
     def ended(self, rows: int, usd: Decimal, dearest: Decimal) -> None:
         self.changed_at = time.monotonic()

@@ -52,8 +52,12 @@ def passes_faults(tier: VllmTierConfig) -> str | None:
     return None
 
 
-def answered_by_vllm(rows: Any, tier: VllmTierConfig, config: GraphConfig) -> Any:
-    """Add the columns `reply` and `seconds` to a dataset of rows; its engines are started when it is run."""
+def answered_by_vllm(rows: Any, tier: VllmTierConfig, config: GraphConfig, *, alone: bool = False) -> Any:
+    """Add the columns `reply` and `seconds` to a dataset of rows; its engines are started when it is run.
+
+    A piece is a batch of the stage, whatever its size: the stage's own batches would wait for more rows, and with a
+    budget none come before these have ended. `alone`: one piece at a time.
+    """
     import ray.data
     from ray.data.llm import build_processor, vLLMEngineProcessorConfig
 
@@ -62,7 +66,8 @@ def answered_by_vllm(rows: Any, tier: VllmTierConfig, config: GraphConfig) -> An
     settings = llm_config(tier, model)
     engine = dict(settings.get_engine_config().engine_kwargs)
     seqs = int(engine.get("max_num_seqs") or MOST_SEQS)
-    concurrency = max(8, math.ceil(1.25 * seqs / BATCH_ROWS))
+    engine.setdefault("distributed_executor_backend", "mp" if tier.accelerator == "cpu" else "ray")  # as served
+    concurrency = 1 if alone else max(8, math.ceil(1.25 * seqs / BATCH_ROWS))
     replicas = tier.scaling.max_replicas
     placement = tier.placement_bundles or ([{"CPU": 0.5}] if tier.accelerator == "cpu" else None)
     processor = build_processor(
@@ -93,8 +98,13 @@ def answered_by_vllm(rows: Any, tier: VllmTierConfig, config: GraphConfig) -> An
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(size=1),
         num_cpus=0.5,
+        max_task_retries=TRIES_OF_A_PIECE,
     )
-    return processor(prompts)
+    answered = prompts.map(processor.preprocess)
+    for stage in processor.stages.values():
+        given = stage.get_dataset_map_batches_kwargs(BATCH_ROWS, processor.DATA_COLUMN) | {"batch_size": None}
+        answered = answered.map_batches_internal(stage.fn, **given)
+    return answered.map(processor.postprocess)
 
 
 class PromptActor:
@@ -106,7 +116,9 @@ class PromptActor:
         self.tier = tier
         given = tier.engine_kwargs
         self.tokenizer = AutoTokenizer.from_pretrained(
-            given.get("tokenizer") or model, trust_remote_code=bool(given.get("trust_remote_code"))
+            given.get("tokenizer") or model,
+            trust_remote_code=bool(given.get("trust_remote_code")),
+            revision=given.get("tokenizer_revision") or given.get("revision") or "main",
         )
         self.defaults, self.ends = generation_defaults(model, given, self.tokenizer.eos_token_id)
 
@@ -218,7 +230,9 @@ def generation_defaults(model: str, given: Mapping[str, Any], eos: int | None) -
 
     source = given.get("generation_config", "auto")
     try:
-        own = GenerationConfig.from_pretrained(model if source in ("auto", "vllm") else source)
+        of_model = source in ("auto", "vllm")
+        revision = (given.get("revision") or "main") if of_model else "main"
+        own = GenerationConfig.from_pretrained(model if of_model else source, revision=revision)
         config = own.to_diff_dict()
     except OSError:
         config = {}

@@ -18,9 +18,8 @@ from serve_graph.errors import (
     ServeGraphError,
     status_of,
 )
-from serve_graph.gateway.constraints import RoutingContext
+from serve_graph.gateway.constraints import Latencies, RoutingContext
 from serve_graph.gateway.handler import Service
-from serve_graph.gateway.rules import Latencies
 from serve_graph.protocol.requests import RequestOptions
 from tests.fixtures.made_up_time import run
 from tests.fixtures.sampling import examples

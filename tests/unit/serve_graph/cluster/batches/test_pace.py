@@ -67,7 +67,7 @@ async def test_within_a_second_of_a_request_no_more_than_one_line_is_begun(
                 begun.append(loop.time())
             return await super().generate(query, left_s)
 
-    at = graph(batches={"concurrency": 16}, fakes={"cheap": Noting("x", slow_s=0.2)})
+    at = graph(batches={"concurrency": 16}, fakes={"cheap": Noting("x", slow_s=0.5)})
     batch = await at.create(jsonl(*(line(n) for n in range(400))))
     body = {"model": "auto", "messages": [{"role": "user", "content": "x"}]}
     async with at.working(), at.client() as client:
@@ -77,8 +77,8 @@ async def test_within_a_second_of_a_request_no_more_than_one_line_is_begun(
         while loop.time() < since + 3.0:
             assert (await client.post(CHAT, json=body)).status_code == 200
         beside = sum(since + 1.0 <= moment < since + 3.0 for moment in begun)
-    assert alone > 20  # a second of 16 at a time
-    assert 1 <= beside <= 11  # two seconds of one at a time: it does not starve
+    assert alone > 8  # a second of 16 at a time: 32 on a machine that has nothing else to do
+    assert 1 <= beside <= 6  # two seconds of one at a time: it does not starve
 
 
 async def test_calls_behind_take_half_of_a_tiers_places_and_go_last() -> None:
