@@ -52,8 +52,8 @@ BEFORE: dict[tuple[str, str], Counts] = {
     ("graph", "escalated stream"): (51, 425),
 }
 # One module more where spans are opened, and one that learns how often calls are escalated; one to three switches
-# since an accepted request is opened in one place for routes and for lines of batches; two where a request is looked at
-# for being plain text, in the graph five to seven where decisions that wait at the same time are embedded together.
+# since an accepted request is opened in one place for routes and for lines of batches; two where a request is seen to
+# be plain text, in the graph five to seven where decisions that wait at the same time are embedded together.
 CEILING: dict[tuple[str, str], Counts] = {
     ("fakes", "accepted whole"): (24, 84),
     ("fakes", "accepted stream"): (27, 121),
