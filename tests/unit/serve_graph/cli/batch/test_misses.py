@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from serve_graph.cli.batch.misses import measured_misses, misses_line
+from serve_graph.cli.batch.misses import check_grader, measured_misses, misses_line
 from serve_graph.errors import ServeGraphError
 
 
@@ -35,3 +35,10 @@ def test_without_graded_rows_nothing_is_measured() -> None:
 def test_a_grader_that_cannot_grade_is_named(grader: str, said: str) -> None:
     with pytest.raises(ServeGraphError, match=said):
         measured_misses([row("cheap", "{}", grader=grader)], 10)
+    with pytest.raises(ServeGraphError, match=said):
+        check_grader(row("cheap", None, grader=grader))
+
+
+def test_a_grader_that_can_is_looked_at_before_anything_is_paid() -> None:
+    check_grader(row("cheap", None))
+    check_grader({"prompt": "no grader"})

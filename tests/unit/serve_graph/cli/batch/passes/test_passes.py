@@ -162,6 +162,31 @@ def test_a_row_whose_worker_dies_fails_alone(in_passes: Run, tmp_path: Path) -> 
     assert (summary["answered"], summary["failed"], summary["left"]) == (18, 2, 0)
 
 
+def test_where_no_row_comes_back_nothing_is_noted_of_any(in_passes: Run, tmp_path: Path) -> None:
+    """A folder that the workers do not see, an engine that never starts: no row's fault."""
+    from serve_graph.cluster.batches.passes.passes import LocalPasses
+
+    class Broken(LocalPasses):
+        def answer(self, tier: str, chunks: Any) -> Any:
+            return iter(())
+
+    rows = [{"prompt": f"question {n}"} for n in range(3)]
+    with pytest.raises(ServeGraphError, match="not one of 3 rows came back from cheap"):
+        in_passes(rows, echo_config(tmp_path), make=Broken)
+    summary, _, _ = in_passes(rows, echo_config(tmp_path))
+    assert (summary["answered"], summary["failed"]) == (3, 0)
+
+
+def test_rows_that_wait_for_the_cost_of_lost_ones_begin_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    from serve_graph.cluster.batches.passes import ray_purse
+    from serve_graph.cluster.batches.passes.purse import Purse
+
+    held = ray_purse._HeldPurse(Purse(Decimal(1)))
+    assert (held.granted(4), held.granted(4)) == (1, None), "one row, and its cost is waited for"
+    monkeypatch.setattr(ray_purse, "PATIENCE_S", 0.0)
+    assert held.granted(4) == 1
+
+
 def test_the_summary_says_what_is_promised_and_why_not(in_passes: Run, tmp_path: Path) -> None:
     summary, _, _ = in_passes([{"prompt": "one"}], echo_config(tmp_path))
     assert "nothing is promised of these rows: uncertified" in "\n".join(batch_summary_lines(summary))
