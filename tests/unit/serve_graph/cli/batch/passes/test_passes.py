@@ -170,10 +170,10 @@ def test_where_no_row_comes_back_nothing_is_noted_of_any(in_passes: Run, tmp_pat
         def answer(self, tier: str, chunks: Any) -> Any:
             return iter(())
 
-    rows = [{"prompt": f"question {n}"} for n in range(3)]
+    rows, config = [{"prompt": f"question {n}"} for n in range(3)], echo_config(tmp_path)
     with pytest.raises(ServeGraphError, match="not one of 3 rows came back from cheap"):
-        in_passes(rows, echo_config(tmp_path), make=Broken)
-    summary, _, _ = in_passes(rows, echo_config(tmp_path))
+        in_passes(rows, config, make=Broken)
+    summary, _, _ = in_passes(rows, config)
     assert (summary["answered"], summary["failed"]) == (3, 0)
 
 
