@@ -45,8 +45,12 @@ def test_failures_carry_their_decision_and_no_log_holds_a_prompt(observed: Runni
     failed = [graph.chat(f"{MARKER} [echo:fail]") for _ in range(3)]
     assert {reply.status_code for reply in failed} == {503}
     logs = session_of(graph)
-    ids = {record.id for records in graph.records().values() for record in records if record.status >= 500}
-    assert len(ids) >= 3
+
+    def recorded() -> set[str]:
+        return {record.id for records in graph.records().values() for record in records if record.status >= 500}
+
+    until(lambda: len(recorded()) >= 3, 30)  # a record is written after its reply
+    ids = recorded()
 
     def told() -> set[str]:
         ended = [line for line in lines_of(logs) if " ended with 5" in line.get("message", "")]
