@@ -64,6 +64,8 @@ class RayPasses:
         quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
         own = {"num_cpus": logical_cpus, "object_store_memory": PASSES_STORE_BYTES, "include_dashboard": False} | quiet
         ray.init(address=address, **quiet) if address else ray.init(address="local", **own)
+        # Said of a pass with fewer pieces than workers, in Ray's own thread: of one row that kills its worker, too.
+        warnings.filterwarnings("ignore", "The m[a-z]+ number of concurrent", UserWarning)
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.issue_detectors_config.detectors = []
