@@ -64,7 +64,7 @@ def test_the_same_seed_writes_the_same_files(tmp_path: Path) -> None:
 def test_raw_invoices_become_rows_of_a_certified_batch(
     tmp_path: Path, new_registry: Callable[[Path], str], monkeypatch: pytest.MonkeyPatch, pictures_undrawn: None
 ) -> None:
-    WRITER["write"](tmp_path, 180, 60)
+    WRITER["write"](tmp_path, 360, 60)
     (tmp_path / "state").mkdir()
     new_registry(tmp_path / "state" / "mlflow.db")
     api = InvoiceApi()
@@ -92,7 +92,7 @@ def test_raw_invoices_become_rows_of_a_certified_batch(
                 "--max-tokens", WRITER["MAX_TOKENS"], "--records", "--out", out,
             )  # fmt: skip
     rows = [json.loads(line) for line in out.read_text().splitlines()]
-    truth = {text: found for _, _, text, found in WRITER["invoices"](240, 0)}
+    truth = {text: found for _, _, text, found in WRITER["invoices"](420, 0)}
     cheap = [row for row in rows if row["serve_graph_tier"] == "cheap"]
     assert all(row["serve_graph_promised"] == "True" for row in cheap), "what is not covered goes to the last tier"
     assert len(cheap) >= 8, "many of the receipts"
