@@ -17,7 +17,7 @@ from router_models.training.certify import Certified, certify_candidate, check_c
 from router_models.training.certify_overload import with_overload
 from router_models.training.certify_prefix import check_prefix, with_prefix
 from router_models.training.fit import fit_candidate
-from router_models.training.label_budget import LabelBudget
+from router_models.training.labelling.label_budget import LabelBudget
 from router_models.training.splits import LabelledSplits, split_outcomes
 from router_models.training.whose_labels import with_label_source
 from router_models.types import Progress

@@ -110,12 +110,25 @@ _ROWS = (
     _logprob("lp_first3_mean", "the mean of the first three"),
     _logprob("log_tokens", "log(1 + tokens that came with a logprob)"),
     Signal(
-        "p_true", "P(True): the tier's model asked whether its answer is right", "a call to the same model", NO_KIND,
-        SignalCost.CALL, "one more call to the tier for every answer, which the served graph does not make",
+        "p_true", "P(True): the tier's model asked whether its answer is right",
+        "one call of one token to the same tier, for a version that reads it", WITH_LOGPROBS, SignalCost.CALL,
+        "an engine that returns token logprobs (vLLM, or a hosted API that takes `logprobs`)",
     ),
     Signal(
-        "agreement", "the share of further answers that agree", "k further answers of the same model", NO_KIND,
-        SignalCost.CALLS, "several answers of the tier to every prompt, which the served graph does not ask for",
+        "agreement", "the share of further answers that agree",
+        "short answers of the same tier at a temperature (`signals.agreement`), for a version that reads it",
+        ALL_KINDS, SignalCost.CALLS,
+    ),
+    Signal(
+        "last_tier_verdict", "P(True) of the last tier: asked whether the cheaper answer is right",
+        "one call of one token to the last tier, which must be `vllm`, `hosted-logprobs` or `echo`, for a version "
+        "that reads it", ALL_KINDS, SignalCost.CALL,
+        "a last tier that returns token logprobs (vLLM, or a hosted API that takes `logprobs`)",
+    ),
+    Signal(
+        "last_tier_likelihood", "the mean logprob that the last tier gives the cheaper answer's tokens",
+        "one prefill by the last tier, which must be `vllm` or `echo`, for a version that reads it", ALL_KINDS,
+        SignalCost.CALL, "a last tier that returns the logprobs of its prompt (vLLM)",
     ),
     Signal(
         "reward", "a reward model's score of the answer", "a reward model", NO_KIND, SignalCost.MODEL,
@@ -174,7 +187,7 @@ SIGNALS: Mapping[str, Signal] = MappingProxyType({row.name: row for row in _ROWS
 """Every known signal by name: first what comes with the prompt, then what comes with the answer."""
 
 COMES_WITH_AN_ANSWER = (*LOGPROB_NAMES, *FORMAT_NAMES)
-"""The columns of `Answers.signals` that a completion can bring; the router's estimate comes beside them."""
+"""The columns of `Answers.signals` that a completion brings by itself; the router's estimate comes beside them."""
 
 
 def signal_named(name: str) -> Signal:
@@ -203,9 +216,13 @@ def would_need(name: str, kind: TierKind = TierKind.VLLM) -> str | None:
     return None if kind in row.kinds else f"the signal {name} would need {row.needs}"
 
 
-def served_names(names: Iterable[str], kind: TierKind = TierKind.VLLM) -> tuple[str, ...]:
-    """Return those of the recorded signals that a served verifier is shown of a kind of tier, in order."""
-    return tuple(name for name in names if name in COMES_WITH_AN_ANSWER and kind in SIGNALS[name].kinds)
+def served_names(names: Iterable[str], kind: TierKind = TierKind.VLLM, asked: Iterable[str] = ()) -> tuple[str, ...]:
+    """Return those of the recorded signals that a served verifier is shown of a kind of tier, in order.
+
+    `asked`: the signals that are asked for (`estimators.asked_signals`); others that take a call are not shown.
+    """
+    shown = {*COMES_WITH_AN_ANSWER, *asked}
+    return tuple(name for name in names if name in shown and kind in SIGNALS[name].kinds)
 
 
 def check_served(family: str, reads: Iterable[str], kind: TierKind = TierKind.VLLM) -> None:

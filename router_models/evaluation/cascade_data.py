@@ -16,7 +16,7 @@ from router_models.data.outcomes import OutcomeTable
 from router_models.errors import DataError
 from router_models.estimators.routers.base import RouterModel
 from router_models.estimators.routers.fallback import RouterWithFallback
-from router_models.estimators.signals import TierKind, check_served, served_names, would_need
+from router_models.estimators.signals import SIGNALS, TierKind, check_served, served_names, would_need
 from router_models.estimators.verifiers.learned.combined import CombinedVerifier
 from router_models.estimators.verifiers.learned.logistic import folds_by_prompt
 from router_models.estimators.verifiers.learned.logprob import LogprobVerifier
@@ -25,8 +25,10 @@ from router_models.types import Answers, FloatArray, IntArray
 from router_models.types.exchange import LOGPROB_NAMES, logprob_summary
 
 RAW, FITTED, PROMPT, COMBINED = "-logprob, untrained", "logprob, fitted", "router (prompt only)", "combined"
-MEASURED = tuple(name for name in PROBABILITY_SIGNALS if name not in ("router_score", "max_token_confidence"))
-"""Recorded signals that a comparison shows the worth of, also where no version is served with them."""
+_OWN = ("router_score", "max_token_confidence")
+MEASURED = (*(name for name in PROBABILITY_SIGNALS if name not in _OWN), "last_tier_likelihood")
+"""Recorded signals that a comparison shows the worth of: those that take calls, or that no version is served with."""
+UNSERVED = "not served"
 MakeRouter = Callable[[], RouterModel | RouterWithFallback]
 
 
@@ -36,7 +38,8 @@ class CascadeData:
 
     `groups`, (n,): equal for rows that are no independent observations of each other; None = all are. `not_served`: of
     the recorded signals that no served contender is given, what each would need to be had when serving. `measured`:
-    those of them, (n,), that contenders of their own are given.
+    signals, (n,), that contenders of their own are given; `costs`: what each of them takes, "not served" where no call
+    brings it.
     """
 
     answers: Answers
@@ -45,6 +48,7 @@ class CascadeData:
     groups: IntArray | None = None
     not_served: tuple[str, ...] = ()
     measured: Mapping[str, FloatArray] = field(default_factory=dict)
+    costs: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.answers)
@@ -103,7 +107,8 @@ def cascade_data(table: OutcomeTable, cheap: str, dear: str, kind: TierKind = Ti
             f"a cascade needs the token logprobs of {cheap!r}, its max_token_confidence, or one of "
             f"{', '.join(MEASURED)}; without {missing[0]!r} only the prompt is left: evaluate a router instead"
         )
-    return CascadeData(answers, both.grade(cheap), both.grade(dear), both.groups, not_served, measured)
+    costs = {name: SIGNALS[name].cost.value for name in measured if would_need(name, kind) is None}
+    return CascadeData(answers, both.grade(cheap), both.grade(dear), both.groups, not_served, measured, costs)
 
 
 def with_one_token_logprobs(answers: Answers) -> Answers:
@@ -159,9 +164,10 @@ def served_contenders(data: CascadeData, make_router: MakeRouter, seed: int = 0)
 
 
 def measured_contenders(data: CascadeData, make_router: MakeRouter, seed: int = 0) -> dict[str, Contender]:
-    """Return contenders that no version is served with: each signal of `data.measured`, and `combined` with them all.
+    """Return a contender for each signal of `data.measured`, and `combined` with them all, named by what they take.
 
-    They are for `with_measured(data)`.
+    What their calls cost is no part of the figures: `train` says of each whether it pays. They are for
+    `with_measured(data)`.
     """
 
     def alone(signal: str) -> Contender:
@@ -172,9 +178,11 @@ def measured_contenders(data: CascadeData, make_router: MakeRouter, seed: int = 
 
         return score
 
-    found = {f"{signal}, not served": alone(signal) for signal in data.measured}
+    found = {f"{signal}, {data.costs.get(signal, UNSERVED)}": alone(signal) for signal in data.measured}
     if found:
-        found[f"{COMBINED} and {', '.join(data.measured)}, not served"] = contenders(make_router, seed)[COMBINED]
+        takes = list(dict.fromkeys(data.costs.get(signal, UNSERVED) for signal in data.measured))
+        known = takes[0] if len(takes) == 1 else UNSERVED if UNSERVED in takes else "their calls"
+        found[f"{COMBINED} and {', '.join(data.measured)}, {known}"] = contenders(make_router, seed)[COMBINED]
     return found
 
 

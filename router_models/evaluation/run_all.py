@@ -19,7 +19,7 @@ from router_models.evaluation.slow import Slow, evaluate_slow
 from router_models.metrics import Interval, RoutingSums, bootstrap
 from router_models.reports.markdown import spread
 from router_models.reports.markdown import table as markdown_table
-from router_models.training.label_budget import note_choice, prompt_labels
+from router_models.training.labelling.label_budget import note_choice, prompt_labels
 from router_models.training.whose_labels import without_chosen
 from router_models.types import Progress
 

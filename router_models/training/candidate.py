@@ -15,6 +15,7 @@ from router_models.data.artifacts import read_json_file
 from router_models.data.embeddings.encoder import Encoder
 from router_models.data.slices import SLICERS
 from router_models.errors import ArtifactError, DataError
+from router_models.estimators.asked_signals import USUAL_QUESTIONS, AskedSettings, check_asked
 from router_models.estimators.signals import TierKind
 from router_models.pricing.prices import Price
 from router_models.risk_control.certificate import PROMPT, check_budget
@@ -49,6 +50,11 @@ class Settings:
         one row of equal prompts.
     router, verifier : str
         A family, or `auto`: the simplest that beats its baseline.
+    signals : tuple of str, optional
+        The signals that verifiers may ask for (`estimators.asked_signals`). None: those that a named family reads, and
+        with `auto` those that the outcomes hold and that pay for their calls.
+    asking : AskedSettings
+        How they are asked for.
     router_usd, verifier_usd : float
         What one routing decision, and one verdict, cost: savings are net of both.
     budget_s : float, optional
@@ -98,6 +104,8 @@ class Settings:
     longest_prompt: int | None = None
     router_usd: float = 0.0
     verifier_usd: float = 0.0
+    signals: tuple[str, ...] | None = None
+    asking: AskedSettings = USUAL_QUESTIONS
 
     def __post_init__(self) -> None:
         check_budget(self.epsilon, self.delta)
@@ -107,6 +115,7 @@ class Settings:
             raise DataError(f"abstain_share must lie in [0, 1), got {self.abstain_share!r}")
         if self.slicer is not None and self.slicer not in SLICERS:
             raise DataError(f"unknown slicing {self.slicer!r}; known: {', '.join(SLICERS)}")
+        check_asked(self.signals or ())
 
     def kind(self, tier: str) -> TierKind:
         """What kind of tier it is served as."""

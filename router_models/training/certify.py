@@ -15,6 +15,7 @@ from router_models.data.outcomes import OutcomeTable
 from router_models.data.slices import SLICERS, asked_columns, is_stated, slices_of
 from router_models.data.text_cache import each_text_once
 from router_models.errors import DataError, NotCertifiedError
+from router_models.estimators.asked_signals import cannot_ask, question_binds
 from router_models.estimators.signals import check_served
 from router_models.estimators.verifiers.checks.tool_calls import CALLING_FINISHES
 from router_models.metrics.score_shares import ScoreShares
@@ -179,7 +180,7 @@ def _score_quantiles(version: RouterVersion, seen: CascadeEvidence) -> tuple[flo
 
 def _seen(draft: RouterVersion, part: OutcomeTable, settings: Settings, coverage: Coverage) -> CascadeEvidence:
     """A part's evidence, with the rows that the coverage leaves out marked as such."""
-    seen = evidence_of(draft, part, settings.prices, settings.slicer)
+    seen = evidence_of(draft, part, settings.prices, settings.slicer, settings.asking)
     return replace(seen, covered=covered_rows(coverage, draft, part))
 
 
@@ -212,14 +213,16 @@ def check_candidate(candidate: Candidate, settings: Settings) -> None:
             f"train again for `{settings.promised}`"
         )
     for tier, stage in candidate.version.stages.items():
-        check_served(
-            f"tier {tier!r}: verifier {stage.verifier.family}", stage.verifier.wants_signals, settings.kind(tier)
-        )
+        named = f"tier {tier!r}: verifier {stage.verifier.family}"
+        check_served(named, stage.verifier.wants_signals, settings.kind(tier))
+        for name in stage.asked:
+            if (why := cannot_ask(name, tier, settings.tiers[-1], settings.kinds)) is not None:
+                raise DataError(f"{named}: {why}")
 
 
 def bound(version: RouterVersion, settings: Settings) -> RouterVersion:
     """The version with every certificate bound to it as it now is: hashes of all that its certificates depend on."""
-    binds = {**settings.binds, **version.binds(settings.prices)}
+    binds = {**settings.binds, **question_binds(version.asked, settings.asking), **version.binds(settings.prices)}
     coverage = Coverage() if version.certificate is None else version.certificate.coverage
 
     def beside(made: Mapping[str, Certificate]) -> dict[str, Certificate]:

@@ -89,7 +89,10 @@ def with_overload(
     cheap = settings.tiers[0]
     tune, cert = (
         rejected(version, seen)
-        for seen in (evidence_of(version, splits.tune, settings.prices, settings.slicer), certified.evidence)
+        for seen in (
+            evidence_of(version, splits.tune, settings.prices, settings.slicer, settings.asking),
+            certified.evidence,
+        )
     )
     terms = replace(settings.terms(now, splits.labels_used), epsilon=epsilon, delta=delta)
     certificate = certify_overload(tune, cert, terms, what=OVERLOAD_HARM if _harm(version) else OVERLOAD_RISK)

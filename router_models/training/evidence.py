@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from decimal import Decimal
 
 import numpy as np
 
 from router_models.data.outcomes import OutcomeTable
 from router_models.data.slices import slices_of
 from router_models.errors import DataError
+from router_models.estimators.asked_signals import USUAL_QUESTIONS, AskedSettings
+from router_models.estimators.signal_costs import not_had, signal_costs
 from router_models.estimators.signals import TierKind, served_names
 from router_models.metrics import bootstrap
 from router_models.pricing.break_even import CallTotals, Tries
+from router_models.pricing.call_costs import call_costs
 from router_models.pricing.prices import Price
 from router_models.risk_control.evidence import CascadeEvidence, Replay, Thresholds, replay_policy
-from router_models.types import Answers, BoolArray, FloatArray, Usage
+from router_models.types import Answers, BoolArray, FloatArray
 from router_models.versions.covering.covered_rows import covered_rows
 from router_models.versions.router_version import RouterVersion
 from router_models.versions.sealed.tier_models import as_served, shows_route
@@ -45,8 +47,9 @@ def score_table(version: RouterVersion, table: OutcomeTable) -> VersionScores:
     first = next((p_route[tier] for tier in version.policy.tiers if tier in p_route), np.full(len(table), np.nan))
     p_ok = {}
     for tier, stage in version.stages.items():
-        shown = answers_as_served(table, version.policy.tiers, tier, p_route.get(tier, first))
-        p_ok[tier] = stage.estimate_ok(shown)
+        asked = version.asked_of(tier)
+        shown = answers_as_served(table, version.policy.tiers, tier, p_route.get(tier, first), asked=asked)
+        p_ok[tier] = np.where(not_had(shown, asked), 0.0, stage.estimate_ok(shown))
         if tier != version.policy.top and "schema_fault" in shown.signals:  # a rule rejects these when serving
             p_ok[tier] = np.where(shown.signals["schema_fault"] > 0, 0.0, p_ok[tier])
     return VersionScores(p_route, p_ok)
@@ -58,6 +61,7 @@ def answers_as_served(
     tier: str,
     p_route: FloatArray | None,
     kind: TierKind | None = None,
+    asked: Sequence[str] = (),
 ) -> Answers:
     """A tier's recorded answers, as its verifier would be shown them when serving.
 
@@ -73,18 +77,36 @@ def answers_as_served(
         The router's calibrated estimate of every prompt, (n,): the tier's own, or at the top the first tier's.
     kind : TierKind, optional
         What kind of tier it is served as; None: one whose answers come with everything that an engine may return.
+    asked : sequence of str
+        The signals that are asked for about these answers.
+
+    Raises
+    ------
+    DataError
+        Where the table lacks one of those.
     """
     answers = table.answers_of(tier)
+    if lacking := [name for name in asked if name not in answers.signals]:
+        raise DataError(
+            f"the outcomes hold no {' and no '.join(lacking)} of tier {tier!r}: collect them (`serve-graph collect "
+            f"--signals {','.join(lacking)}`)"
+        )
     if kind is not None:
-        kept = served_names(answers.signals, kind)
+        kept = served_names(answers.signals, kind, asked)
         answers = replace(answers, signals={name: answers.signals[name] for name in kept})
-    return as_served(answers, p_route if shows_route(tiers, tier) else None)
+    return as_served(answers, p_route if shows_route(tiers, tier) else None, asked)
 
 
 def evidence_of(
-    version: RouterVersion, table: OutcomeTable, prices: Mapping[str, Price], slicer: str | None = None
+    version: RouterVersion,
+    table: OutcomeTable,
+    prices: Mapping[str, Price],
+    slicer: str | None = None,
+    asking: AskedSettings = USUAL_QUESTIONS,
 ) -> CascadeEvidence:
     """Score every prompt and answer of a table with a version's models and price every call.
+
+    What a version asks for before it judges a tier's answers is part of what a call of that tier costs.
 
     A certified version also says which prompts its certificate covers.
 
@@ -98,6 +120,8 @@ def evidence_of(
         By tier.
     slicer : str, optional
         How the prompts are cut into slices; None: not at all.
+    asking : AskedSettings
+        How signals are asked for.
 
     Raises
     ------
@@ -113,7 +137,13 @@ def evidence_of(
         tiers,
         np.column_stack([scores.p_route[tier] for tier in tiers[:-1]]),
         np.column_stack([scores.p_ok[tier] for tier in tiers]),
-        np.column_stack([call_costs(table, tier, prices[tier]) for tier in tiers]),
+        np.column_stack(
+            [
+                call_costs(table, tier, prices[tier])
+                + signal_costs(table, tier, tiers[-1], version.asked_of(tier), prices, asking)
+                for tier in tiers
+            ]
+        ),
         np.column_stack([table.grade(tier) for tier in tiers]),
         [len(text) for text in table.prompts.texts],
     )
@@ -245,30 +275,6 @@ def route_at_for_share(p_route_ok: FloatArray, share: float) -> float:
     ordered = np.sort(p_route_ok)
     k = int(np.floor(share * len(ordered) + 1e-9))
     return float("inf") if k >= len(ordered) else float(ordered[k])
-
-
-def call_costs(table: OutcomeTable, tier: str, price: Price) -> FloatArray:
-    """Dollars per prompt at a tier, from recorded token counts; DataError where there are none, or not for all.
-
-    A tier that is paid for by the second needs the seconds of its calls too.
-    """
-    if tier not in table.prompt_tokens or tier not in table.completion_tokens:
-        raise DataError(f"outcomes of tier {tier!r} carry no token counts: costs cannot be computed")
-    sent, made = table.prompt_tokens[tier], table.completion_tokens[tier]
-    if gaps := int((~np.isfinite(sent) | ~np.isfinite(made)).sum()):
-        raise DataError(f"{gaps} of {len(sent)} outcomes of tier {tier!r} carry no token counts: record or drop them")
-    seconds = np.zeros(len(sent))
-    if price.engine_usd_per_s:
-        seconds = table.latency_s.get(tier, np.full(len(sent), np.nan))
-        if gaps := int((~np.isfinite(seconds)).sum()):
-            raise DataError(
-                f"tier {tier!r} is paid for by the second, and {gaps} of its {len(sent)} outcomes carry no latency_s: "
-                "record or drop them"
-            )
-    costs: list[Decimal] = [
-        price.cost(Usage(int(p), int(c)), float(s)) for p, c, s in zip(sent, made, seconds, strict=True)
-    ]
-    return np.array([float(cost) for cost in costs])
 
 
 def _provisional(p_ok: FloatArray, wrong: FloatArray, budget: float) -> float:

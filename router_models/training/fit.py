@@ -16,6 +16,7 @@ from router_models.data.embeddings.encoder import Encoder
 from router_models.data.outcomes import OutcomeTable
 from router_models.data.slices import UNKNOWN, slices_of
 from router_models.errors import DataError
+from router_models.estimators.asked_signals import asked_among, cannot_ask
 from router_models.estimators.calibrators.scores import choose_calibrator, constant_calibrator
 from router_models.estimators.novelty import NoveltyDetector
 from router_models.estimators.registry import Registry
@@ -23,10 +24,12 @@ from router_models.estimators.routers import ROUTERS
 from router_models.estimators.routers.fallback import RouterWithFallback
 from router_models.estimators.spelling import Spelling
 from router_models.estimators.verifiers import VERIFIERS, NonEmptyVerifier
+from router_models.pricing.call_costs import call_costs
 from router_models.pricing.tier_costs import check_ladder
+from router_models.training.asking import READING_VERIFIERS, VerifierChoice, asking_gains, recorded_signals
 from router_models.training.auto_router import choose_by_area
 from router_models.training.candidate import Candidate, Settings
-from router_models.training.evidence import answers_as_served, call_costs, cheapest_route_at, evidence_of
+from router_models.training.evidence import answers_as_served, cheapest_route_at, evidence_of
 from router_models.training.model_selection import (
     Scored,
     check_verifier_served,
@@ -91,9 +94,9 @@ def fit_candidate(
         stage = Stage(fitted.router, calibrator, NonEmptyVerifier(), None, fitted.fallback_)
         # Out of fold on TRAIN: the router never saw these rows.
         estimates[tier] = calibrator.predict(best.scores), stage.estimate_route(tune.prompts)
-        judging, verifiers[tier] = _judging(tier, train, tune, estimates[tier], settings)
+        judging, verifiers[tier] = _judging(tier, train, tune, estimates[tier], settings, progress)
         stages[tier] = replace(stage, verifier=judging.verifier, verifier_calibrator=judging.verifier_calibrator)
-    stages[tiers[-1]], verifiers[tiers[-1]] = _judging(tiers[-1], train, tune, estimates[tiers[0]], settings)
+    stages[tiers[-1]], verifiers[tiers[-1]] = _judging(tiers[-1], train, tune, estimates[tiers[0]], settings, progress)
     draft = RouterVersion(Policy(tiers, {}), stages, encoder=encoder)
     draft = replace(
         draft,
@@ -149,7 +152,7 @@ def domain_labels(table: OutcomeTable) -> IntArray | None:
 def _two_tier_policy(draft: RouterVersion, tune: OutcomeTable, settings: Settings, *, may_abstain: bool) -> Policy:
     """Thresholds by TUNE: the routing threshold is final, the acceptance threshold a guess until certified."""
     cheap, frontier = settings.tiers
-    seen = evidence_of(draft, tune, settings.prices)
+    seen = evidence_of(draft, tune, settings.prices, asking=settings.asking)
     route_at, accept_guess = cheapest_route_at(seen, settings.epsilon, harm=settings.promised == "harm")
     below = float(np.quantile(seen.p_ok[:, -1], settings.abstain_share / 4))  # room for CERT to differ
     last = OperatingPoint(np.inf, -np.inf, below if may_abstain else None)
@@ -163,6 +166,7 @@ def _judging(
     tune: OutcomeTable,
     estimates: tuple[FloatArray, FloatArray],
     settings: Settings,
+    progress: Progress,
 ) -> tuple[Stage, tuple[Scored, ...]]:
     """A tier's verifier and its calibrator, and what was tried; `estimates`: a router's on TRAIN and on TUNE.
 
@@ -170,11 +174,12 @@ def _judging(
     """
     if tier == settings.tiers[-1] and train.grade(tier).min() == 1:
         return Stage(None, None, NonEmptyVerifier(), constant_calibrator(train.grade(tier))), ()
+    choice, tried = _verifier(train, tier, estimates[0], settings, progress)
+    best = choice.best
     learning, checking = (
-        answers_as_served(part, settings.tiers, tier, estimate, settings.kind(tier))
+        answers_as_served(part, settings.tiers, tier, estimate, settings.kind(tier), choice.asked)
         for part, estimate in zip((train, tune), estimates, strict=True)
     )
-    best, tried = _verifier(learning, train, tier, settings)
     verifier = VERIFIERS[best.family]().fit(learning, train.grade(tier))
     scores, grades = verifier.predict(checking), tune.grade(tier)
     if grades.min() == grades.max():  # a tier that is hardly ever wrong: what TRAIN said out of fold is needed too
@@ -196,20 +201,65 @@ def _router(train: OutcomeTable, tier: str, settings: Settings, progress: Progre
     return _named(settings.router, tried, ROUTERS), tried
 
 
-def _verifier(answers: Answers, train: OutcomeTable, tier: str, settings: Settings) -> tuple[Scored, list[Scored]]:
+def _verifier(
+    train: OutcomeTable, tier: str, estimate: FloatArray, settings: Settings, progress: Progress
+) -> tuple[VerifierChoice, list[Scored]]:
+    """The verifier family of a tier with the signals that it is shown, and all that were tried.
+
+    `auto` asks for signals where that pays, unless `Settings.signals` says which; the last tier's are never asked for.
+    """
+    kind, y, seed = settings.kind(tier), train.grade(tier), settings.seed
     named = None if settings.verifier == "auto" else settings.verifier
     if named is not None:
         try:
-            check_verifier_served(named, settings.kind(tier))
+            check_verifier_served(named, kind)
+            _check_asked_of(asked_among(VERIFIERS[named]().wants_signals), tier, settings)
         except DataError as error:
             if tier != settings.tiers[-1]:
                 raise DataError(f"tier {tier!r}: {error}") from None
             named = None  # the last tier's answers need no such verifier: nothing dearer could take over
-    if named is None:
-        usable = usable_verifiers(answers)
-        return choose_verifier(answers, train.grade(tier), train.groups, usable, seed=settings.seed)
-    _, tried = choose_verifier(answers, train.grade(tier), train.groups, (named,), seed=settings.seed)
-    return _named(named, tried, VERIFIERS), tried
+    asked = asked_among((*(settings.signals or ()), *(VERIFIERS[named]().wants_signals if named else ())))
+    if tier == settings.tiers[-1]:
+        asked = ()
+    _check_asked_of(asked, tier, settings)
+
+    def shown(signals: Sequence[str]) -> Answers:
+        return answers_as_served(train, settings.tiers, tier, estimate, kind, signals)
+
+    answers = shown(asked)
+    if named is not None:
+        _, tried = choose_verifier(answers, y, train.groups, (named,), seed=seed)
+        return VerifierChoice(_named(named, tried, VERIFIERS), asked), tried
+    families = READING_VERIFIERS if asked else usable_verifiers(answers)
+    best, tried = choose_verifier(answers, y, train.groups, families, seed=seed)
+    choice = VerifierChoice(best, asked)
+    possible = recorded_signals(train, tier, settings.tiers[-1], settings.kinds)
+    if settings.signals is not None or tier == settings.tiers[-1] or not possible:
+        return choice, tried
+    shown_more: dict[tuple[str, ...], Scored] = {}
+    for more in (*((name,) for name in possible), *([possible] if len(possible) > 1 else [])):
+        found, _ = choose_verifier(shown(more), y, train.groups, READING_VERIFIERS, seed=seed)
+        shown_more[more] = found
+        tried.append(replace(found, family=f"{found.family} with {' and '.join(more)}"))
+    gains = asking_gains(train, tier, estimate, best, shown_more, settings)
+    for more, gain in gains.items():
+        pays = "they pay for themselves" if gain.low > 0 else "not asked for"
+        spans = f"${1000 * gain.value:+.3g} a thousand prompts ({1000 * gain.low:+.3g} to {1000 * gain.high:+.3g})"
+        progress(f"tier {tier}: {' and '.join(more)} after their calls save {spans}: {pays}")
+    paying = [more for more, gain in gains.items() if gain.low > 0]
+    if not paying:
+        return choice, tried
+    dearest = max(paying, key=lambda more: gains[more].value)
+    return VerifierChoice(shown_more[dearest], dearest), tried
+
+
+def _check_asked_of(asked: Sequence[str], tier: str, settings: Settings) -> None:
+    """Raise DataError where a signal cannot be asked for of a tier's answers in these tiers."""
+    for name in asked:
+        if tier == settings.tiers[-1]:
+            raise DataError(f"the signal {name} is not asked for of the last tier's answers")
+        if (why := cannot_ask(name, tier, settings.tiers[-1], settings.kinds)) is not None:
+            raise DataError(f"tier {tier!r}: {why}")
 
 
 def _named(family: str, tried: Sequence[Scored], registry: Registry[Any]) -> Scored:

@@ -18,6 +18,7 @@ from router_models.data.formats.condition_columns import conditions_of_table
 from router_models.data.outcomes import OutcomeTable
 from router_models.data.prefixes import prefix_of
 from router_models.errors import DataError, NotCertifiedError
+from router_models.estimators.asked_signals import asked_among
 from router_models.estimators.calibrators.scores import choose_calibrator
 from router_models.estimators.verifiers import VERIFIERS
 from router_models.risk_control.certificate import HARM, Certificate
@@ -89,7 +90,13 @@ def fit_prefix_stage(version: RouterVersion, tier: str, tokens: int, splits: Lab
     It is not shown the router's estimate, which TRAIN's own router would flatter. DataError where they are too few.
     """
     known, checking = (prefixes_of(part, tier, tokens) for part in (splits.train, splits.tune))
-    verifier = VERIFIERS[version.stages[tier].verifier.family]().fit(known.answers, known.right)
+    family = version.stages[tier].verifier.family
+    if asked := asked_among(VERIFIERS[family]().needs_signals):
+        raise DataError(
+            f"verifier {family} judges by {' and '.join(asked)}, asked for once the answer is whole: no verdict on "
+            "its first tokens can have that. Train with another verifier, or certify without --prefix"
+        )
+    verifier = VERIFIERS[family]().fit(known.answers, known.right)
     return Stage(None, None, verifier, choose_calibrator(verifier.predict(checking.answers), checking.right))
 
 

@@ -16,6 +16,9 @@ LOGPROB_NAMES = ("lp_mean", "lp_min", "lp_p10", "lp_p50", "lp_first", "lp_first3
 FORMAT_NAMES = ("schema_fault", "field_agreement")
 """What is measured of an answer for which the request declares JSON (`response_format`); NaN of all others."""
 
+ASKED_NAMES = ("p_true", "agreement", "last_tier_verdict", "last_tier_likelihood")
+"""What is asked for by further calls once an answer is there (`estimators.asked_signals`)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -135,6 +138,8 @@ class Completion:
         The engine's own reply (OpenAI's chat.completion as a dict), kept so that nothing in it is lost.
     attempts : tuple of Attempt
         The calls it took, where a tier has several deployments or tried more than once.
+    signals : mapping of str to float
+        What was asked for about this answer (`estimators.asked_signals`), by name.
     """
 
     text: str
@@ -144,6 +149,7 @@ class Completion:
     latency_s: float = 0.0
     payload: Mapping[str, Any] = field(default_factory=dict)
     attempts: tuple[Attempt, ...] = ()
+    signals: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def tool_calls(self) -> tuple[Mapping[str, Any], ...]:

@@ -22,6 +22,7 @@ import numpy as np
 from router_models.data.embeddings.encoder import MOST_CHARS, MOST_WINDOWS, WINDOW, Encoder
 from router_models.data.features import answers_of, embedding_of, prompt_of, prompts_of
 from router_models.data.slices import slice_of
+from router_models.estimators.asked_signals import asked_among
 from router_models.estimators.novelty import NoveltyDetector
 from router_models.estimators.prompt_parts import conversation_of
 from router_models.estimators.spelling import Spelling
@@ -47,7 +48,13 @@ from router_models.versions.policy import Policy
 from router_models.versions.sealed.digest import models_digest
 from router_models.versions.sealed.policy_file import plain_number
 from router_models.versions.sealed.tier_models import Stage as Stage
-from router_models.versions.sealed.tier_models import as_served, shows_route, together
+from router_models.versions.sealed.tier_models import (
+    as_served,
+    asked_signal_columns,
+    lacking_signals,
+    shows_route,
+    together,
+)
 from router_models.versions.sealed.version_files import read_version, write_version
 
 SHORT = MOST_WINDOWS * WINDOW
@@ -195,7 +202,8 @@ class RouterVersion:
     def judge(self, query: Query, completion: Completion, decision: Decision) -> Verdict:
         """Accept, escalate or abstain, after generation; one that ends in PREFIX_FINISH is judged by its first tokens.
 
-        A cheap answer that breaks the shape the request declared (JSON schema, tools) is escalated whatever its score.
+        A cheap answer that breaks the shape the request declared (JSON schema, tools) is escalated whatever its score;
+        so is one that lacks a signal which its verifier asks for, and nothing is promised then.
         Tool calls as declared are accepted, and nothing is promised of them unless `judges_calls` names the tier.
         In a slice of which a joint policy promises nothing every cheap answer is, and the last tier's is accepted; so
         is the last tier's answer to any query that the decision promises nothing of.
@@ -213,6 +221,8 @@ class RouterVersion:
                 return Verdict(Action.ESCALATED, read.fault, 0.0)
             if read.not_promised is not None:
                 return self.policy.judge_unmeasured(decision.tier, read.not_promised)
+            if lacking := lacking_signals(self.asked_of(decision.tier), completion):
+                return Verdict(Action.ESCALATED, f"not judged: no {' and no '.join(lacking)}", promised=False)
         p_ok = self.estimate(query, completion, decision)
         if is_prefix:
             return self.policy.judge_prefix(decision.tier, p_ok)
@@ -230,10 +240,22 @@ class RouterVersion:
         stage = self.prefix_stages.get(tier, self.stages[tier]) if is_prefix else self.stages[tier]
         wants = stage.verifier.wants_embeddings
         prompts = prompt_of(query, self.encoder, decision.embedding) if wants else prompts_of([query], None)
-        answers = answers_of(prompts, [completion], format_columns(query, completion, stage.verifier.wants_signals))
+        columns = format_columns(query, completion, stage.verifier.wants_signals) | asked_signal_columns(
+            stage, completion
+        )
+        answers = answers_of(prompts, [completion], columns)
         estimate = np.array([np.nan if decision.p_cheap_ok is None else decision.p_cheap_ok])
         shown = estimate if not is_prefix and shows_route(self.policy.tiers, tier) else None
-        return float(stage.estimate_ok(as_served(answers, shown))[0])
+        return float(stage.estimate_ok(as_served(answers, shown, stage.asked))[0])
+
+    def asked_of(self, tier: str) -> tuple[str, ...]:
+        """The signals that are asked for before an answer of this tier is judged; none of the last tier's."""
+        return () if tier == self.policy.top or tier not in self.stages else self.stages[tier].asked
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """All signals that are asked for, of any tier."""
+        return asked_among(name for tier in self.stages for name in self.asked_of(tier))
 
     def _open_slice(self, query: Query) -> str | None:
         """The query's slice where thresholds were certified together, but not for it; None where they hold."""

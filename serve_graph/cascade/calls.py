@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from router_models.types import Action, Attempt, Completion, Decision, Query, Verdict
+from serve_graph.cascade.asked import with_signals
 from serve_graph.cascade.billing import answered, timed, unanswered
 from serve_graph.cascade.context import CascadeContext
 from serve_graph.cascade.steps import (
@@ -129,10 +130,11 @@ async def _judge(context: CascadeContext, query: Query, step: Step, state: Reque
         decision = Decision(step.tier, "last tier", estimate, embedding=embedding)
     assert decision is not None, "nothing is on trial that the router did not choose"
     is_prefix = step.commit_policy.prefix_tokens is not None
+    asked = () if is_prefix or not step.on_trial else context.asked.by_tier.get(step.tier, ())
     if is_prefix or not step.on_trial or len(completion.payload.get("choices") or ()) < 2:
-        return [await _verdict(context, query, completion, decision, state, is_prefix)]
+        return [await _verdict(context, query, completion, decision, state, is_prefix, asked)]
     verdicts = [
-        asyncio.ensure_future(_verdict(context, query, choice, decision, state, False))
+        asyncio.ensure_future(_verdict(context, query, choice, decision, state, False, asked))
         for choice in each_choice(completion)
     ]
     try:
@@ -150,11 +152,18 @@ async def _verdict(
     decision: Decision,
     state: RequestState,
     is_prefix: bool,
+    asked: Sequence[str] = (),
 ) -> Verdict:
-    """One verdict, its time billed. Raises CertificateVoidError once the version's certificate has ended; where that
-    of the prefix point alone has, the verdict is an escalation.
+    """One verdict, its time billed, on an answer with the signals that are asked for it.
+
+    Raises CertificateVoidError once the version's certificate has ended; where that of the prefix point alone has, the
+    verdict is an escalation.
     """
     certificate = context.certificate
+    if asked:
+        certificate.check()
+        reserve_s = 0.0 if state.rules is None else state.rules.reserve_s
+        completion = await with_signals(context, query, completion, decision.tier, asked, state, reserve_s)
     started = time.perf_counter()
     try:
         with state.trace.verifier(decision.tier) as span:

@@ -6,12 +6,29 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+from router_models.estimators.asked_signals import USUAL_QUESTIONS, AskedSettings
 from router_models.types.coverage import Uncovered
 from router_models.versions.policy import Policy
 from serve_graph.cascade.billing import Prices
 from serve_graph.cascade.certificate import HOLDS, CertificateSnapshot
 from serve_graph.cascade.deadline import NEVER, Deadline
 from serve_graph.cascade.interfaces import Constraints, Decider, Embedder, Engine, Judge, StreamingEngine
+
+
+@dataclass(frozen=True, slots=True)
+class AskedTerms:
+    """What is asked for before an answer is judged (`asked.with_signals`).
+
+    `by_tier`: the signals that the version reads of a tier's answers. `last`: who is asked for the last tier's word.
+    `engines`: who is called; `settings`: how it is asked; `timeout_s`: how long all calls about one answer may take,
+    which are made at once.
+    """
+
+    by_tier: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    last: str = ""
+    engines: Mapping[str, Engine] = field(default_factory=dict)
+    settings: AskedSettings = USUAL_QUESTIONS
+    timeout_s: float = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +39,7 @@ class CascadeContext:
     holds for ever and no deadline. Why nothing is promised of the request, whoever answers: `unmeasured` (router and
     verifier do not see all of it), `uncovered` (it is unlike the rows that were certified), `set_apart` (it is not
     answered as they were). `longest_answer`: the tokens that a cheap answer may have, where the request permits more
-    than was certified.
+    than was certified. `asked`, the graph's own again: what answers are judged by beside themselves.
     """
 
     engines: Mapping[str, Engine]
@@ -45,3 +62,4 @@ class CascadeContext:
     uncovered: Uncovered | None = None
     set_apart: str | None = None
     longest_answer: int | None = None
+    asked: AskedTerms = AskedTerms()

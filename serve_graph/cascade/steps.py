@@ -214,7 +214,8 @@ class RequestState:
     `tried` is a cheap answer that was rejected, whole; `rejected` a cheap tier and its answer that may yet be served
     while the last tier is full;
     `served_on_overload`: it was. `by_prefix`, `unjudged`: a step said so. `step` is the last one taken. `unmetered`:
-    an answer came without token counts, so that what the request cost is not known. `trace`: its spans.
+    an answer came without token counts, so that what the request cost is not known. `signals`: what was asked for of
+    an answer and was had. `trace`: its spans.
     """
 
     tier: str = ""
@@ -233,6 +234,7 @@ class RequestState:
     unmetered: bool = False
     rules: Rules | None = None
     step: Step | None = None
+    signals: dict[str, float] = field(default_factory=dict)
     trace: RequestTrace = NO_TRACE
 
     def go(self, tier: str, action: Action, note: str = "") -> None:

@@ -49,6 +49,13 @@ def collect(
     skip_failed: Annotated[
         bool, typer.Option("--skip-failed", help="Finish the table without the tasks that got no answer or grade.")
     ] = False,
+    signals: Annotated[
+        str | None,
+        typer.Option(
+            help="Also ask for these of every answer below the last tier's: p_true, agreement, last_tier_verdict, "
+            "last_tier_likelihood (several with commas)."
+        ),
+    ] = None,
 ) -> None:
     """Run prompts through every tier and grade the answers. Resumable: run it again after an interruption.
 
@@ -56,6 +63,9 @@ def collect(
     "difficulty", "language", "grader", "reference", "solution", "max_tokens"}; see docs/guides/outcomes.md. All are
     checked before the first is asked. Rows say what they were asked under (decoding, system_prompt, turns, …). What
     got no answer is listed with its reason in OUT.failed.jsonl, and asked again by the next run.
+
+    --signals p_true,agreement writes what further calls say of each answer (docs/reference/signals.md), as the served
+    graph asks for it: `train` learns from these, and certifies and serves with them where they pay for their calls.
 
     Example: serve-graph collect --config configs/local.yaml --starter 3400 --out outcomes.parquet
 
@@ -75,7 +85,7 @@ def collect(
     from serve_graph.cli.local.launch import running_graph
     from serve_graph.config.graph import load_config
     from serve_graph.errors import ServeGraphError
-    from serve_graph.policy.bindings import tier_binds
+    from serve_graph.policy.bindings import asked_by_tier, signal_binds, tier_binds
     from serve_graph.records import audit
 
     check_out(out)
@@ -97,6 +107,8 @@ def collect(
     if not overwrite:
         refuse_finished(out)
     binds = tier_binds(graph) if url is None else binds_behind(url, graph)
+    asked = asked_by_tier(graph, (signals or "").replace(" ", "").split(",") if signals else ())
+    binds = None if binds is None else binds | signal_binds(graph, asked)
     beside = other_tiers(out, tiers, binds) if tier else []
     if not overwrite:
         reopen(out, {task.prompt_id for task in chosen}, tiers, binds)
@@ -113,7 +125,7 @@ def collect(
         bars = {tier: bar.add_task(tier, total=len(chosen)) for tier in tiers}
         outcomes = asyncio.run(
             run(url, tiers, chosen, out, binds=binds, concurrency=concurrency, task_s=timeout, beside=beside,
-                skip_failed=skip_failed, advance=lambda tier, n: bar.advance(bars[tier], n))
+                skip_failed=skip_failed, signals=asked, advance=lambda tier, n: bar.advance(bars[tier], n))
         )  # fmt: skip
     for name in tiers:
         say(f"{name}: {summary([o.grade for o in outcomes if o.tier == name])}")

@@ -9,7 +9,7 @@ from decimal import Decimal
 from router_models.monitoring.promise_watch import WatchLimits
 from router_models.types import Query
 from serve_graph.access.accounts import Accounts
-from serve_graph.cascade.context import CascadeContext
+from serve_graph.cascade.context import AskedTerms, CascadeContext
 from serve_graph.cascade.interfaces import RecordSink
 from serve_graph.cascade.steps import StreamMode, StreamTerms
 from serve_graph.cluster.policy_client import PolicySource
@@ -39,6 +39,7 @@ from serve_graph.learning.traffic.tickets import TicketWatch
 from serve_graph.learning.webhook import webhook_of
 from serve_graph.policy.bindings import price_list, price_lists
 from serve_graph.policy.served_policy import ServedPolicy
+from serve_graph.policy.tier_kinds import asked_settings
 from serve_graph.policy.validity import CertificateStatus
 from serve_graph.records.audit import left_in
 from serve_graph.records.feedback import Feedback
@@ -232,4 +233,7 @@ def cascade_context(
         router_usd_per_s=policy.router_usd_per_s,
         verifier_usd_per_s=policy.verifier_usd_per_s,
         embedders=embedding | {name: engine for name, engine in answering.items() if engine.config.embeddings},
+        asked=AskedTerms(
+            served.asked, config.tier_names[-1], answering, asked_settings(config), config.signals.timeout_s
+        ),
     )

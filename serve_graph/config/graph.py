@@ -22,7 +22,7 @@ from serve_graph.config.access import AccessConfig, SessionsConfig
 from serve_graph.config.base import Frozen
 from serve_graph.config.comparisons import ComparisonsConfig
 from serve_graph.config.http import HttpConfig
-from serve_graph.config.judge import GradersConfig, JudgeConfig
+from serve_graph.config.judge import GradersConfig, JudgeConfig, SignalsConfig
 from serve_graph.config.learning import AlarmsConfig, FeedbackConfig, GoldenConfig, TicketsConfig
 from serve_graph.config.prices import Amount
 from serve_graph.config.records import BatchesConfig, LoggingConfig, RecordsConfig, TracingConfig
@@ -193,6 +193,8 @@ class GraphConfig(Frozen):
     """Tasks that are asked again and again, to notice a model that changes; null: none are."""
     judge: JudgeConfig | None = None
     """A model that grades a sample of answers; null: none does."""
+    signals: SignalsConfig = SignalsConfig()
+    """How the signals are asked for that take further calls."""
     graders: GradersConfig = GradersConfig()
     """Programs that grade answers to known questions."""
     rollouts: RolloutsConfig = RolloutsConfig()

@@ -74,6 +74,32 @@ class JudgeConfig(Frozen):
         return self.rate if route in get_args(JudgedRoute) else 0.0
 
 
+class AgreementConfig(Frozen):
+    """How the signal `agreement` is asked for: further answers to the same request, compared with the first."""
+
+    samples: Annotated[int, Field(ge=1, le=16)] = 3
+    """How many further answers."""
+    temperature: Annotated[float, Field(gt=0, le=2)] = 0.7
+    """What they are drawn at."""
+    max_tokens: Annotated[int, Field(ge=1)] = 128
+    """Tokens of each at most; of one that is longer its beginning is compared."""
+    match: Literal["text", "number"] = "text"
+    """What agrees: equal texts, or equal last numbers."""
+
+
+class SignalsConfig(Frozen):
+    """How the signals are asked for that take further calls (docs/reference/signals.md). Nothing is asked for that the
+    served version does not read; a version is void where it would be asked otherwise than it was certified.
+    """
+
+    timeout_s: Annotated[float, Field(gt=0)] = 5.0
+    """Seconds for all calls about one answer, which are made at once. One that is not had in time is missing: the
+    answer is escalated, and nothing is promised of the request.
+    """
+    agreement: AgreementConfig = AgreementConfig()
+    """Further answers of the tier that answered."""
+
+
 class GradersConfig(Frozen):
     """Programs that grade answers to known questions (docs/guides/learning/graders.md), instead of a judge."""
 

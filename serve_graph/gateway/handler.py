@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
 
@@ -21,6 +22,7 @@ from router_models.types import Action, Completion, Query
 from serve_graph.access.accounts import Accounts
 from serve_graph.access.auth import CALLER
 from serve_graph.cascade import cascade
+from serve_graph.cascade.asked import with_signals
 from serve_graph.cascade.context import CascadeContext
 from serve_graph.cascade.deadline import Deadline
 from serve_graph.cascade.interfaces import RecordSink
@@ -28,14 +30,14 @@ from serve_graph.cascade.steps import StreamTerms
 from serve_graph.cascade.streaming import abstention, stream_answer
 from serve_graph.engines.telemetry.call_context import CALL, CallContext
 from serve_graph.engines.telemetry.tracing import Tracer
-from serve_graph.errors import EngineError, UnknownModelError
+from serve_graph.errors import EngineError, RequestError, UnknownModelError
 from serve_graph.gateway.arms import RolloutArms
 from serve_graph.gateway.compared import offer_comparison
 from serve_graph.gateway.constraints import RoutingContext, request_context
 from serve_graph.gateway.options import ResolvedOptions, resolve_options
 from serve_graph.gateway.request import Request, embedded_request, offer_answer, record_of
 from serve_graph.gateway.tool_affinity import ToolAffinity, bound
-from serve_graph.gateway.worst_case import permitted, worst_case
+from serve_graph.gateway.worst_case import permitted, worst_case, worst_signals
 from serve_graph.learning.comparing.comparer import Comparer
 from serve_graph.learning.judging.live_judge import LiveJudge
 from serve_graph.learning.traffic.embedding_sums import EmbeddedRequest
@@ -129,6 +131,9 @@ class Service:
         if forced is not None and forced not in self.context.engines:
             known = ", ".join([AUTO, *self.context.engines, *self.aliases])
             raise UnknownModelError(f"the model {forced!r} does not exist; known: {known}", "model", "model_not_found")
+        if resolved.signals and (forced is None or stream):
+            message = "signals are asked for of a whole answer of a tier that is named as the model"
+            raise RequestError(message, "serve_graph", "invalid_value")
         deadline = self.deadline(resolved)
         query = replace(query, metadata=resolved.labels(query.metadata))
         if caller.key is not None:
@@ -181,6 +186,13 @@ class Service:
         worst = {}
         if key.has_budget:
             worst = worst_case(request.query, tiers, self.context.prices, self.routing.rooms, answers=answers)
+            asked = request.context.asked
+            if forced := request.resolved.signals:
+                asked = replace(asked, by_tier=dict.fromkeys(tiers, forced))
+            if asked.by_tier and answers:
+                zero = Decimal(0)
+                more = worst_signals(request.query, asked, tiers, self.context.prices, self.routing.rooms)
+                worst = {tier: worst.get(tier, zero) + more.get(tier, zero) for tier in {**worst, **more}}
         self.accounts.reserve(key, request.id, worst)
 
     async def renewed(self) -> bool:
@@ -204,7 +216,7 @@ class Service:
         """
         context = request.context
         try:
-            answering = cascade.answer(context, request.query, request.forced, request.state)
+            answering = self._answered(request)
             completion = await (
                 answering if math.isinf(context.deadline.seconds) else context.deadline.kept(answering)
             )
@@ -214,6 +226,16 @@ class Service:
             raise
         self.record(request)
         return reply
+
+    async def _answered(self, request: Request) -> Completion:
+        """The cascade's answer, with the signals that the caller asks for."""
+        context, state = request.context, request.state
+        completion = await cascade.answer(context, request.query, request.forced, state)
+        if wanted := request.resolved.signals:
+            started = time.perf_counter()
+            await with_signals(context, request.query, completion, state.tier, wanted, state)
+            request.signals_s = time.perf_counter() - started
+        return completion
 
     async def stream(self, request: Request) -> AsyncGenerator[dict[str, Any], None]:
         """The reply as chat.completion.chunk dicts; the last has no choices but `serve_graph` and `usage`.

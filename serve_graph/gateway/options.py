@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from router_models.estimators.asked_signals import asked_among
 from router_models.types import Query
 from serve_graph.access.auth import Caller
 from serve_graph.errors import AccessError, RequestError
@@ -26,7 +27,7 @@ NUMBERS = ("quality_floor", "cost_quality", "latency_budget_s", "deadline_s")
 class ResolvedOptions:
     """A request's options, all optional. `forced` is the tier's name where the caller chooses; `session` is a hash;
     `fixed` are the labels of its key. `cost_quality`: the share of requests that go to the last tier, instead of what
-    is certified.
+    is certified. `signals`: those to be asked for of the answer.
     """
 
     forced: str | None = None
@@ -39,6 +40,7 @@ class ResolvedOptions:
     session: str | None = None
     fixed: Mapping[str, str] = field(default_factory=dict)
     cost_quality: float | None = None
+    signals: tuple[str, ...] = ()
 
     def labels(self, metadata: Mapping[str, str]) -> dict[str, str]:
         """A query's metadata with the task and user tier that were asked for, and with what the key fixes."""
@@ -83,6 +85,7 @@ def resolve_options(
         None if not session else hashlib.sha256(f"{caller.name}\0{session}".encode()).hexdigest()[:32],
         {} if caller.key is None else caller.key.labels,
         requested.cost_quality,
+        asked_among(requested.signals or ()),
     )
 
 

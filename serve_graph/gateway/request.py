@@ -36,7 +36,7 @@ class Request:
     answer; `request_id`: its `x-request-id`. `shares`: what is certified of the version that it is answered under;
     `share`: that of requests which go to the last tier, where it went by one. `checked`: whether it was compared with
     what that covers; `slicer`: by what the version is sliced. `assigned`: the arm of the rollout that answers it;
-    None: there is no rollout, or no version decides.
+    None: there is no rollout, or no version decides. `signals_s`: seconds that asking for the caller's signals took.
     """
 
     query: Query
@@ -59,6 +59,7 @@ class Request:
     checked: bool = False
     slicer: str | None = None
     assigned: AssignedArm | None = None
+    signals_s: float = 0.0
 
     @property
     def cost_usd(self) -> Decimal:
@@ -78,6 +79,7 @@ class Request:
             "cost_usd": None if state.unmetered else f"{self.cost_usd:.9f}",
             **({"unmetered": True} if state.unmetered else {}),
             **({"spilled": True} if state.served_on_overload else {}),
+            **({"signals": state.signals, "signals_s": self.signals_s} if self.resolved.signals else {}),
         }
 
     def headers(self, *, committed: bool = True) -> dict[str, str]:
@@ -204,6 +206,8 @@ def _evidence(request: Request, promise: AnswerPromise) -> dict[str, Any]:
         entry["signals"] |= opening_says(answer.text)
         if answer.token_logprobs:
             entry["signals"] |= logprob_summary(answer.token_logprobs)
+    if state.signals:
+        entry["asked_signals"] = dict(state.signals)
     if request.request_id is not None:
         entry["request_id"] = request.request_id
     if state.trace.trace_id is not None:

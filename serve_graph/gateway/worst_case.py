@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
+import numpy as np
+
+from router_models.estimators.asked_signals import ASKED_SIGNALS, AskedTier
 from router_models.types import Query, Usage
 from serve_graph.cascade.billing import Prices
+from serve_graph.cascade.context import AskedTerms
 from serve_graph.config.access import KeyConfig
 from serve_graph.errors import AccessError, RequestError
 from serve_graph.gateway.context_length import Room, prompt_tokens
@@ -36,6 +41,31 @@ def permitted(query: Query, key: KeyConfig, resolved: ResolvedOptions, rooms: Ma
     if key.max_tokens is not None and asked is None and defaults > key.max_tokens:
         return replace(query, parameters={**query.parameters, "max_tokens": key.max_tokens})
     return query
+
+
+def worst_signals(
+    query: Query, asked: AskedTerms, tiers: Collection[str], prices: Prices, rooms: Mapping[str, Room]
+) -> dict[str, Decimal]:
+    """Return the most that asking for signals of these tiers' answers may cost, in dollars, by the tier that is asked.
+
+    Of every choice, as `worst_case` counts prompts and answers.
+    """
+    found: dict[str, Decimal] = {}
+    now, choices = datetime.now(UTC), int(query.parameters.get("n") or 1)
+    for tier in tiers:
+        names = asked.by_tier.get(tier, ())
+        if not names:
+            continue
+        room = rooms.get(tier, UNKNOWN_ROOM)
+        longest = int(query.parameters.get("max_tokens") or room.default_max_tokens)
+        sent = np.array([float(prompt_tokens(query))])
+        for name in names:
+            row = ASKED_SIGNALS[name]
+            who = asked.last if row.asks is AskedTier.LAST else tier
+            prompt, answer = row.tokens(sent, np.array([float(longest)]), asked.settings)
+            usage = Usage(math.ceil(float(prompt[0])), math.ceil(float(answer[0])))
+            found[who] = found.get(who, Decimal(0)) + choices * prices[who].at(now).cost(usage)
+    return found
 
 
 def worst_case(

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from router_models.data.artifacts import read_json_file
 from router_models.errors import ArtifactError, CertificateError
+from router_models.estimators.asked_signals import BIND, cannot_ask, check_asked, question_binds
 from router_models.pricing.prices import Price, PriceList, Rates
 from router_models.risk_control.certificate import binding_hashes
 from router_models.versions.router_version import RouterVersion
@@ -23,6 +24,7 @@ from serve_graph.engines.weights.loaded_files import with_digests
 from serve_graph.engines.weights.model_folder import look_at
 from serve_graph.engines.weights.resolve import weights_digest
 from serve_graph.errors import ServeGraphError
+from serve_graph.policy.tier_kinds import asked_settings, tier_kinds
 
 MOST_NOTE_BYTES = 1 << 20
 CREDENTIALS = ("TOKEN", "KEY", "SECRET", "PASSWORD")
@@ -113,7 +115,8 @@ def _beside(outcomes: Path) -> Path:
 def check_certificate(version: RouterVersion, config: GraphConfig, now: datetime) -> None:
     """Raise CertificateError naming what changed since the version's own certificate was made, or that there is none.
 
-    Prefix points have certificates of their own, and are used or not by these (`validity`).
+    So does a version that judges by a signal which a tier, as configured, cannot be asked for. Prefix points have
+    certificates of their own, and are used or not by these (`validity`).
     """
     if version.certificate is None:
         raise CertificateError(f"{version.name} carries no certificate")
@@ -121,8 +124,45 @@ def check_certificate(version: RouterVersion, config: GraphConfig, now: datetime
     in_order = all(tier in remaining for tier in version.policy.tiers)
     if not in_order or version.policy.top != config.tier_names[-1]:
         raise CertificateError(f"{version.name} is for the tiers {version.policy.tiers}, not {config.tier_names}")
-    binds = {**tier_binds(config), **version.binds(tier_prices(config, now))}
+    for tier in version.policy.tiers:
+        for name in version.asked_of(tier):
+            if (why := cannot_ask(name, tier, version.policy.top, tier_kinds(config))) is not None:
+                raise CertificateError(f"{version.name} judges answers of {tier!r} by {name}: {why}")
+    binds = {**engine_binds(version, config), **version.binds(tier_prices(config, now))}
     version.certificate.check(binds, now)
+
+
+def asked_by_tier(config: GraphConfig, names: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """The signals that are asked for of the answers of each tier below the last.
+
+    Raises DataError for one that there is none of, ServeGraphError for one that a tier cannot be asked for.
+    """
+    wanted, kinds, last = check_asked(names), tier_kinds(config), config.tier_names[-1]
+    for tier in config.tier_names[:-1]:
+        for name in wanted:
+            if (why := cannot_ask(name, tier, last, kinds)) is not None:
+                raise ServeGraphError(f"answers of tier {tier!r}: {why}")
+    return dict.fromkeys(config.tier_names[:-1], wanted) if wanted else {}
+
+
+def signal_binds(config: GraphConfig, asked: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """How these signals are asked for under a configuration: what a table of outcomes with them is noted with."""
+    return question_binds({name for names in asked.values() for name in names}, asked_settings(config))
+
+
+def differing(recorded: Mapping[str, str], config: GraphConfig, asked: Sequence[str] = ()) -> list[str]:
+    """What of an outcomes table's note is otherwise under a configuration: engines, and how `asked` is asked for.
+
+    Signals of the table that nobody reads may have been asked for in any way.
+    """
+    now = {**tier_binds(config), **question_binds(asked, asked_settings(config))}
+    kept = {name: bind for name, bind in recorded.items() if not name.startswith(BIND) or name in now}
+    return sorted(name for name in {*kept, *now} if kept.get(name) != now.get(name))
+
+
+def engine_binds(version: RouterVersion, config: GraphConfig) -> dict[str, str]:
+    """What binds a version's certificates to a configuration: `tier_binds`, and how its signals are asked for."""
+    return {**tier_binds(config), **question_binds(version.asked, asked_settings(config))}
 
 
 def _weights(tier: AnyTierConfig, config: GraphConfig) -> str:

@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
+import numpy as np
+
 from router_models.errors import LossError
+from router_models.estimators.asked_signals import ASKED_SIGNALS, AskedTier
 from router_models.pricing.break_even import MeasuredBreakEven, measured_break_even
-from router_models.types import Completion, Query
+from router_models.pricing.prices import Price
+from router_models.types import Completion, Query, Usage
 from router_models.versions.router_version import RouterVersion
 from serve_graph.config.graph import GraphConfig
 from serve_graph.policy.bindings import price_lists
+from serve_graph.policy.tier_kinds import asked_settings
 
 REPEATS = 9
 WORDS = (8, 64, 256)
@@ -35,7 +40,8 @@ def break_even_of(
     prices = {tier: listed.at(now) for tier, listed in price_lists(config).items()}
     if not {made.tries.last, *made.tries.spent} <= prices.keys():
         return None
-    return measured_break_even(made.tries, prices, *(overhead or overhead_usd(version, config)))
+    router_usd, verifier_usd = overhead or overhead_usd(version, config)
+    return measured_break_even(made.tries, prices, router_usd, verifier_usd + asked_usd(version, config, prices))
 
 
 def loss_of(
@@ -78,10 +84,33 @@ def overhead_usd(version: RouterVersion, config: GraphConfig) -> tuple[float, fl
     return a_second[0] * router_s, a_second[1] * verifier_s
 
 
+def asked_usd(version: RouterVersion, config: GraphConfig, prices: Mapping[str, Price]) -> float:
+    """Dollars of what a version asks for before it judges an answer, for the average try that certified it."""
+    made = version.certificate
+    if made is None or made.tries is None or not version.asked:
+        return 0.0
+    found, tries = 0.0, 0
+    for tier, spent in made.tries.spent.items():
+        tries += spent.calls
+        if spent.calls == 0:
+            continue
+        prompt, answer = (
+            np.array([tokens / spent.calls]) for tokens in (spent.prompt_tokens, spent.completion_tokens)
+        )
+        for name in version.asked_of(tier):
+            row = ASKED_SIGNALS[name]
+            who = made.tries.last if row.asks is AskedTier.LAST else tier
+            sent, generated = row.tokens(prompt, answer, asked_settings(config))
+            usage = Usage(round(float(sent[0])), round(float(generated[0])))
+            found += spent.calls * float(prices[who].cost(usage))
+    return found / max(tries, 1)
+
+
 def seconds_of(version: RouterVersion, clock: Callable[[], float] = time.perf_counter) -> tuple[float, float]:
     """The median seconds of one decision and of one verdict of a version, over prompts of several lengths."""
     queries = [Query.from_prompt(" ".join(["word"] * n)) for n in WORDS]
-    answer = Completion(" ".join(["word"] * WORDS[0]), token_logprobs=(-0.1,) * WORDS[0])
+    signals = dict.fromkeys(version.asked, 0.5)
+    answer = Completion(" ".join(["word"] * WORDS[0]), token_logprobs=(-0.1,) * WORDS[0], signals=signals)
     decisions = [version.decide(query) for query in queries]
     decided, judged = [], []
     for i in range(REPEATS):

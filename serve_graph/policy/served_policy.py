@@ -31,7 +31,7 @@ class ServedPolicy:
     of; None: it does not say. `longest_prompt`: bytes of the longest prompt that was certified; None: not known.
     `watched`: what labels of served answers are held against; None: nothing is certified. `certificate`: the proof
     itself, for people to read, None where nothing is promised. `score_shares`: which estimates a share of requests
-    lies below.
+    lies below. `asked`: the signals that are asked for before an answer is judged, by tier.
     """
 
     policy: Policy
@@ -54,6 +54,7 @@ class ServedPolicy:
     watched: WatchedPromise | None = None
     certificate: Certificate | None = None
     score_shares: ScoreShares = field(default_factory=ScoreShares)
+    asked: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -70,10 +71,11 @@ class ServedPolicy:
         harm = certificate is not None and certificate.harm
         joint = certificate is not None and certificate.joint and not harm
         forbids = config.policy.abstain == "forbid"
+        asks = version is not None and bool(version.asked)
         voided = joint and counts_on_abstaining(policy, forbids_abstaining=forbids)
         if voided:
             promise = f"nothing: policy.abstain is forbid, and abstaining was counted on in {promise!r}"
-        elif certificate is not None and (cut := cut_short(config, joint=joint)) is not None:
+        elif certificate is not None and (cut := cut_short(config, joint=joint, asks=asks)) is not None:
             promise = f"{promise}; {cut}"
         shared = None if version is None else shared_instead(config, knows_scores=bool(version.score_quantiles))
         if shared is not None:
@@ -108,22 +110,25 @@ class ServedPolicy:
             watched=None if certificate is None or voided else WatchedPromise.of(certificate),
             certificate=None if voided else certificate,
             score_shares=ScoreShares(() if version is None else version.score_quantiles),
+            asked={} if version is None else {t: names for t in version.stages if (names := version.asked_of(t))},
         )
 
 
-def whole_try_s(config: GraphConfig, *, joint: bool) -> float:
+def whole_try_s(config: GraphConfig, *, joint: bool, asks: bool = False) -> float:
     """The longest that a cheap try takes by the tiers' own limits, in seconds, router and verdict included.
 
-    Where all answers were certified (`joint`), those of the last tier after it as well.
+    Where all answers were certified (`joint`), those of the last tier after it as well; `asks`: signals are asked for
+    before the verdict.
     """
     *below, last = config.tiers
     tried = max((tier.timeout_s for tier in below), default=0.0) + 2 * config.policy.timeout_s
+    tried += config.signals.timeout_s if asks else 0.0
     return tried + (last.timeout_s + config.policy.timeout_s if joint else 0.0)
 
 
-def cut_short(config: GraphConfig, *, joint: bool) -> str | None:
+def cut_short(config: GraphConfig, *, joint: bool, asks: bool = False) -> str | None:
     """What is promised of nobody since a limit in time takes out slow answers, in words; None where none does."""
-    whole_s, deadline_s = whole_try_s(config, joint=joint), config.http.deadline_s
+    whole_s, deadline_s = whole_try_s(config, joint=joint, asks=asks), config.http.deadline_s
     if deadline_s is not None and deadline_s < whole_s:
         return f"nothing under http.deadline_s: {deadline_s:g} s, where a try may take {whole_s:g} s"
     first_s = config.policy.first_token_s

@@ -22,7 +22,7 @@ from serve_graph.config.graph import GraphConfig
 from serve_graph.engines.prompt_room import longest_prompt_bytes
 from serve_graph.policy.bindings import check_certificate, collected_binds, tier_binds, tier_prices
 from serve_graph.policy.pays import check_pays, loss_of
-from serve_graph.policy.tier_kinds import tier_kinds
+from serve_graph.policy.tier_kinds import asked_settings, tier_kinds
 from serve_graph.policy.validity import Validity, validity_of
 from serve_graph.records import audit
 
@@ -201,6 +201,7 @@ def settings_of(config: GraphConfig) -> Settings:
         delta=config.policy.delta,
         binds=tier_binds(config),
         kinds=tier_kinds(config),
+        asking=asked_settings(config),
         longest_prompt=longest_prompt_bytes(config),
         router_usd=float(config.policy.router_usd_per_s) * USUAL_ROUTER_S,
         verifier_usd=float(config.policy.verifier_usd_per_s) * USUAL_VERIFIER_S,

@@ -21,7 +21,7 @@ from router_models.versions.policy import Policy
 from router_models.versions.router_version import RouterVersion
 from serve_graph.cascade.certificate import ANSWERS, CertificateSnapshot
 from serve_graph.config.graph import GraphConfig
-from serve_graph.policy.bindings import price_lists, tier_binds
+from serve_graph.policy.bindings import engine_binds, price_lists
 from serve_graph.policy.pays import later_losses
 
 logger = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ def validity_of(version: RouterVersion, config: GraphConfig) -> Validity:
     """Compute when each of a version's certificates holds under a configuration and its dated prices."""
     if version.certificate is None:
         return Validity()
-    served, prices = tier_binds(config), price_lists(config)
+    served, prices = engine_binds(version, config), price_lists(config)
     beside = (version.prefix_certificates, version.overload_certificates)
     certificates = (version.certificate, *(made for by_tier in beside for made in by_tier.values()))
     dated = {moment for listed in prices.values() for moment, _ in listed.changes}

@@ -61,6 +61,10 @@ class ChatMessage(BaseModel):
     content: Text | list[ContentPart] | None = None
 
 
+AskedName = Literal["p_true", "agreement", "last_tier_verdict", "last_tier_likelihood"]
+"""The signals of an answer that take further calls (docs/reference/signals.md)."""
+
+
 class StreamOptions(BaseModel):
     """What a stream contains; usage is sent once, at its end, also where `continuous_usage_stats` asks for more."""
 
@@ -78,7 +82,8 @@ class RequestOptions(BaseModel):
     lowest estimates: a share, not a promise. `latency_budget_s`: the seconds within which the answer should arrive.
     `deadline_s`: the seconds after which it is of no use. `stream`: when a stream may be committed to a tier.
     `abstain`: whether the endpoint may decline to answer. `task` and `user_tier`: labels that routing rules and
-    routers may use. `session`: identifies the conversation.
+    routers may use. `session`: identifies the conversation. `signals`: asked for of the whole answer of a tier that is
+    named as the model, and returned in the reply's `serve_graph` object.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -91,6 +96,7 @@ class RequestOptions(BaseModel):
     user_tier: Annotated[str, Field(max_length=64)] | None = None
     abstain: Literal["allow", "forbid"] | None = None
     session: Annotated[str, Field(max_length=256)] | None = None
+    signals: list[AskedName] | None = None
 
 
 class Extensible(BaseModel):

@@ -91,6 +91,8 @@ def sentences(record: DecisionRecord, other: Mapping[str, Any] | None) -> list[s
         lines.append(f"Served on overload of the last tier: {certified} certified {to_be}.")
     if signals := stored.get("signals"):
         lines.append("Answer: " + ", ".join(f"{name} {_shown(value)}" for name, value in signals.items()) + ".")
+    if asked := stored.get("asked_signals"):
+        lines.append("Asked for: " + ", ".join(f"{name} {_shown(value)}" for name, value in asked.items()) + ".")
     lines += [_line(line) for line in record.bill]
     unmetered = sum(not line.metered for line in record.bill)
     short = f", excluding the tokens of {unmetered} call(s) without usage data" if unmetered else ""

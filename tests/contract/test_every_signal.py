@@ -3,16 +3,19 @@
 import asyncio
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 
 from router_models.data.features import answers_of
 from router_models.errors import DataError
+from router_models.estimators.asked_signals import ASKED_SIGNALS, AskedTier
 from router_models.estimators.routers import ROUTERS
 from router_models.estimators.signals import (
     COMES_WITH_AN_ANSWER,
     SIGNALS,
+    SignalCost,
     TierKind,
     check_served,
     served_names,
@@ -22,10 +25,11 @@ from router_models.estimators.verifiers import VERIFIERS
 from router_models.estimators.verifiers.checks.formats import format_columns
 from router_models.estimators.verifiers.learned.sources import NUMBER_SIGNALS, PROBABILITY_SIGNALS
 from router_models.types import Answers, FloatArray, Prompts, Query
-from router_models.types.exchange import FORMAT_NAMES, LOGPROB_NAMES
+from router_models.types.exchange import ASKED_NAMES, FORMAT_NAMES, LOGPROB_NAMES
 from router_models.versions.sealed.tier_models import ROUTER_SCORE, as_served
 from serve_graph.config.tiers import EchoTierConfig
 from serve_graph.engines.echo.engine import EchoEngine
+from serve_graph.protocol.requests import AskedName
 from serve_graph.protocol.responses import completion_of
 
 N = 60
@@ -156,8 +160,17 @@ def test_what_the_served_graph_lacks_says_what_it_would_need() -> None:
             assert (sentence is None) == (kind in row.kinds)
             assert sentence is None or sentence.startswith(f"the signal {name} would need ")
     assert would_need("someone's own column") is not None
-    with pytest.raises(DataError, match="verifier p-true: the signal p_true would need one more call"):
-        check_served("verifier p-true", VERIFIERS["p-true"]().wants_signals)
+    with pytest.raises(DataError, match="verifier reward: the signal reward would need a reward model"):
+        check_served("verifier reward", VERIFIERS["reward"]().wants_signals)
+
+
+def test_signals_that_are_asked_for_are_rows_of_the_table() -> None:
+    assert tuple(ASKED_SIGNALS) == ASKED_NAMES
+    assert set(get_args(AskedName)) == set(ASKED_NAMES)
+    for name, row in ASKED_SIGNALS.items():
+        assert SIGNALS[name].cost in (SignalCost.CALL, SignalCost.CALLS)
+        assert row.asks is AskedTier.LAST or row.kinds == SIGNALS[name].kinds
+        assert name in {signal for family in VERIFIERS.values() for signal in family.needs_signals}
 
 
 def test_of_recorded_signals_only_served_ones_are_shown() -> None:
@@ -166,6 +179,9 @@ def test_of_recorded_signals_only_served_ones_are_shown() -> None:
     assert served_names(recorded, TierKind.HOSTED) == ()
     answers = Answers(Prompts(("a",)), ("b",), ("stop",), {name: np.ones(1) for name in recorded})
     assert set(as_served(answers, None).signals) == {"lp_mean"}
+    assert served_names(recorded, TierKind.VLLM, ["p_true"]) == ("lp_mean", "p_true")
+    assert served_names(recorded, TierKind.HOSTED, ["p_true", "agreement"]) == ("agreement",)
+    assert set(as_served(answers, None, ["p_true"]).signals) == {"lp_mean", "p_true"}
 
 
 def signals_page() -> str:

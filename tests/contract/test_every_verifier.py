@@ -47,6 +47,8 @@ def _batch(n: int, seed: int = 0) -> tuple[Answers, FloatArray]:
     signals |= {
         "p_true": np.clip(0.3 + 0.4 * y + rng.normal(0, 0.2, n), 0, 1),
         "agreement": np.clip(0.3 + 0.4 * y + rng.normal(0, 0.2, n), 0.05, 0.95),
+        "last_tier_verdict": np.clip(0.3 + 0.4 * y + rng.normal(0, 0.2, n), 0, 1),
+        "last_tier_likelihood": y - 2 + rng.normal(0, 0.5, n),
         "reward": y + rng.normal(0, 1.0, n),
         "router_score": np.clip(0.4 + 0.2 * y + rng.normal(0, 0.2, n), 0, 1),
     }
@@ -202,6 +204,8 @@ def test_a_missing_signal_is_named(batch: tuple[Answers, FloatArray]) -> None:
         ("logprob", "lp_mean"),
         ("p-true", "p_true"),
         ("agreement", "agreement"),
+        ("last-tier-verdict", "last_tier_verdict"),
+        ("last-tier-likelihood", "last_tier_likelihood"),
         ("reward", "reward"),
     ):
         with pytest.raises(DataError, match=name):

@@ -14,6 +14,7 @@ import openai
 import pytest
 import yaml
 
+from router_models.types.exchange import ASKED_NAMES
 from serve_graph.cli.local.launch import free_port
 from serve_graph.config.graph import GraphConfig
 from serve_graph.engines.weights.resolve import resolve_weights
@@ -144,6 +145,25 @@ def test_a_tool_is_called_and_its_result_is_used(client: openai.OpenAI) -> None:
     assert then.model_extra is not None
     assert then.model_extra["serve_graph"]["tier"] == "frontier"
     assert "snow" in (then.choices[0].message.content or "").lower()
+
+
+def test_signals_about_an_answer_are_had_of_the_real_pair(client: openai.OpenAI) -> None:
+    """What `collect --signals` asks for: P(True), samples, the verdict of the last tier and its likelihood."""
+    reply = client.chat.completions.create(
+        model="cheap", messages=[{"role": "user", "content": "What is the capital of France?"}], max_tokens=32,
+        temperature=0, extra_body={"serve_graph": {"signals": list(ASKED_NAMES)}},
+    )  # fmt: skip
+    assert reply.model_extra is not None
+    facts = reply.model_extra["serve_graph"]
+    assert set(facts["signals"]) == set(ASKED_NAMES), facts
+    for name in ("p_true", "agreement", "last_tier_verdict"):
+        assert 0 < facts["signals"][name] < 1
+    assert -20 < facts["signals"]["last_tier_likelihood"] < 0
+    assert facts["signals_s"] > 0
+    plain = ask(client, "cheap", "What is the capital of France?")
+    assert plain.model_extra is not None
+    assert "signals" not in plain.model_extra["serve_graph"]
+    assert float(facts["cost_usd"]) > float(plain.model_extra["serve_graph"]["cost_usd"])
 
 
 def test_every_request_has_its_record(graph: tuple[str, GraphConfig], client: openai.OpenAI) -> None:

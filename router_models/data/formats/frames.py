@@ -14,16 +14,16 @@ from router_models.data.formats.columns import LABEL_SOURCE, LONG_COLUMNS
 from router_models.data.formats.token_columns import TOKEN_COLUMNS, token_cells, tokens_of
 from router_models.errors import DataError
 from router_models.types import Outcome, Tokens, Usage
-from router_models.types.exchange import FORMAT_NAMES, LOGPROB_NAMES
+from router_models.types.exchange import ASKED_NAMES, FORMAT_NAMES, LOGPROB_NAMES
 
 
 def outcomes_to_frame(outcomes: Sequence[Outcome]) -> pd.DataFrame:
-    """Convert outcomes to a LONG table: `LONG_COLUMNS`, formats, who graded and tokens where known, then metadata."""
-    known = {*LONG_COLUMNS, *FORMAT_NAMES, *TOKEN_COLUMNS, LABEL_SOURCE}
+    """Convert outcomes to a LONG table: `LONG_COLUMNS`, what else is known (formats, asked signals, …), metadata."""
+    known = {*LONG_COLUMNS, *FORMAT_NAMES, *ASKED_NAMES, *TOKEN_COLUMNS, LABEL_SOURCE}
     extra = sorted({name for o in outcomes for name in o.metadata} - known)
     tokens = TOKEN_COLUMNS if any(o.token_texts for o in outcomes) else ()
     sources = (LABEL_SOURCE,) if any(o.label_source for o in outcomes) else ()
-    formats = [name for name in FORMAT_NAMES if any(name in o.logprobs for o in outcomes)]
+    formats = [name for name in (*FORMAT_NAMES, *ASKED_NAMES) if any(name in o.logprobs for o in outcomes)]
     rows = [
         {
             "prompt_id": o.prompt_id,
@@ -51,9 +51,9 @@ def frame_to_outcomes(frame: pd.DataFrame) -> list[Outcome]:
     missing = [c for c in LONG_COLUMNS if c not in frame.columns]
     if missing:
         raise DataError(f"not a table of outcomes: column(s) {', '.join(missing)} missing")
-    known = (*LONG_COLUMNS, *FORMAT_NAMES, *TOKEN_COLUMNS, LABEL_SOURCE)
+    known = (*LONG_COLUMNS, *FORMAT_NAMES, *ASKED_NAMES, *TOKEN_COLUMNS, LABEL_SOURCE)
     extra = [str(c) for c in frame.columns if c not in known]
-    measured = [name for name in (*LOGPROB_NAMES, *FORMAT_NAMES) if name in frame.columns]
+    measured = [name for name in (*LOGPROB_NAMES, *FORMAT_NAMES, *ASKED_NAMES) if name in frame.columns]
     sources = to_label_sources(frame[LABEL_SOURCE]) if LABEL_SOURCE in frame.columns else ("",) * len(frame)
     tokens = tokens_of(frame) or Tokens(((),) * len(frame), ((),) * len(frame))
     return [

@@ -6,6 +6,10 @@ from router_models.estimators.registry import Registry
 from router_models.estimators.verifiers.base import Verifier, VerifierModel
 from router_models.estimators.verifiers.checks.nonempty import NonEmptyVerifier
 from router_models.estimators.verifiers.language_model.agreement import AgreementVerifier
+from router_models.estimators.verifiers.language_model.last_tier import (
+    LastTierLikelihoodVerifier,
+    LastTierVerdictVerifier,
+)
 from router_models.estimators.verifiers.language_model.p_true import PTrueVerifier
 from router_models.estimators.verifiers.language_model.reward import RewardVerifier
 from router_models.estimators.verifiers.learned.combined import CombinedVerifier
@@ -22,6 +26,8 @@ VERIFIERS: Registry[VerifierModel] = Registry(
         LogprobVerifier,
         PTrueVerifier,
         AgreementVerifier,
+        LastTierVerdictVerifier,
+        LastTierLikelihoodVerifier,
         RewardVerifier,
         LearnedVerifier,
         StackedVerifier,
@@ -34,6 +40,8 @@ __all__ = [
     "VERIFIERS",
     "AgreementVerifier",
     "CombinedVerifier",
+    "LastTierLikelihoodVerifier",
+    "LastTierVerdictVerifier",
     "LearnedVerifier",
     "LogprobVerifier",
     "NonEmptyVerifier",

@@ -27,7 +27,7 @@ from router_models.evaluation.run_all import SetPairs, outcome_files, read_set
 from router_models.metrics import Interval, RoutingSums, bootstrap_values, interval_of
 from router_models.reports.markdown import spread
 from router_models.reports.markdown import table as markdown_table
-from router_models.training.label_budget import note_choice, prompt_labels
+from router_models.training.labelling.label_budget import note_choice, prompt_labels
 from router_models.types import FloatArray, Progress, Prompts
 
 PROMPTS_OF_A_SET = 2500

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from router_models.errors import DataError
 from router_models.training.candidate import Candidate, Settings
-from router_models.training.label_budget import LabelBudget
+from router_models.training.labelling.label_budget import LabelBudget
 from router_models.training.labelling.plan import LabelPlan, LabelTask, check_streamed, new_task, task_of
 from router_models.training.labelling.records import LabelRecord, begin_labels, has_labels, read_label_file
 from router_models.training.labelling.streamed import check_records

@@ -6,9 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from router_models.data.artifacts import load_state
 from router_models.data.text_cache import each_text_once
 from router_models.errors import ArtifactError, DataError
+from router_models.estimators.asked_signals import asked_among
 from router_models.estimators.calibrators.base import ScoreCalibrator
 from router_models.estimators.calibrators.scores import CALIBRATORS
 from router_models.estimators.routers import ROUTERS, RouterModel
@@ -16,7 +19,7 @@ from router_models.estimators.routers.fallback import LengthFallback
 from router_models.estimators.signals import COMES_WITH_AN_ANSWER
 from router_models.estimators.verifiers import VERIFIERS, VerifierModel
 from router_models.risk_control.certificate import Certificate
-from router_models.types import Answers, FloatArray, Prompts
+from router_models.types import Answers, Completion, FloatArray, Prompts
 
 ROUTER_SCORE = "router_score"
 """The signal that holds the router's calibrated estimate."""
@@ -34,6 +37,11 @@ class Stage:
     verifier: VerifierModel
     verifier_calibrator: ScoreCalibrator | None
     fallback: LengthFallback | None = None
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The signals that its verifier reads and that are asked for, in the order of their table."""
+        return asked_among(self.verifier.wants_signals)
 
     def estimate_route(self, prompts: Prompts) -> FloatArray:
         """P(this tier's answer will be acceptable) for every prompt, (n,); DataError where the tier has no router."""
@@ -65,7 +73,7 @@ class Stage:
         return _calibrated(self.verifier_calibrator, self.verifier.predict(answers))
 
 
-def as_served(answers: Answers, p_route: FloatArray | None) -> Answers:
+def as_served(answers: Answers, p_route: FloatArray | None, asked: Sequence[str] = ()) -> Answers:
     """The answers with exactly the signals that a verifier is shown when serving.
 
     Fitting, certifying and serving all pass through here, so that no verifier can learn from, or be certified with, a
@@ -74,13 +82,26 @@ def as_served(answers: Answers, p_route: FloatArray | None) -> Answers:
     Parameters
     ----------
     answers : Answers
-        n answers; of their signals those stay that an answer can bring by the table of `estimators.signals`.
+        n answers; of their signals those stay that an answer brings by the table of `estimators.signals`.
     p_route : array of float, optional
         The router's calibrated estimate of every prompt, (n,), NaN where none was made; None where the verifier is
         not shown one (`shows_route`).
+    asked : sequence of str
+        The signals that are asked for about these answers (`estimators.asked_signals`); none by default.
     """
-    signals = {name: column for name, column in answers.signals.items() if name in COMES_WITH_AN_ANSWER}
+    brought = {*COMES_WITH_AN_ANSWER, *asked}
+    signals = {name: column for name, column in answers.signals.items() if name in brought}
     return replace(answers, signals=signals if p_route is None else {**signals, ROUTER_SCORE: p_route})
+
+
+def asked_signal_columns(stage: Stage, completion: Completion) -> dict[str, FloatArray]:
+    """The signals that a stage's verifier asks for, of one answer, (1,) each; NaN where it was not had."""
+    return {name: np.array([completion.signals.get(name, np.nan)]) for name in stage.asked}
+
+
+def lacking_signals(asked: Sequence[str], completion: Completion) -> list[str]:
+    """Those of the asked signals that an answer comes without."""
+    return [name for name in asked if not np.isfinite(completion.signals.get(name, np.nan))]
 
 
 def shows_route(tiers: Sequence[str], tier: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -50,19 +50,26 @@ async def ask_whole(client: AsyncOpenAI, model: str, task: Task) -> tuple[Comple
     return await _asked(client, model, task, lambda completion, data: (completion, data.get("serve_graph") or {}))
 
 
-async def ask(client: AsyncOpenAI, model: str, task: Task, *, with_bill: bool = False) -> Outcome:
+async def ask(
+    client: AsyncOpenAI, model: str, task: Task, *, with_bill: bool = False, signals: Sequence[str] = ()
+) -> Outcome:
     """One task through one tier (or `auto`), ungraded; its latency is the answering try's alone.
 
-    `with_bill` puts the endpoint's own `outcome` and `cost_usd` among the metadata. Raises EngineError where there is
+    `with_bill` puts the endpoint's own `outcome` and `cost_usd` among the metadata. `signals` are asked for by the
+    endpoint, once the answer is there (docs/reference/signals.md). Raises EngineError where there is
     no usable answer after the client's retries; EngineTimeoutError where nothing answered at all.
     """
     return await _asked(
-        client, model, task, lambda completion, data: _outcome(task, model, completion, data, with_bill)
+        client, model, task, lambda completion, data: _outcome(task, model, completion, data, with_bill), signals
     )
 
 
 async def _asked(
-    client: AsyncOpenAI, model: str, task: Task, read: Callable[[Completion, dict[str, Any]], Read]
+    client: AsyncOpenAI,
+    model: str,
+    task: Task,
+    read: Callable[[Completion, dict[str, Any]], Read],
+    signals: Sequence[str] = (),
 ) -> Read:
     messages: Any = task.chat
     content = b""
@@ -71,7 +78,7 @@ async def _asked(
             model=model,
             messages=messages,
             logprobs=True,
-            extra_body=task.carried,
+            extra_body=task.carried | ({"serve_graph": {"signals": list(signals)}} if signals else {}),
         )
         content = raw.content
         data: dict[str, Any] = json.loads(content)
@@ -92,6 +99,7 @@ def _outcome(task: Task, model: str, completion: Completion, data: dict[str, Any
     if not all(_LOWEST_LOGPROB <= value <= -_LOWEST_LOGPROB for value in completion.token_logprobs):
         raise ValueError("a token's logprob is infinite")
     facts = data.get("serve_graph") or {}
+    asked = {str(name): float(value) for name, value in (facts.get("signals") or {}).items()}
     conditions = {name: value for name, value in conditions_of(task.query).columns().items() if value}
     metadata = {"family": task.family, "difficulty": str(task.difficulty), "language": task.language, **conditions}
     metadata[COLLECTED_AT] = datetime.now(UTC).isoformat(timespec="seconds")
@@ -104,9 +112,9 @@ def _outcome(task: Task, model: str, completion: Completion, data: dict[str, Any
         answer=whole_characters(completion.text),
         grade=0.0,
         usage=completion.usage,
-        latency_s=completion.latency_s,
+        latency_s=max(0.0, completion.latency_s - float(facts.get("signals_s") or 0.0)),
         finish_reason=whole_characters(completion.finish_reason),
-        logprobs=logprob_summary(completion.token_logprobs) | measured_formats(task.query, completion),
+        logprobs=logprob_summary(completion.token_logprobs) | measured_formats(task.query, completion) | asked,
         metadata=metadata,
         token_texts=token_texts(completion.payload),
         token_logprobs=kept_logprobs(completion.token_logprobs),

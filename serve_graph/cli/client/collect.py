@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Any
 
 import httpx
@@ -52,6 +53,7 @@ class _Run:
     task_s: float
     concurrency: int
     advance: Advance
+    signals: Mapping[str, Sequence[str]]
     outcomes: list[Outcome]
     failures: list[Failure] = field(default_factory=list)
 
@@ -67,7 +69,7 @@ class _Run:
                     return
                 try:
                     async with asyncio.timeout(self.task_s):
-                        outcome = await ask(self.client, tier, task)
+                        outcome = await ask(self.client, tier, task, signals=self.signals.get(tier, ()))
                     if outcome.tier != tier:
                         raise EngineError(f"{outcome.tier} answered task {task.id} instead of {tier}")
                 except (EngineTimeoutError, TimeoutError) as error:
@@ -118,6 +120,7 @@ async def collect_outcomes(
     beside: Sequence[Outcome] = (),
     skip_failed: bool = False,
     http_client: Any = None,
+    signals: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> list[Outcome]:
     """Run every task through every tier and write the LONG outcomes table to `out`.
 
@@ -126,7 +129,8 @@ async def collect_outcomes(
     `skip_failed`: the table is then finished without those rows. Either way they are listed in `failures_of(out)`,
     and the next run asks them alone. `binds` are the engines behind `url` (`bindings.tier_binds`), None when they are
     not known; `claim` says when they are refused. `beside`: outcomes of other tiers that go into the table as well
-    (`other_tiers`). `http_client`: an httpx client that the `openai` client sends with, where not its own.
+    (`other_tiers`). `signals`: what is asked for of each answer, by tier. `http_client`: an httpx client that the
+    `openai` client sends with, where not its own.
     """
     partial = claim(out, binds)
     if any(task.grader == "program" for task in tasks):
@@ -135,7 +139,7 @@ async def collect_outcomes(
     done = {(outcome.prompt_id, outcome.tier) for outcome in outcomes}
     async with api_client(url, task_s / 2, http_client) as client:
         with open_partial(partial) as log:
-            run = _Run(client, log, task_s, concurrency, advance, outcomes)
+            run = _Run(client, log, task_s, concurrency, advance, signals, outcomes)
             for tier in tiers:
                 waiting = [task for task in tasks if (task.prompt_id, tier) not in done]
                 advance(tier, len(tasks) - len(waiting))

@@ -149,7 +149,7 @@ def certify(
     from router_models.versions.workspace import Workspace
     from serve_graph.config.graph import load_config
     from serve_graph.errors import ServeGraphError
-    from serve_graph.policy.bindings import collected_binds, tier_binds
+    from serve_graph.policy.bindings import collected_binds, differing
     from serve_graph.policy.pays import break_even_of, check_pays, later_losses
     from serve_graph.policy.serving_version import settings_of
 
@@ -202,8 +202,7 @@ def certify(
         )
     if recorded is None:
         progress(f"bound to the engines of {config} as confirmed by --engines-as-configured")
-    if recorded is not None and recorded != tier_binds(graph):
-        changed = sorted(k for k in {*recorded, *tier_binds(graph)} if recorded.get(k) != tier_binds(graph).get(k))
+    if recorded is not None and (changed := differing(recorded, graph, loaded.version.asked)):
         raise ServeGraphError(f"{outcomes} was collected from engines that differ from {config}: {changed}")
     if group_by is not None and group_by != (settings.group_by or ""):
         raise ServeGraphError(

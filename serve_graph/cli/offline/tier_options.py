@@ -165,7 +165,7 @@ def note_comparison(
     table: OutcomeTable, group_by: str | None, cache: Path, command: str, tried: Sequence[str]
 ) -> None:
     """Note beside the embeddings that a command compared families on these labels: `certify` counts it as a look."""
-    from router_models.training.label_budget import note_choice, prompt_labels
+    from router_models.training.labelling.label_budget import note_choice, prompt_labels
 
     try:
         note_choice(cache.parent, prompt_labels(table, group_by), command, tried)

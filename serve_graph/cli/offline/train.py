@@ -52,6 +52,13 @@ def train(
     out: Annotated[Path, typer.Option(help="The candidate's folder, which must not exist.")] = Path("candidate"),
     router: Annotated[str, typer.Option(help="A router family, or auto: every one within the budget.")] = "auto",
     verifier: Annotated[str, typer.Option(help="A verifier family, or auto.")] = "auto",
+    signals: Annotated[
+        str,
+        typer.Option(
+            help="Signals that verifiers may ask for: auto (those of the table that pay for their calls), none, or "
+            "names with commas."
+        ),
+    ] = "auto",
     seed: Annotated[int, typer.Option(help="Random seed of splits and folds.")] = 0,
     promise: PromiseOption = None,
     group_by: GroupByOption = None,
@@ -87,6 +94,10 @@ def train(
     hard prompt misleads it), until --budget-s is used up, and takes the simplest within one standard error of the best
     area (APGR, out of fold on TRAIN); `length` where none beats it.
 
+    --signals auto asks for signals that the table holds (`collect --signals`) where the verifier that reads them saves
+    more than their calls cost, out of fold, with a 95 % interval above nothing; it says what each would save. A family
+    that needs a signal (--verifier p-true) gets it. The version serves with them: docs/reference/signals.md.
+
     Of equal prompts one row counts. --group-by user keeps all requests of a user on one side of the splits as well,
     and counts one of them.
 
@@ -103,6 +114,7 @@ def train(
 
     from router_models.data.embeddings.encoder import Encoder
     from router_models.data.outcomes import read_outcomes
+    from router_models.estimators.asked_signals import check_asked
     from router_models.training.candidate import save_candidate
     from router_models.training.fit import check_outcomes, fit_candidate
     from router_models.training.splits import split_outcomes
@@ -122,6 +134,7 @@ def train(
         settings_of(graph),
         router=router,
         verifier=verifier,
+        signals=None if signals == "auto" else () if signals == "none" else check_asked(signals.split(",")),
         seed=seed,
         promise=promise.value if promise else None,
         group_by=group_by or None,
@@ -177,7 +190,8 @@ def train(
         say(f"{name} AUC {row['auc']:.3f}  over the baseline {span}{suffix}")
     for tier, stage in candidate.version.stages.items():
         if stage.router is not None:
-            say(f"chosen for {tier}: router {stage.router.family}, verifier {stage.verifier.family}")
+            asks = f", which asks for {' and '.join(stage.asked)}" if stage.asked else ""
+            say(f"chosen for {tier}: router {stage.router.family}, verifier {stage.verifier.family}{asks}")
     for part in unweighted:
         say(f"{part} takes no weights: it learned from the rows as they came")
     for tier in (tier for tier, scored in candidate.verifiers.items() if not scored):

@@ -2,8 +2,12 @@
 
 A prompt may contain directives that cause faults: `[echo:fail]` (engine error; `[echo:fail=429]` with that status),
 `[echo:refuse]` (the request is rejected), `[echo:slow=SECONDS]`, `[echo:unsure]` (low logprobs), `[echo:break]` (the
-stream breaks after its first chunk; `[echo:break=429]`), `[echo:hang=SECONDS]` (the stream pauses there). A directive
-may name a tier instead: `[cheap:fail]`.
+stream breaks after its first chunk; `[echo:break=429]`), `[echo:hang=SECONDS]` (the stream pauses there),
+`[echo:mute]` (calls about an answer fail). A directive may name a tier instead: `[cheap:fail]`.
+
+Calls about an answer (`router_models.estimators.asked_signals`) are answered by the same draw, in [0, 1), that makes
+the answer sure where it lies below `skill`, of the question alone: yes with probability 1 - draw; the tokens of a
+prompt have the logprob -(0.05 + 3 draw); samples (a temperature and a seed) are the answer with probability 1 - draw.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import math
 import re
 import struct
 from collections.abc import AsyncIterator, Mapping
@@ -18,6 +23,7 @@ from typing import Any
 
 from serve_graph.config.tiers import EchoTierConfig
 
+_QUESTION = re.compile(r"<question (\w+)>\n(.*)\n</question \1>", re.DOTALL)
 _DIRECTIVE = re.compile(r"\[(\w+):(\w+)(?:=([\d.]+))?\]")
 
 
@@ -50,16 +56,27 @@ class EchoEngine:
             raise EchoError(f"the echo engine {self.config.name!r} was asked to fail", int(directives["fail"] or 500))
         if "refuse" in directives:
             raise EchoError(f"the echo engine {self.config.name!r} was asked to refuse", 400)
+        question = question_of(body)
+        if question is not None and "mute" in directives:
+            raise EchoError(f"the echo engine {self.config.name!r} was asked to be mute", 500)
         prompt_tokens = len(prompt) // 4 + 1
         if prompt_tokens > self.context_limit:
             limit = self.context_limit
             raise EchoError(f"maximum context length is {limit} tokens, the prompt has {prompt_tokens}", 400)
-        words = f"echo {self.config.name}: {prompt}".split(" ")[: int(body.get("max_tokens") or 256)]
+        all_words = f"echo {self.config.name}: {prompt}".split(" ")
+        if question is not None and (seed := body.get("seed")) is not None and not _agrees(question, seed):
+            all_words[1] = f"{self.config.name} (sample {seed}):"
+        words = all_words[: int(body.get("max_tokens") or 256)]
         sure = "unsure" not in directives and self._is_sure(prompt)
         tokens: list[dict[str, Any]] = [
             {"token": w, "logprob": -0.01 if sure else -3.0, "top_logprobs": []} for w in words
         ]
-        return {
+        is_verdict, about = question is not None and body.get("max_tokens") == 1, {}
+        if question is not None and is_verdict:
+            words, tokens = ["Yes" if question_draw(question) < 0.5 else "No"], [_yes_or_no(question)]
+            if body.get("prompt_logprobs") is not None:
+                about["prompt_logprobs"] = _prompt_logprobs(prompt, question)
+        return about | {
             "id": f"chatcmpl-echo-{hashlib.sha256(prompt.encode()).hexdigest()[:12]}",
             "object": "chat.completion",
             "created": 0,
@@ -68,7 +85,7 @@ class EchoEngine:
                 {
                     "index": 0,
                     "message": {"role": "assistant", "content": " ".join(words)},
-                    "finish_reason": "stop",
+                    "finish_reason": "length" if question is not None and len(words) < len(all_words) else "stop",
                     "logprobs": {"content": tokens},
                 }
             ],
@@ -127,8 +144,45 @@ class EchoEngine:
         return {word: value for target, word, value in found if target in ("echo", self.config.name)}
 
     def _is_sure(self, prompt: str) -> bool:
-        draw = int.from_bytes(hashlib.sha256(prompt.encode()).digest()[:4], "big") / 2**32
-        return draw < self.config.skill
+        return question_draw(prompt) < self.config.skill
+
+
+def question_of(body: Mapping[str, Any]) -> str | None:
+    """Return the question of a call about an answer to it; None where the body is none such.
+
+    Those are calls of one token that want its alternatives or the prompt's logprobs, and samples at a temperature that
+    have a seed.
+    """
+    messages = body["messages"]
+    if body.get("max_tokens") == 1 and body.get("prompt_logprobs") is not None:
+        return prompt_of({"messages": messages[:-1]})
+    if body.get("max_tokens") == 1 and body.get("top_logprobs"):
+        shown = _QUESTION.search(prompt_of({"messages": messages[-1:]}))
+        return shown.group(2) if shown else prompt_of({"messages": messages[:-2]})
+    is_sample = body.get("seed") is not None and bool(body.get("temperature"))
+    return prompt_of(body) if is_sample else None
+
+
+def question_draw(text: str) -> float:
+    """A number in [0, 1) that follows from a text."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") / 2**32
+
+
+def _agrees(question: str, seed: int) -> bool:
+    return question_draw(f"{seed} {question}") >= question_draw(question)
+
+
+def _yes_or_no(question: str) -> dict[str, Any]:
+    yes = min(max(1.0 - question_draw(question), 0.01), 0.99)
+    top = [{"token": word, "logprob": math.log(p)} for word, p in (("Yes", yes), ("No", 1.0 - yes))]
+    said = max(top, key=lambda one: float(str(one["logprob"])))
+    return {**said, "top_logprobs": top}
+
+
+def _prompt_logprobs(prompt: str, question: str) -> list[dict[str, Any] | None]:
+    logprob = -(0.05 + 3.0 * question_draw(question))
+    words = [{str(i): {"logprob": logprob, "rank": 1, "decoded_token": f" {w}"}} for i, w in enumerate(prompt.split())]
+    return [None, *words]
 
 
 def prompt_of(body: Mapping[str, Any]) -> str:

@@ -123,6 +123,22 @@ class _KnownEngine:
 
 
 @dataclass(frozen=True, slots=True)
+class _SignalEngine:
+    """An Engine that is asked for signals of answers: within the budget of comparisons, and counted there."""
+
+    tier: str
+    answers: TierAnswers
+
+    async def generate(self, query: Query, left_s: float = math.inf) -> Completion:
+        try:
+            completion, usd = await self.answers.calls.make(self.tier, query, "answer")
+        except EngineError as error:
+            raise NotJudgedError("tier") from error
+        self.answers.spent_usd += usd
+        return completion
+
+
+@dataclass(frozen=True, slots=True)
 class _StrictPolicy:
     """A Decider and Judge whose failures end the comparison, instead of having the safe tier answer."""
 
@@ -174,7 +190,8 @@ async def path_of(
     state = RequestState()
     strict = _StrictPolicy(context.decider, context.judge)
     engines = {tier: _KnownEngine(tier, answers) for tier in context.engines}
-    context = replace(context, engines=engines, streams={}, decider=strict, judge=strict)
+    asking = replace(context.asked, engines={tier: _SignalEngine(tier, answers) for tier in context.engines})
+    context = replace(context, engines=engines, streams={}, decider=strict, judge=strict, asked=asking)
     if stream is not None:
         mode = StreamMode.VERIFY if stream.mode is StreamMode.PREFIX else stream.mode
         stream = replace(stream, mode=mode, first_token_s=None)

@@ -19,10 +19,12 @@ from router_models.estimators.verifiers.learned.logprob import LOGPROB_COLUMNS, 
 from router_models.types import Answers, FloatArray
 from router_models.types.exchange import LOGPROB_NAMES
 
-PROBABILITY_SIGNALS = ("router_score", "p_true", "agreement", "max_token_confidence", "stated_confidence")
+PROBABILITY_SIGNALS = (
+    "router_score", "p_true", "agreement", "last_tier_verdict", "max_token_confidence", "stated_confidence",
+)  # fmt: skip
 """Signals in [0, 1] that enter as log-odds (and missing or not)."""
 
-NUMBER_SIGNALS = ("reward", "schema_fault", "tool_fault", "field_agreement")
+NUMBER_SIGNALS = ("reward", "last_tier_likelihood", "schema_fault", "tool_fault", "field_agreement")
 """Signals that enter as they are (and missing or not)."""
 
 SOURCES = ("logprob", "signals", "checks", "surface", "text", "embedding")

@@ -103,10 +103,11 @@ def test_of_recorded_signals_contenders_are_given_those_that_are_served() -> Non
     )  # fmt: skip
     data = cascade_data(table, *tiers)
     assert set(data.answers.signals) == set(LOGPROB_NAMES)
-    assert [why.partition(" would need ")[0] for why in data.not_served] == [
-        "the signal p_true",
-        "the signal somebodys_score",
-    ]
+    assert [why.partition(" would need ")[0] for why in data.not_served] == ["the signal somebodys_score"]
+    assert data.costs == {"p_true": "one more call"}
+    hosted = cascade_data(table, *tiers, TierKind.HOSTED)
+    assert "the signal p_true" in [why.partition(" would need ")[0] for why in hosted.not_served]
+    assert hosted.costs == {}
     assert set(data.measured) == {"p_true"}, "a contender of its own shows what it would be worth"
     without = {name: column for name, column in told.items() if "p_true" not in name}
     with pytest.raises(DataError, match="a cascade from tier 'small': the signal lp_mean would need"):
@@ -125,6 +126,9 @@ def test_a_recorded_p_true_is_compared_and_of_no_served_contender(
     served, more = served_contenders(data, SurfaceRouter), measured_contenders(data, SurfaceRouter)
     assert set(served) == ({RAW, FITTED, PROMPT, COMBINED} if logprobs else {PROMPT, COMBINED})
     assert list(more) == ["p_true, not served", "combined and p_true, not served"]
+    priced = replace(data, costs={"p_true": "one more call"})
+    named = ["p_true, one more call", "combined and p_true, one more call"]
+    assert list(measured_contenders(priced, SurfaceRouter)) == named
     before = cross_validate_cascade(data, served, folds=3)
     beside = cross_validate_cascade(with_measured(data), more, folds=3)
     np.testing.assert_array_equal(before.fold, beside.fold)

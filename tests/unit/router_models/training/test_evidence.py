@@ -13,10 +13,10 @@ from router_models.data.outcomes import OutcomeTable, table_of
 from router_models.errors import DataError
 from router_models.estimators.routers import LengthRouter
 from router_models.estimators.verifiers import NonEmptyVerifier
+from router_models.pricing.call_costs import call_costs
 from router_models.pricing.prices import Price
 from router_models.risk_control.evidence import CascadeEvidence, replay_policy
 from router_models.training.evidence import (
-    call_costs,
     cheapest_route_at,
     evidence_of,
     one_pair,

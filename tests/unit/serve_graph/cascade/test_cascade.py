@@ -6,7 +6,7 @@ import pytest
 
 from router_models.types import Action, Attempt, Completion, Query, Usage
 from serve_graph.cascade.cascade import answer
-from serve_graph.cascade.context import CascadeContext
+from serve_graph.cascade.context import AskedTerms, CascadeContext
 from serve_graph.cascade.fakes import FAKE_USAGE, PRICES, FakeDecider, FakeEngine, FakeJudge, fake_context
 from serve_graph.cascade.steps import RequestState
 from serve_graph.errors import (
@@ -218,3 +218,35 @@ async def test_calls_that_all_failed_are_noted_too() -> None:
         await answer(fake_context(frontier=FakeEngine(error=error)), QUERY, "frontier", state)
     assert "frontier called east (502 after 0.50 s)" in state.notes
     assert Decimal(10) in [call.cost_usd for call in state.calls]
+
+
+async def test_an_answer_is_asked_about_before_its_verdict_and_each_call_is_on_the_bill() -> None:
+    cheap, frontier, judge = FakeEngine("cheap says"), FakeEngine("no"), FakeJudge()
+    terms = AskedTerms(
+        {"cheap": ("agreement", "last_tier_verdict")}, "frontier", {"cheap": cheap, "frontier": frontier}
+    )
+    context, state = replace(fake_context(cheap, frontier, judge=judge), asked=terms), RequestState()
+    await answer(context, Query.from_prompt("what?"), None, state)
+    assert judge.completions[0].signals == {"agreement": 3.5 / 4} == state.signals
+    assert sorted((line.tier, line.what) for line in state.overhead if line.cost_usd) == [
+        ("cheap", "agreement"), ("cheap", "agreement"), ("cheap", "agreement"), ("frontier", "last_tier_verdict"),
+    ]  # fmt: skip
+    assert state.notes == ["no last_tier_verdict: the reply of frontier does not say"]
+
+
+async def test_a_tier_that_fails_to_be_asked_costs_the_signal_and_not_the_request() -> None:
+    broken, judge = FakeEngine(error=EngineError("the engine died", recordable="it died")), FakeJudge()
+    terms = AskedTerms({"cheap": ("p_true",)}, "frontier", {"cheap": broken})
+    context, state = replace(fake_context(judge=judge), asked=terms), RequestState()
+    assert (await answer(context, Query.from_prompt("what?"), None, state)).text == "cheap says"
+    assert judge.completions[0].signals == {}
+    assert state.notes == ["no p_true: cheap failed: it died"]
+
+
+async def test_what_may_not_be_asked_about_is_judged_as_it_is() -> None:
+    silent, judge = FakeEngine("  "), FakeJudge()
+    terms = AskedTerms({"cheap": ("p_true",)}, "frontier", {"cheap": silent})
+    state = RequestState()
+    await answer(replace(fake_context(silent, judge=judge), asked=terms), Query.from_prompt("what?"), None, state)
+    assert len(silent.queries) == 1
+    assert judge.completions[0].signals == {}

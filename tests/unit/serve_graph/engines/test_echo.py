@@ -5,9 +5,12 @@ from typing import Any
 
 import pytest
 
+from router_models.estimators.asked_signals import ASKED_SIGNALS, AskedSettings
+from router_models.types import Query
 from serve_graph.config.prices import PriceConfig
 from serve_graph.config.tiers import EchoTierConfig
-from serve_graph.engines.echo.engine import EchoEngine, EchoError
+from serve_graph.engines.echo.engine import EchoEngine, EchoError, question_draw
+from serve_graph.protocol.requests import engine_body
 from serve_graph.protocol.responses import completion_of
 
 PRICE = PriceConfig(input_usd_per_mtok=1, output_usd_per_mtok=2)  # type: ignore[arg-type]
@@ -120,3 +123,28 @@ def test_embeddings_in_base64_are_the_same_numbers() -> None:
     packed = engine().embed({"input": "a", "encoding_format": "base64"})["data"][0]["embedding"]
     [plain] = engine().embed({"input": "a"})["data"]
     assert list(struct.unpack("<8f", base64.b64decode(packed))) == pytest.approx(plain["embedding"])
+
+
+@pytest.mark.parametrize("name", ASKED_SIGNALS)
+async def test_calls_about_an_answer_are_answered_by_the_draw_of_the_question(name: str) -> None:
+    settings, row = AskedSettings(samples=16), ASKED_SIGNALS[name]
+    for question in ("Which river is it?", "And which town?"):
+        query, draw = Query.from_prompt(question), question_draw(question)
+        answer = completion_of(await engine().generate(body(question)), 0.0)
+        bodies = [engine_body(call, "cheap", {}, "echo") for call in row.calls(query, answer, settings)]
+        replies = [completion_of(await engine().generate(asked), 0.0) for asked in bodies]
+        found = row.read(answer, replies, settings)
+        if name == "agreement":
+            assert {reply.text == answer.text for reply in replies} == {True, False}
+            assert found == (sum(reply.text == answer.text for reply in replies) + 0.5) / 17
+        else:
+            said = -(0.05 + 3 * draw) if name == "last_tier_likelihood" else min(max(1 - draw, 0.01), 0.99)
+            assert found == pytest.approx(said)
+
+
+async def test_a_question_may_keep_calls_about_its_answer_from_being_answered() -> None:
+    query = Query.from_prompt("[cheap:mute] Which river is it?")
+    answer = completion_of(await engine().generate(body(query.text)), 0.0)
+    (call,) = ASKED_SIGNALS["p_true"].calls(query, answer, AskedSettings())
+    with pytest.raises(EchoError, match="mute"):
+        await engine().generate(engine_body(call, "cheap", {}, "echo"))

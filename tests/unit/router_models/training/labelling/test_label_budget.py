@@ -18,7 +18,13 @@ from router_models.pricing.prices import Price
 from router_models.risk_control.sequence import spent_delta
 from router_models.training.candidate import Settings
 from router_models.training.fit import fit_candidate
-from router_models.training.label_budget import LabelBudget, choices_on, labels_read, note_choice, prompt_labels
+from router_models.training.labelling.label_budget import (
+    LabelBudget,
+    choices_on,
+    labels_read,
+    note_choice,
+    prompt_labels,
+)
 from router_models.training.splits import LabelledSplits, split_outcomes
 from router_models.types.exchange import LOGPROB_NAMES
 from router_models.versions.workspace import Workspace

@@ -1,0 +1,59 @@
+"""What asking for signals costs, foreseen from the tokens of answers, and where they were not had."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from router_models.data.outcomes import OutcomeTable
+from router_models.estimators.asked_signals import ASKED_SIGNALS, AskedSettings, AskedTier
+from router_models.pricing.call_costs import call_costs
+from router_models.pricing.prices import Price
+from router_models.types import Answers, BoolArray, FloatArray
+
+GENERATED = 20.0
+"""Prompt tokens that take an engine about as long as generating one: a prompt is read in one pass."""
+
+
+def not_had(answers: Answers, asked: Sequence[str]) -> BoolArray:
+    """Return where an asked signal was not had, (n,): the served version escalates it."""
+    missing = np.zeros(len(answers), dtype=np.bool_)
+    for name in asked:
+        missing |= ~np.isfinite(answers.signals[name])
+    return missing
+
+
+def signal_costs(
+    table: OutcomeTable,
+    tier: str,
+    last: str,
+    asked: Sequence[str],
+    prices: Mapping[str, Price],
+    settings: AskedSettings,
+) -> FloatArray:
+    """Return dollars per prompt of asking for signals of a tier's answers, foreseen from recorded token counts, (n,).
+
+    Every call is counted in full: what a prompt cache would spare is not. Of a tier that is paid for by the second a
+    call takes its share of an answer's seconds, a generated token counting for `GENERATED` of the prompt's.
+    """
+    usd = np.zeros(len(table))
+    for name in asked:
+        row = ASKED_SIGNALS[name]
+        who = last if row.asks is AskedTier.LAST else tier
+        prompt, answer = row.tokens(table.prompt_tokens[who], table.completion_tokens[tier], settings)
+        call = replace(
+            table,
+            prompt_tokens={who: np.ceil(prompt)},
+            completion_tokens={who: np.ceil(answer)},
+            latency_s={who: _seconds(table, who, prompt + GENERATED * answer)},
+        )
+        usd = usd + call_costs(call, who, prices[who])
+    return usd
+
+
+def _seconds(table: OutcomeTable, tier: str, weight: FloatArray) -> FloatArray:
+    known = table.latency_s.get(tier)
+    whole = table.prompt_tokens[tier] + GENERATED * table.completion_tokens[tier]
+    return np.full(len(table), np.nan) if known is None else known * weight / np.maximum(whole, 1.0)

@@ -1,0 +1,118 @@
+"""Whether asking for signals of a tier's answers pays: what they save after their own calls, out of fold.
+
+Every set of signals gets the verifier that reads it best, and that verifier the thresholds that `cheapest_route_at`
+would place; the dollars of every prompt, the calls for the signals included, are compared with those without them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from router_models.data.outcomes import OutcomeTable
+from router_models.errors import DataError
+from router_models.estimators.asked_signals import asked_among, cannot_ask
+from router_models.estimators.calibrators.scores import choose_calibrator
+from router_models.estimators.signal_costs import not_had, signal_costs
+from router_models.estimators.signals import TierKind
+from router_models.metrics import bootstrap
+from router_models.metrics.intervals import Interval
+from router_models.pricing.call_costs import call_costs
+from router_models.risk_control.evidence import CascadeEvidence, replay_policy
+from router_models.training.candidate import Settings
+from router_models.training.evidence import cheapest_route_at, one_pair
+from router_models.training.model_selection import Scored
+from router_models.types import FloatArray
+
+READING_VERIFIERS = ("combined",)
+"""What `auto` chooses among where signals are asked for: families that read whatever is there."""
+
+
+@dataclass(frozen=True, slots=True)
+class VerifierChoice:
+    """Hold a tier's verifier family, as scored out of fold, and the signals that are asked for it."""
+
+    best: Scored
+    asked: tuple[str, ...] = ()
+
+
+def recorded_signals(table: OutcomeTable, tier: str, last: str, kinds: Mapping[str, TierKind]) -> tuple[str, ...]:
+    """Return the signals that can be asked for of a tier's answers and that a table holds of most of them."""
+    columns = table.answers_of(tier).signals
+    return tuple(
+        name
+        for name in asked_among(columns)
+        if cannot_ask(name, tier, last, kinds) is None and np.isfinite(columns[name]).mean() > 0.5
+    )
+
+
+def asking_gains(
+    table: OutcomeTable,
+    tier: str,
+    estimate: FloatArray,
+    without: Scored,
+    with_signals: Mapping[tuple[str, ...], Scored],
+    settings: Settings,
+) -> dict[tuple[str, ...], Interval]:
+    """What sets of signals save, in dollars per prompt net of their calls, with paired 95 % bootstrap intervals.
+
+    Parameters
+    ----------
+    table : OutcomeTable
+        The labelled rows that the scores are of, with token counts.
+    tier : str
+        Whose answers are judged.
+    estimate : array of float, (n,)
+        The router's out-of-fold estimates.
+    without : Scored
+        The verifier that asks for nothing.
+    with_signals : mapping of tuple of str to Scored
+        Out-of-fold verifiers, by the signals that they read.
+    settings : Settings
+        Prices, what is promised, how signals are asked for.
+
+    Returns
+    -------
+    dict of tuple of str to Interval
+        Where asking makes a try as dear as the last tier, or a grade is neither right nor wrong, a set is left out.
+    """
+    paid = _dollars(table, tier, estimate, without.scores, (), settings)
+    found: dict[tuple[str, ...], Interval] = {}
+    for asked, scored in with_signals.items():
+        try:
+            saved = paid - _dollars(table, tier, estimate, scored.scores, asked, settings)
+        except DataError:  # a try that costs no less than the last tier's answer: it can only lose
+            continue
+
+        def mean(weights: FloatArray, saved: FloatArray = saved) -> FloatArray:
+            return np.asarray(weights @ saved / weights.sum(axis=1), dtype=np.float64)
+
+        found[asked] = bootstrap(mean, len(saved), seed=settings.seed, groups=table.groups)
+    return found
+
+
+def _dollars(
+    table: OutcomeTable,
+    tier: str,
+    estimate: FloatArray,
+    scores: FloatArray,
+    asked: tuple[str, ...],
+    settings: Settings,
+) -> FloatArray:
+    """Dollars of every prompt under the thresholds that make these rows cheapest, between this tier and the last."""
+    last = settings.tiers[-1]
+    p_ok = choose_calibrator(scores, table.grade(tier), seed=settings.seed).predict(scores)
+    p_ok = np.where(not_had(table.answers_of(tier), asked), 0.0, p_ok)
+    tried = call_costs(table, tier, settings.prices[tier])
+    tried = tried + signal_costs(table, tier, last, asked, settings.prices, settings.asking)
+    seen = CascadeEvidence.of(
+        (tier, last),
+        estimate[:, None],
+        np.column_stack([p_ok, np.ones(len(table))]),
+        np.column_stack([tried, call_costs(table, last, settings.prices[last])]),
+        np.column_stack([table.grade(tier), table.grade(last)]),
+    )
+    route_at, accept_at = cheapest_route_at(seen, settings.epsilon, harm=settings.promised == "harm")
+    return replay_policy(seen, one_pair(route_at, accept_at)).cost_usd

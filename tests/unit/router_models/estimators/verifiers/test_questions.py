@@ -1,0 +1,122 @@
+"""Questions about an answer: what is sent, how replies are read, when two graphs ask alike."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from router_models.errors import DataError
+from router_models.estimators.asked_signals import (
+    ASKED_SIGNALS,
+    AskedSettings,
+    cannot_ask,
+    check_asked,
+    may_be_asked,
+    question_digest,
+)
+from router_models.estimators.signals import TierKind
+from router_models.types import Completion, Query
+
+SETTINGS = AskedSettings()
+ASKED = Query.from_prompt("Which town is it?")
+KEPT = {"messages": [{"role": "user", "content": "Which town is it?", "name": "anna"}], "tools": [], "n": 4, "seed": 9}
+
+
+def token(text: str, logprob: float) -> dict[str, Any]:
+    return {"7": {"logprob": logprob, "rank": 1, "decoded_token": text}}
+
+
+def likelihood(answer: str, entries: Any) -> float:
+    reply = Completion("x", payload={"prompt_logprobs": entries})
+    return ASKED_SIGNALS["last_tier_likelihood"].read(Completion(answer), [reply], SETTINGS)
+
+
+def test_the_likelihood_is_that_of_the_tokens_that_spell_the_answer() -> None:
+    entries = [None, token("Which town", -9.0), token(" par", -1.0), token("is", -0.5), token(".", -0.3)]
+    assert likelihood("paris.", entries) == pytest.approx(-0.6)
+    assert likelihood("paris. \n", entries) == pytest.approx(-0.6), "templates cut blanks at the end"
+    assert likelihood("paris.", [None, token("paris.", -math.inf)]) == -30.0
+
+
+@pytest.mark.parametrize("entries", [None, [], [None], "text", [{}], [{"7": {"decoded_token": "x"}}]])
+def test_a_reply_without_logprobs_of_the_prompt_says_nothing(entries: Any) -> None:
+    assert math.isnan(likelihood("paris", entries))
+
+
+@pytest.mark.parametrize("name", ASKED_SIGNALS)
+def test_no_reply_says_nothing(name: str) -> None:
+    assert math.isnan(ASKED_SIGNALS[name].read(Completion("paris"), [], SETTINGS))
+    assert math.isnan(ASKED_SIGNALS[name].read(Completion("paris"), [Completion("")], SETTINGS)) == (
+        name != "agreement"
+    )
+
+
+def test_samples_agree_by_text_or_by_number_and_as_far_as_they_go() -> None:
+    read = ASKED_SIGNALS["agreement"].read
+    answer = Completion("It is 42, as 6 times 7 is 42.")
+    samples = [Completion("It is 42, as 6 times 7 is 42"), Completion("42."), Completion("It is 4", "length")]
+    assert read(answer, samples, SETTINGS) == (2 + 0.5) / 4
+    assert read(answer, samples, AskedSettings(match="number")) == (3 + 0.5) / 4
+    assert read(answer, [Completion("It was", "length")], SETTINGS) == 0.5 / 2
+
+
+def test_samples_are_the_request_itself_at_a_temperature_each_with_a_seed_of_its_own() -> None:
+    query = Query(ASKED.messages, {}, {**KEPT, "max_tokens": 20})
+    calls = ASKED_SIGNALS["agreement"].calls(query, Completion("paris"), AskedSettings(samples=2, max_tokens=64))
+    assert [call.parameters["seed"] for call in calls] == [1, 2]
+    for call in calls:
+        assert call.parameters["messages"] == KEPT["messages"]
+        assert (call.parameters["temperature"], call.parameters["max_tokens"]) == (0.7, 20)
+        assert "n" not in call.parameters
+
+
+@pytest.mark.parametrize("name", ["last_tier_verdict", "last_tier_likelihood"])
+def test_the_last_tier_reads_the_conversation_as_it_would_be_escalated(name: str) -> None:
+    (call,) = ASKED_SIGNALS[name].calls(Query(ASKED.messages, {}, KEPT), Completion("paris"), SETTINGS)
+    sent = call.parameters["messages"]
+    assert sent[0] == KEPT["messages"][0], "its beginning is in the prefix cache for the escalation, or from it"
+    assert sent[1] == {"role": "assistant", "content": "paris"}
+    assert call.parameters["max_tokens"] == 1
+
+
+def test_two_graphs_ask_alike_where_nothing_of_the_question_differs() -> None:
+    digests = {name: question_digest(name, SETTINGS) for name in ASKED_SIGNALS}
+    assert len(set(digests.values())) == len(digests)
+    for changed in (
+        AskedSettings(5),
+        AskedSettings(temperature=1.0),
+        AskedSettings(max_tokens=9),
+        AskedSettings(match="number"),
+    ):
+        assert question_digest("agreement", changed) != digests["agreement"]
+        assert question_digest("p_true", changed) == digests["p_true"]
+
+
+def test_who_cannot_be_asked_is_named_with_what_it_lacks() -> None:
+    kinds = {"cheap": TierKind.HOSTED, "dear": TierKind.HOSTED_LOGPROBS}
+    assert "asked of tier 'cheap', which is hosted" in str(cannot_ask("p_true", "cheap", "dear", kinds))
+    assert cannot_ask("agreement", "cheap", "dear", kinds) is None
+    assert cannot_ask("last_tier_verdict", "cheap", "dear", kinds) is None
+    assert "asked of tier 'dear'" in str(cannot_ask("last_tier_likelihood", "cheap", "dear", kinds))
+    assert "there is none of 'dear' itself" in str(cannot_ask("last_tier_verdict", "dear", "dear", kinds))
+    with pytest.raises(DataError, match="reward; there are p_true"):
+        check_asked(["p_true", "reward"])
+
+
+def test_answers_without_text_or_with_calls_of_tools_are_not_asked_about() -> None:
+    call = {"message": {"tool_calls": [{"type": "function", "function": {"name": "f", "arguments": "{}"}}]}}
+    assert may_be_asked(Completion("paris"))
+    assert not may_be_asked(Completion(" \n"))
+    assert not may_be_asked(Completion("wait", payload={"choices": [call]}))
+
+
+@pytest.mark.parametrize("name", ASKED_SIGNALS)
+def test_tokens_are_foreseen_for_all_calls(name: str) -> None:
+    prompt, answer = np.array([100.0, 5000.0]), np.array([10.0, 900.0])
+    sent, generated = ASKED_SIGNALS[name].tokens(prompt, answer, AskedSettings(samples=4, max_tokens=50))
+    if name == "agreement":
+        assert (sent.tolist(), generated.tolist()) == ([400.0, 20000.0], [40.0, 200.0])
+    else:
+        assert generated.tolist() == [1.0, 1.0]
+        assert (sent >= np.minimum(prompt, 1500)).all()

@@ -1,0 +1,285 @@
+"""Every signal that is asked for, from `collect` to the request: recorded, trained on, certified, served, billed.
+
+The tiers are echo engines, whose answers about answers follow from the question (`engines.echo.engine`); all else is
+the graph's own, in this process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from router_models.data.embeddings.encoder import Encoder
+from router_models.data.outcomes import OutcomeTable, read_outcomes
+from router_models.data.starter import Task
+from router_models.errors import CertificateError, DataError
+from router_models.estimators.asked_signals import ASKED_SIGNALS, question_digest
+from router_models.training.certify import certify_candidate
+from router_models.training.fit import fit_candidate
+from router_models.training.splits import LabelledSplits, split_outcomes
+from router_models.types import Query
+from router_models.versions.router_version import RouterVersion
+from serve_graph.config.graph import GraphConfig
+from serve_graph.config.judge import SignalsConfig
+from serve_graph.engines.echo.engine import question_draw
+from serve_graph.errors import RequestError
+from serve_graph.gateway.request import Request
+from serve_graph.policy.bindings import asked_by_tier, check_certificate, collected_binds, differing, signal_binds
+from serve_graph.policy.served_version import ServedVersion
+from serve_graph.policy.serving_version import Served, settings_of
+from serve_graph.protocol.requests import RequestOptions
+from tests.fixtures.upstream import DirectHandle
+
+if TYPE_CHECKING:
+    from serve_graph.cluster.ingress_deployment import IngressDeployment
+
+NOW = datetime.now(UTC)
+FAMILIES = {
+    "p_true": "p-true",
+    "agreement": "agreement",
+    "last_tier_verdict": "last-tier-verdict",
+    "last_tier_likelihood": "last-tier-likelihood",
+}
+RIGHT_BELOW = 0.6
+PROMPTS = [f"[{i}] " + "Tell me the name of the river that flows through this town, please. " * 3 for i in range(220)]
+
+
+def graph(folder: Path, **changes: Any) -> GraphConfig:
+    """Two echo tiers, dear words of the last one, router and verifier in the ingress."""
+    price = {"input_usd_per_mtok": "0.1", "output_usd_per_mtok": "0.2"}
+    dear = {"input_usd_per_mtok": "1", "output_usd_per_mtok": "20"}
+    tiers = [
+        {"name": "cheap", "engine": "echo", "price": price, "skill": 0.95, "latency_s": 0.0},
+        {"name": "frontier", "engine": "echo", "price": dear, "skill": 1.0, "latency_s": 0.0},
+    ]
+    policy = {"placement": "ingress", "epsilon": 0.3, "delta": 0.2}
+    state = {"state_folder": str(folder)}
+    return GraphConfig.model_validate({"tiers": tiers, "policy": policy, **state, **changes})
+
+
+def ingress_of(config: GraphConfig, begun: ServedVersion) -> IngressDeployment:
+    from serve_graph.cluster.echo_deployment import EchoDeployment
+    from serve_graph.cluster.ingress_deployment import IngressDeployment
+
+    tiers: Any = {tier.name: DirectHandle(EchoDeployment(tier)) for tier in config.tiers}  # type: ignore[arg-type]
+    return IngressDeployment(config, begun, tiers, None, None, b"x" * 16)
+
+
+async def closed(ingress: IngressDeployment) -> None:
+    ingress.sink.close()
+    await ingress.store.close()
+
+
+def task(prompt: str) -> Task:
+    right = {"accepted": ["echo" if question_draw(prompt) < RIGHT_BELOW else "nothing of it"]}
+    return Task(prompt[:6], prompt, "notes", 1, "en", "mentions", right, "echo", None)
+
+
+async def collected(config: GraphConfig, prompts: list[str], out: Path) -> OutcomeTable:
+    """`collect` against a graph without a version, over HTTP, with every signal; the last tier is right mostly."""
+    from serve_graph.cli.client.collect import collect_outcomes
+
+    ingress = ingress_of(config, ServedVersion.of(Served(None, None, "none"), config))
+    transport = httpx.ASGITransport(app=ingress.__serve_build_asgi_app__(), client=("127.0.0.1", 1))
+    asked = asked_by_tier(config, ASKED_SIGNALS)
+    client = httpx.AsyncClient(transport=transport)
+    try:
+        await collect_outcomes(
+            "http://graph", config.tier_names, [task(prompt) for prompt in prompts], out, concurrency=8,
+            binds=signal_binds(config, asked), http_client=client, signals=asked,
+        )  # fmt: skip
+    finally:
+        await closed(ingress)
+    return read_outcomes(out, config.tier_names)
+
+
+@dataclass(frozen=True)
+class World:
+    """What the tests share: a configuration, and what `collect` wrote under it."""
+
+    config: GraphConfig
+    table: OutcomeTable
+    out: Path
+
+    def splits(self) -> LabelledSplits:
+        table = self.table
+        dear = [float(question_draw(f"dear {prompt}") < 0.97) for prompt in table.prompts.texts]
+        grades = {**table.grades, "frontier": table.grades["cheap"] * 0 + dear}
+        return split_outcomes(replace(table, grades=grades), self.config.tier_names, 0)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    folder = tmp_path_factory.mktemp("asked")
+    config, out = graph(folder / "state"), folder / "outcomes.parquet"
+    return World(config, asyncio.run(collected(config, PROMPTS, out)), out)
+
+
+def certified(world: World, **settings: Any) -> RouterVersion:
+    made = replace(settings_of(world.config), abstain_share=0.0, router="length", **settings)
+    splits = world.splits()
+    return certify_candidate(fit_candidate(splits, made, Encoder()), splits, made, NOW).version
+
+
+async def serving(world: World, version: RouterVersion, folder: Path) -> IngressDeployment:
+    version.save(folder)
+    loaded = RouterVersion.load(folder, "router/1")
+    check_certificate(loaded, world.config, NOW)
+    config = world.config.model_copy(update={"state_folder": folder.with_name(f"{folder.name}-state")})
+    return ingress_of(config, ServedVersion.of(Served(loaded, folder, "certified"), config))
+
+
+def test_the_table_holds_every_signal_of_the_cheap_tier_alone(world: World) -> None:
+    for name in ASKED_SIGNALS:
+        column = world.table.answers_of("cheap").signals[name]
+        assert math.isclose(len(column), len(PROMPTS))
+        assert (column == column).all()
+        assert (
+            world.table.answers_of("frontier").signals[name] != world.table.answers_of("frontier").signals[name]
+        ).all()
+    draws = [question_draw(prompt) for prompt in world.table.prompts.texts]
+    p_true = world.table.answers_of("cheap").signals["p_true"]
+    assert p_true == pytest.approx([min(max(1 - draw, 0.01), 0.99) for draw in draws])
+
+
+def test_a_table_is_noted_with_how_its_signals_were_asked_for(world: World) -> None:
+    noted = collected_binds(world.out)
+    assert noted is not None
+    settings = settings_of(world.config).asking
+    assert noted["signal.agreement"] == question_digest("agreement", settings)
+    other = graph(Path("state"), signals={"agreement": {"samples": 5}})
+    assert "signal.agreement" in differing(noted, other, ["agreement"])
+    assert "signal.agreement" not in differing(noted, other, ["p_true"]), "nobody reads it"
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+async def test_a_signal_is_trained_certified_served_and_billed(world: World, name: str, tmp_path: Path) -> None:
+    version = certified(world, verifier=FAMILIES[name])
+    assert version.asked_of("cheap") == (name,)
+    assert version.asked_of("frontier") == ()
+    assert version.certificate is not None
+    assert f"signal.{name}" in version.certificate.binds
+    ingress = await serving(world, version, tmp_path / "version")
+    service, outcomes = ingress.service, set()
+    try:
+        for prompt in PROMPTS[:24]:
+            query = Query.from_prompt(prompt)
+            request = service.open(query, "auto", False)
+            reply = await service.answer(request)
+            state = request.state
+            outcomes.add(reply["serve_graph"]["outcome"])
+            if reply["serve_graph"]["outcome"] == "routed":
+                continue
+            lines = [line for line in state.overhead if line.what == name]
+            asked = ASKED_SIGNALS[name]
+            assert {line.tier for line in lines} == ({"frontier"} if name.startswith("last") else {"cheap"})
+            assert len(lines) == (3 if name == "agreement" else 1)
+            assert all(line.cost_usd > 0 for line in lines)
+            assert request.cost_usd == sum((line.cost_usd for line in (*state.calls, *state.overhead)), Decimal(0))
+            at = world.table.prompts.texts.index(prompt)
+            assert state.signals[name] == pytest.approx(world.table.answers_of("cheap").signals[name][at])
+            assert asked.name == name
+    finally:
+        await closed(ingress)
+    assert {"accepted", "escalated"} <= outcomes
+
+
+async def tried(ingress: IngressDeployment, *, stream: bool = False) -> tuple[Request, dict[str, Any]]:
+    """The first request whose cheap answer was tried, and what its reply says of it."""
+    for prompt in PROMPTS:
+        request = ingress.service.open(Query.from_prompt(prompt), "auto", stream)
+        if stream:
+            facts = [chunk async for chunk in ingress.service.stream(request)][-1]["serve_graph"]
+        else:
+            facts = (await ingress.service.answer(request))["serve_graph"]
+        if facts["outcome"] != "routed":
+            return request, facts
+    raise AssertionError("nothing was tried")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_signal_that_is_late_escalates_and_nothing_is_promised(
+    world: World, tmp_path: Path, stream: bool
+) -> None:
+    hurried = world.config.model_copy(update={"signals": SignalsConfig(timeout_s=1e-6)})
+    version = certified(world, verifier="p-true")
+    ingress = await serving(replace(world, config=hurried), version, tmp_path / "version")
+    try:
+        request, facts = await tried(ingress, stream=stream)
+    finally:
+        await closed(ingress)
+    assert (facts["outcome"], facts["tier"]) == ("escalated", "frontier")
+    assert request.state.verdict is not None
+    assert request.state.verdict.reason == "not judged: no p_true"
+    assert not request.state.verdict.promised
+    assert any(note.startswith("no p_true: cheap failed: over") for note in request.state.notes)
+    assert [line.what for line in request.state.overhead if line.tier == "cheap"] == ["failed"]
+
+
+async def test_a_stream_is_judged_with_its_signal_at_its_end(world: World, tmp_path: Path) -> None:
+    ingress = await serving(world, certified(world, verifier="p-true"), tmp_path / "version")
+    try:
+        request, facts = await tried(ingress, stream=True)
+    finally:
+        await closed(ingress)
+    assert facts["outcome"] in ("accepted", "escalated")
+    assert "p_true" in request.state.signals
+
+
+def test_a_version_is_refused_where_it_would_be_asked_otherwise_or_not_at_all(world: World) -> None:
+    version = certified(world, verifier="agreement")
+    fewer = world.config.model_copy(
+        update={"signals": graph(Path("x"), signals={"agreement": {"samples": 2}}).signals}
+    )
+    with pytest.raises(CertificateError, match=r"signal\.agreement changed"):
+        check_certificate(version, fewer, NOW)
+    read = certified(world, verifier="last-tier-likelihood")
+    hosted = {"name": "frontier", "engine": "openai", "model": "m", "base_url": "http://x/v1",
+              "price": {"input_usd_per_mtok": "1", "output_usd_per_mtok": "20"}}  # fmt: skip
+    tiers = [world.config.tiers[0].model_dump(), hosted]
+    with pytest.raises(CertificateError, match=r"last_tier_likelihood: .*'frontier', which is hosted-logprobs"):
+        check_certificate(read, GraphConfig.model_validate({"tiers": tiers}), NOW)
+
+
+def test_a_table_without_the_signal_is_refused_with_the_command_that_collects_it(world: World) -> None:
+    bare = replace(world.table, confidences={}, answers={
+        tier: replace(answers, signals={}) for tier, answers in world.table.answers.items()
+    })  # fmt: skip
+    settings = replace(settings_of(world.config), router="length", verifier="p-true")
+    splits = replace(world, table=bare).splits()
+    with pytest.raises(DataError, match=r"hold no p_true of tier 'cheap': collect them .*--signals p_true"):
+        fit_candidate(splits, settings, Encoder())
+
+
+def test_auto_buys_a_signal_where_it_pays_and_only_there(world: World) -> None:
+    said: list[str] = []
+    settings = replace(settings_of(world.config), router="length")
+    splits = world.splits()
+    found = fit_candidate(splits, settings, Encoder(), said.append).version
+    assert found.asked_of("cheap"), said
+    assert any("they pay for themselves" in line for line in said)
+    without = fit_candidate(splits, replace(settings, signals=()), Encoder()).version
+    assert without.asked_of("cheap") == ()
+    free = dict(settings.prices)
+    dear = replace(free["cheap"], input_usd_per_mtok=free["cheap"].input_usd_per_mtok * 90)
+    tight = replace(settings, prices={**free, "cheap": dear})
+    assert "p_true" not in fit_candidate(splits, tight, Encoder()).version.asked_of("cheap")
+
+
+async def test_signals_are_given_to_who_names_a_tier_and_wants_its_whole_answer(world: World, tmp_path: Path) -> None:
+    config = world.config.model_copy(update={"state_folder": tmp_path})
+    ingress = ingress_of(config, ServedVersion.of(Served(None, None, "none"), config))
+    try:
+        for model, stream in (("auto", False), ("cheap", True)):
+            with pytest.raises(RequestError, match="of a tier that is named"):
+                ingress.service.open(Query.from_prompt("hi"), model, stream, RequestOptions(signals=["p_true"]))
+    finally:
+        await closed(ingress)
