@@ -37,6 +37,7 @@ from serve_graph.engines.weights.loaded_files import loaded_files
 from serve_graph.engines.weights.model_folder import check_model_folder
 from serve_graph.engines.weights.resolve import resolve_weights
 from serve_graph.learning.judging.task_graders import TaskGraders
+from serve_graph.policy.catalogue_watch import CatalogueWatch
 from serve_graph.policy.follower import follows_registry
 from serve_graph.policy.served_version import ServedVersion
 from serve_graph.policy.serving_version import serving_folder, serving_version
@@ -72,6 +73,7 @@ def build_app(args: dict[str, Any]) -> Application:
     check_listening(config)
     check_listening(config, host_of_serve())
     TaskGraders.read(config.graders.tasks)
+    catalogue = CatalogueWatch.of(config)
     served = serving_folder(config, Path(args["version"])) if args.get("version") else serving_version(config)
     tiers = {tier.name: bind_tier(tier, config) for tier in config.tiers}
     tiers |= {embedder.name: bind_embedder(embedder, config) for embedder in config.embedders}
@@ -84,12 +86,12 @@ def build_app(args: dict[str, Any]) -> Application:
             controller = bind("controller", ControllerDeployment, CONTROLLER_SCALING, config, begun, start)
         if config.policy.placement == "replicas":
             policy_args = begun.files, config.policy.uncovered, config.policy.give_up_s, controller, config.logging
-            router = bind("router", PolicyDeployment, config.policy.router_scaling, *policy_args)
+            router = bind("router", PolicyDeployment, config.policy.router_scaling, *policy_args, catalogue)
             verifier = bind("verifier", PolicyDeployment, config.policy.verifier_scaling, *policy_args)
     ingress = serve.ingress()(IngressDeployment)
     secret = secrets.token_bytes(16)  # the same for every ingress replica of this deployment
     keys = Keyring(config.access.keys, config.keys_file).required
-    ingress_args = config, begun, tiers, router, verifier, secret, keys, controller
+    ingress_args = config, begun, tiers, router, verifier, secret, keys, controller, catalogue
     policy: ServePolicy | None = None if all(tier.scaling.is_fixed for tier in config.tiers) else "IngressScaling"
     return bind("ingress", ingress, config.http.scaling, *ingress_args, policy=policy)
 

@@ -235,6 +235,7 @@ def metrics() -> str:
     from serve_graph.learning.golden.golden_metrics import GoldenMetrics
     from serve_graph.learning.judging.judge_metrics import JudgeMetrics
     from serve_graph.learning.traffic.tickets import TicketWatch
+    from serve_graph.policy.catalogue_watch import CatalogueMetrics
     from serve_graph.records.metrics import RequestMetrics, render_metrics
     from serve_graph.records.store import DecisionStore
 
@@ -247,6 +248,7 @@ def metrics() -> str:
         tickets,
         BudgetMetrics(Spending(), tuple),
         BatchMetrics(),
+        CatalogueMetrics(),
     )
     text = render_metrics(RequestMetrics(), 0, {}, certificates={"answers": 0.0}, others=beside)
     helps = dict(re.findall(r"^# HELP (\S+) (.+)$", text, re.MULTILINE))

@@ -20,6 +20,7 @@ from router_models.pricing.prices import Price
 from router_models.risk_control.evidence import CascadeEvidence, Replay, Thresholds, replay_policy
 from router_models.types import Answers, BoolArray, FloatArray
 from router_models.versions.covering.covered_rows import covered_rows
+from router_models.versions.covering.routed_by_intent import sent_first
 from router_models.versions.router_version import RouterVersion
 from router_models.versions.sealed.tier_models import as_served, shows_route
 
@@ -108,7 +109,8 @@ def evidence_of(
 
     What a version asks for before it judges a tier's answers is part of what a call of that tier costs.
 
-    A certified version also says which prompts its certificate covers.
+    A certified version also says which prompts its certificate covers. A prompt that an intent of its catalogue sends
+    to the cheapest tier is tried there at every threshold, and its verifier is shown the router's own estimate.
 
     Parameters
     ----------
@@ -132,10 +134,10 @@ def evidence_of(
     tiers = version.policy.tiers
     if lacking := [tier for tier in tiers[:-1] if version.stages[tier].router is None]:
         raise DataError(f"the version has no router for tier {lacking[0]!r}")
-    scores = score_table(version, table)
+    scores, routed = score_table(version, table), sent_first(version, table.prompts)
     seen = CascadeEvidence.of(
         tiers,
-        np.column_stack([scores.p_route[tier] for tier in tiers[:-1]]),
+        np.column_stack([np.where(routed & (tier == tiers[0]), 1.0, scores.p_route[tier]) for tier in tiers[:-1]]),
         np.column_stack([scores.p_ok[tier] for tier in tiers]),
         np.column_stack(
             [

@@ -11,6 +11,7 @@ from router_models.types.batches import Answers, Outcome, Prompts, Tokens
 from router_models.types.decisions import (
     Action,
     Decision,
+    IntentMatch,
     OperatingPoint,
     PrefixPoint,
     PromptEmbedding,
@@ -31,6 +32,7 @@ __all__ = [
     "DecisionRecord",
     "FloatArray",
     "IntArray",
+    "IntentMatch",
     "Message",
     "OperatingPoint",
     "Outcome",

@@ -74,6 +74,9 @@ class Coverage:
         sha256 of each set of tools that rows declared, in hex: others are not covered.
     schemas : tuple of str
         sha256 of each format's schema, in hex; an empty one: a format without.
+    catalogue : str
+        The digest of the catalogue of intents that was in force, by which some prompts were sent to a tier before the
+        router was asked; '' = none was.
     """
 
     decodings: tuple[str, ...] = ("",)
@@ -96,6 +99,7 @@ class Coverage:
     text: TextCoverage = NOT_COMPARED
     declared: tuple[str, ...] = ()
     schemas: tuple[str, ...] = ("",)
+    catalogue: str = ""
 
     @classmethod
     def of(
@@ -304,6 +308,7 @@ class Coverage:
         parts += [] if self.text.unfamiliar is None else [f"unknown spelling up to {self.text.unfamiliar:.0%}"]
         parts += [] if self.max_tokens is None else [f"max_tokens from {self.max_tokens}"]
         parts += [] if self.most_tokens is None or self.own_limits else [f"answers up to {self.most_tokens} tokens"]
+        parts += [f"beside the catalogue of intents {self.catalogue[:12]}"] if self.catalogue else []
         return "; ".join(parts)
 
     def to_json(self) -> dict[str, Any]:
@@ -329,6 +334,7 @@ class Coverage:
             **({} if self.text == NOT_COMPARED else {"text": self.text.to_json()}),
             **({} if not self.declared else {"declared_tools": list(self.declared)}),
             **({} if self.schemas == ("",) else {"format_schemas": list(self.schemas)}),
+            **({} if not self.catalogue else {"catalogue": self.catalogue}),
         }
 
     @classmethod
@@ -356,6 +362,7 @@ class Coverage:
                 text=TextCoverage.from_json(data["text"]) if "text" in data else NOT_COMPARED,
                 declared=tuple(str(known) for known in data.get("declared_tools", ())),
                 schemas=tuple(str(known) for known in data.get("format_schemas", ("",))),
+                catalogue=str(data.get("catalogue", "")),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(f"a certificate's coverage cannot be read: {error!r}") from error

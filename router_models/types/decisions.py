@@ -42,6 +42,38 @@ class PromptEmbedding:
 
 
 @dataclass(frozen=True, slots=True)
+class IntentMatch:
+    """Hold what a catalogue of intents says of a query.
+
+    Parameters
+    ----------
+    catalogue : str
+        The digest of the catalogue in force; '' where there is none.
+    layer : str
+        What speaks: semantic (an intent), known-hard, or router where no intent matches.
+    intent : str, optional
+        The intent's name; None: no example is near enough.
+    cosine : float, optional
+        To the intent's nearest example.
+    floor : float, optional
+        The cosine from which on a query has the intent.
+    tier : str, optional
+        The tier that the intent sends the query to; None: the router decides.
+    not_promised : str, optional
+        Why nothing is promised of any query that is decided beside this catalogue; None: the version was certified
+        with it, or it sends nothing anywhere.
+    """
+
+    catalogue: str
+    layer: str = "router"
+    intent: str | None = None
+    cosine: float | None = None
+    floor: float | None = None
+    tier: str | None = None
+    not_promised: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """Hold the tier that a query was routed to before generation, and why.
 
@@ -65,6 +97,8 @@ class Decision:
     embedding : PromptEmbedding, optional
         The prompt's embedding, where deciding needed it, so that the verifier does not compute it again. No part of
         what is compared or recorded.
+    intent : IntentMatch, optional
+        What a catalogue of intents says of the query; None: none is in force, nor was one when it was certified.
     """
 
     tier: str
@@ -75,6 +109,7 @@ class Decision:
     moved: str | None = None
     uncovered: Uncovered | None = None
     embedding: PromptEmbedding | None = field(default=None, compare=False, repr=False)
+    intent: IntentMatch | None = None
 
 
 @dataclass(frozen=True, slots=True)

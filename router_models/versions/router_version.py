@@ -23,6 +23,7 @@ from router_models.data.embeddings.encoder import MOST_CHARS, MOST_WINDOWS, WIND
 from router_models.data.features import answers_of, embedding_of, prompt_of, prompts_of
 from router_models.data.slices import slice_of
 from router_models.estimators.asked_signals import asked_among
+from router_models.estimators.catalogue.nearest_example import CatalogueIndex
 from router_models.estimators.novelty import NoveltyDetector
 from router_models.estimators.prompt_parts import conversation_of
 from router_models.estimators.spelling import Spelling
@@ -43,6 +44,7 @@ from router_models.types import (
 )
 from router_models.types.coverage import Coverage, Uncovered
 from router_models.types.text_coverage import NOT_COMPARED
+from router_models.versions.covering.routed_by_intent import by_intent
 from router_models.versions.covering.text_checks import TextModels
 from router_models.versions.policy import Policy
 from router_models.versions.sealed.digest import models_digest
@@ -101,6 +103,8 @@ class RouterVersion:
     score_quantiles : tuple of float
         Quantiles of the router's estimate for the cheapest tier over the prompts that certified, from the least to
         the greatest at equal steps; empty: not known (`ScoreShares`).
+    catalogue : CatalogueIndex, optional
+        The intents that decide before the router; like `novel_to_top` a setting of the server, and of certifying.
     """
 
     policy: Policy
@@ -120,6 +124,7 @@ class RouterVersion:
     novel_to_top: bool = True
     spelling: Spelling | None = None
     score_quantiles: tuple[float, ...] = ()
+    catalogue: CatalogueIndex | None = None
 
     def decide(self, query: Query, made: PromptEmbedding | None = None) -> Decision:
         """Choose a tier before generation; embeds the query once, for all stages, where `made` is not its embedding.
@@ -133,7 +138,7 @@ class RouterVersion:
             return self.policy.decide_uncovered({}, None, long, to_top=True)
         encoder = self.encoder if self.needs_encoder else None
         prompts = prompts_of([query], None) if encoder is None else prompt_of(query, encoder, made)
-        ruled = self._ruled(query, prompts, long, open_slice)
+        ruled = by_intent(self, self._ruled(query, prompts, long, open_slice), prompts)
         return ruled if encoder is None else replace(ruled, embedding=embedding_of(prompts, encoder))
 
     def _ruled(self, query: Query, prompts: Prompts, long: Uncovered | None, open_slice: str | None) -> Decision:
@@ -308,7 +313,8 @@ class RouterVersion:
     @property
     def needs_encoder(self) -> bool:
         """Whether deciding embeds the prompt."""
-        return any(stage.router is not None and stage.router.needs_embeddings for stage in self.stages.values())
+        reads = any(stage.router is not None and stage.router.needs_embeddings for stage in self.stages.values())
+        return reads or self.catalogue is not None
 
     def save(self, folder: Path, extra: Path | None = None) -> str:
         """Write the sealed folder; returns its hash. Files in `extra` (the report) are copied in before sealing.

@@ -44,6 +44,7 @@ from serve_graph.cluster.tier_client import HandleEngine
 from serve_graph.config.graph import GraphConfig
 from serve_graph.gateway.constraints import routing_context_for
 from serve_graph.learning.feedback import FeedbackIntake
+from serve_graph.policy.catalogue_watch import CatalogueMetrics, CatalogueWatch
 from serve_graph.policy.registry_events import RegistryEvents
 from serve_graph.policy.served_policy import ServedPolicy
 from serve_graph.policy.served_version import NONE, ServedVersion, VersionFiles
@@ -74,15 +75,19 @@ class IngressDeployment(SiblingCalls):
         affinity_secret: bytes,
         keys_required: bool = False,
         controller: DeploymentHandle[Any] | None = None,
+        catalogue: CatalogueWatch | None = None,
     ) -> None:
         let_threads_give_way()
         log_in_replica(config.logging)
         self.config = config
         self.controller = controller
+        self.catalogue = CatalogueWatch.of(config) if catalogue is None else catalogue
         self.policies = PolicySource(router, verifier)
         if config.policy.placement == "ingress" and (begun.files is not None or controller is not None):
             policy = config.policy
-            held = PolicyDeployment(begun.files, policy.uncovered, policy.give_up_s, controller, in_thread=True)
+            held = PolicyDeployment(
+                begun.files, policy.uncovered, policy.give_up_s, controller, in_thread=True, catalogue=self.catalogue
+            )
             self.policies = PolicySource(held=held)
         engines = {name: HandleEngine(handle, config.tier(name)) for name, handle in tiers.items()}
         self.engines = engines
@@ -219,6 +224,8 @@ class IngressDeployment(SiblingCalls):
         beside += [self.graph_metrics.keep_told(), self.news.run(), self.sleep.run()]
         if self.batches is not None:
             beside.append(self.batches.worker.run())
+        if self.catalogue is not None and self.policies.held is None:  # else router and verifier, which run here, do
+            beside.append(self.catalogue.follow())
         if self.accounts.leases is not None:
             beside.append(self.accounts.leases.run())
         try:
@@ -348,10 +355,12 @@ class IngressDeployment(SiblingCalls):
         covers = {} if self.served.coverage is None else {"coverage": self.service.metrics.coverage()}
         waits = self.controller is not None and self.version.epoch == 0 and time.monotonic() < self._waits_until
         tickets = {"tickets": self.tickets.facts()} if self.tickets.open else {}
+        covers |= {} if self.catalogue is None else {"catalogue": self.catalogue.facts()}
         return report | covers | tickets | ({"ready": False} if waits else {})
 
     def _families(self) -> list[Metric]:
         beside: list[Collector] = [one.metrics for one in (self.comparer, self.judge, self.golden) if one is not None]
+        beside += [] if self.catalogue is None else [CatalogueMetrics(self.catalogue.fault is None)]
         beside += [] if self.batches is None else [self.batches.worker.metrics]
         refused = {ANSWERS: 0.0} if self.version.refused else {}
         return metric_families(

@@ -23,6 +23,7 @@ from serve_graph.config.graph import WhenUncovered
 from serve_graph.config.records import LoggingConfig
 from serve_graph.engines.telemetry.call_context import CallContext, take_over
 from serve_graph.errors import PolicyUnavailableError
+from serve_graph.policy.catalogue_watch import CatalogueWatch
 from serve_graph.policy.held_versions import HeldVersions
 from serve_graph.policy.served_version import ServedVersion, VersionFiles
 from serve_graph.policy.validity import Clock, utc_now
@@ -59,6 +60,8 @@ class PolicyDeployment:
         Knows the files of versions that this replica was not told to load; None: no others are served.
     logs : LoggingConfig, optional
         How this replica logs; None: as it is.
+    catalogue : CatalogueWatch, optional
+        The intents that decide before the router; None: none do. Its file is followed where an event loop runs.
     in_thread : bool
         Embed prompts in a thread, as the event loop has other work; else on the loop, which is quicker. Either way
         those that wait at the same time are embedded together.
@@ -71,6 +74,7 @@ class PolicyDeployment:
         limit_s: float = 1.5,
         controller: DeploymentHandle[Any] | None = None,
         logs: LoggingConfig | None = None,
+        catalogue: CatalogueWatch | None = None,
         *,
         in_thread: bool = False,
         clock: Clock = utc_now,
@@ -78,7 +82,14 @@ class PolicyDeployment:
         let_threads_give_way()
         log_in_replica(logs)
         find_files = None if controller is None else controller.files.remote
-        self.held = HeldVersions(find_files, novel_to_top=uncovered == "last_tier", clock=clock)
+        if catalogue is not None:
+            catalogue.look()
+        self.held = HeldVersions(
+            find_files,
+            novel_to_top=uncovered == "last_tier",
+            clock=clock,
+            catalogue=None if catalogue is None else catalogue.catalogue,
+        )
         self.long_work = LongWork(limit_s)
         self.controller = controller
         self._thread = ThreadPoolExecutor(1, "router") if in_thread else None
@@ -95,6 +106,8 @@ class PolicyDeployment:
                 logger.warning("%s is not held: %s", begun.name, error)
         if controller is not None:
             self.catching_up = asyncio.create_task(self._catch_up())
+        if catalogue is not None and is_running():
+            self.following = asyncio.create_task(catalogue.follow(self.held.use))
 
     async def prepare(self, files: VersionFiles) -> bool:
         """Load a version before it is served."""
@@ -172,6 +185,15 @@ class PolicyDeployment:
                 return await work
         except TimeoutError:
             raise PolicyUnavailableError(f"not done in {self.long_work.limit_s:g} s") from None
+
+
+def is_running() -> bool:
+    """Whether this code runs on an event loop."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def judge_embeds(version: RouterVersion, decision: Decision) -> bool:

@@ -86,6 +86,11 @@ class PolicyConfig(Frozen):
     `structured_outputs` or a provider's own: `refuse` with 400, `ignore`, or `forward` to the tiers as they are, which
     decide themselves what to make of them (unknown fields of nested objects are ignored then).
     """
+    catalogue: Path | None = None
+    """A YAML file of intents: example prompts, each intent with the tier that answers prompts like them, before the
+    router is asked (docs/guides/learning/intents.md). An edit counts within seconds, one that cannot be read not at
+    all. null: the router alone decides.
+    """
     trusted_labels: tuple[str, ...] = ()
     """Names in requests' metadata that are taken for true (`language`, `domain`, `task`, `user_tier`, …), because
     every caller is trusted to give them as they are: where a label decides how a request is answered, nothing is

@@ -29,8 +29,10 @@ from serve_graph.gateway.rules import (
     Expectations,
     by_share,
     hold_tool_loop,
+    keep_floor,
     keep_promised,
     keep_session,
+    sends,
     within_latency,
 )
 from serve_graph.gateway.sessions import Session, Sessions
@@ -253,7 +255,7 @@ class RequestConstraints:
     def apply(self, decision: Decision, query: Query) -> Decision:
         """The decision as what the request needs, its tool loop, its time, its session and its length leave it."""
         context, resolved, routing, ladder = self.context, self.resolved, self.routing, self.context.policy.tiers
-        if self.share is not None:
+        if self.share is not None and not sends(decision.intent):
             decision = by_share(decision, self.share, routing.score_shares, ladder)
         if self.capable is not None:
             decision = self.capable.apply(decision)
@@ -279,6 +281,8 @@ class RequestConstraints:
             found = coverage.novel(decision.distance)
         if found is not None:
             decision = keep_promised(decision, found, ladder, resolved.quality_floor, routing.when_uncovered)
+        if resolved.quality_floor is not None:
+            decision = keep_floor(decision, ladder, resolved.quality_floor)
         return routing.asleep.apply(decision, ladder) if routing.asleep.tiers else decision
 
 

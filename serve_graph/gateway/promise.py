@@ -197,6 +197,8 @@ def _off_the_way(shares: CertifiedShares, policy: Policy, end: RequestState) -> 
         return f"the answer of {tier} was not routed"
     if not decision.promised:
         return decision.reason
+    if decision.intent is not None and decision.intent.not_promised is not None:
+        return decision.intent.not_promised
     if decision.moved is not None:
         return f"not where the router sent it: {decision.moved}"
     if end.action is Action.FALLBACK and not end.served_on_overload:

@@ -14,7 +14,7 @@ from typing import Any
 
 from router_models.data.slices import slice_of
 from router_models.estimators.verifiers.checks.phrases import opening_says
-from router_models.types import DecisionRecord, PromptEmbedding, Query
+from router_models.types import DecisionRecord, IntentMatch, PromptEmbedding, Query
 from router_models.types.exchange import logprob_summary
 from serve_graph.cascade.billing import purposes
 from serve_graph.cascade.context import CascadeContext
@@ -71,6 +71,7 @@ class Request:
         `cost_usd` is null, with `unmetered` beside it, where an answer came without token counts.
         """
         state = self.state
+        intent = None if state.decision is None else state.decision.intent
         return {
             "decision": self.id,
             "tier": state.tier,
@@ -80,6 +81,7 @@ class Request:
             **({"unmetered": True} if state.unmetered else {}),
             **({"spilled": True} if state.served_on_overload else {}),
             **({"signals": state.signals, "signals_s": self.signals_s} if self.resolved.signals else {}),
+            **({} if intent is None or intent.intent is None else {"layer": intent.layer, "intent": intent.intent}),
         }
 
     def headers(self, *, committed: bool = True) -> dict[str, str]:
@@ -90,7 +92,7 @@ class Request:
         names = ["decision", "version"]
         if committed:
             is_over = self.recorded or self.state.completion is not None
-            names += ["tier", "outcome"] + ["cost_usd"] * is_over
+            names += ["tier", "outcome"] + ["cost_usd"] * is_over + ["layer", "intent"] * ("intent" in facts)
         if self.state.unmetered:
             facts["cost_usd"] = "unmetered"
         return {f"x-serve-graph-{name.replace('_', '-')}": str(facts[name]) for name in names}
@@ -199,6 +201,8 @@ def _evidence(request: Request, promise: AnswerPromise) -> dict[str, Any]:
         }
     if request.share is not None:
         entry["share"] = request.share
+    if state.decision is not None and state.decision.intent is not None:
+        entry["intent"] = intent_entry(state.decision.intent)
     if wishes := request.resolved.as_recorded():
         entry["wishes"] = wishes
     if (answer := state.completion) is not None:
@@ -215,6 +219,14 @@ def _evidence(request: Request, promise: AnswerPromise) -> dict[str, Any]:
     if request.assigned is not None:
         entry["rollout"] = request.assigned.as_recorded()
     return entry
+
+
+def intent_entry(match: IntentMatch) -> dict[str, Any]:
+    """What the record keeps of a catalogue's word: which layer decided, the intent, its cosine, the catalogue."""
+    found: dict[str, Any] = {"catalogue": match.catalogue[:12], "layer": match.layer}
+    if match.intent is not None and match.cosine is not None:
+        found |= {"intent": match.intent, "cosine": round(match.cosine, 4), "floor": match.floor, "tier": match.tier}
+    return found
 
 
 def _plain(value: float) -> float | str:

@@ -1,7 +1,8 @@
 """Rules that may move a router's decision, one function each: tool loop, latency budget, session, coverage. Pure.
 
 None of them ever moves a request to a cheaper tier than the router chose: what is certified is the router's word
-that the cheap tier may be tried, never anybody else's. The exception is `by_share`, of which nothing is promised.
+that the cheap tier may be tried, never anybody else's. The exception is `by_share`, of which nothing is promised. An
+intent of a catalogue has spoken before: where it sends a request, that is the router's choice here.
 `raised` is the one place where a decision is moved up (`context_length` and `capabilities` use it too).
 """
 
@@ -13,7 +14,7 @@ from dataclasses import dataclass, replace
 from router_models.metrics.score_shares import ScoreShares
 from router_models.pricing.prices import Price
 from router_models.pricing.session_cost import Conversation, session_cost
-from router_models.types import Decision
+from router_models.types import Decision, IntentMatch
 from router_models.types.coverage import Uncovered
 from serve_graph.config.graph import WhenUncovered
 from serve_graph.gateway.sessions import Session
@@ -43,6 +44,20 @@ def by_share(decision: Decision, share: float, scores: ScoreShares, ladder: Sequ
         known = "not estimated" if estimate is None else f"estimated {estimate:.3f}"
         why = known if share in (0, 1) else f"{known} {'≥' if tier == ladder[0] else '<'} {least:.3f}"
     return replace(decision, tier=tier, reason=f"{said}: {why}, so {tier}", promised=False, uncovered=None, moved=said)
+
+
+def sends(intent: IntentMatch | None) -> bool:
+    """Whether an intent sends the request to a tier."""
+    return intent is not None and intent.tier is not None
+
+
+def keep_floor(decision: Decision, ladder: Sequence[str], floor: float) -> Decision:
+    """Go to the last tier where a catalogue of intents leaves nothing promised of a request with a quality floor."""
+    intent, top = decision.intent, ladder[-1]
+    if intent is None or decision.tier == top or (intent.not_promised is None and decision.moved is None):
+        return decision
+    why = f"quality floor {floor:g}: nothing is certified of this request; {intent.not_promised or decision.moved}"
+    return replace(raised(decision, top, why, ladder), promised=False)
 
 
 def hold_tool_loop(decision: Decision, began: str, ladder: Sequence[str]) -> Decision:
@@ -86,6 +101,8 @@ def keep_promised(
     """
     if decision.uncovered is not None and floor is None and (when_uncovered == "route" or decision.tier == ladder[-1]):
         return decision  # the router's own word
+    if found.reason == "novelty" and sends(decision.intent) and floor is None:
+        return replace(decision, uncovered=found)  # of what is novel to the router an intent decides
     why = f"uncovered: {found.why}"
     if floor is not None:
         why = f"quality floor {floor:g}: nothing is certified of this request; {why}"

@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from router_models.errors import ArtifactError
+from router_models.estimators.catalogue.intents import Catalogue
+from router_models.estimators.catalogue.nearest_example import CatalogueIndex
 from router_models.types import Completion, Query
 from router_models.versions.router_version import RouterVersion
 from router_models.versions.sealed.local_copies import HeldCopy
@@ -35,7 +37,9 @@ class HeldVersion:
     copy: HeldCopy | None = None
 
     @classmethod
-    def load(cls, files: VersionFiles, *, novel_to_top: bool, clock: Clock = utc_now) -> HeldVersion:
+    def load(
+        cls, files: VersionFiles, *, novel_to_top: bool, clock: Clock = utc_now, catalogue: Catalogue | None = None
+    ) -> HeldVersion:
         """Load a version and use it once, so that no request pays for its encoder and libraries.
 
         Raises ArtifactError where its files are damaged, RegistryError where this node has none and cannot fetch them.
@@ -49,13 +53,19 @@ class HeldVersion:
         except BaseException:
             copy.close()
             raise
-        version = replace(loaded, novel_to_top=novel_to_top)
+        index = None if catalogue is None else CatalogueIndex.of(catalogue, loaded.encoder)
+        version = replace(loaded, novel_to_top=novel_to_top, catalogue=index)
         query = Query.from_prompt("warm-up")
         completion, decision = Completion("warm-up", token_logprobs=(-0.1, -0.2)), version.decide(query)
         for tier in version.stages:
             version.estimate(query, completion, replace(decision, tier=tier))
         most_chars = max(MOST_CHARS, version.longest_prompt or 0)
         return cls(version, CertificateStatus(files.validity, version.name, clock), most_chars, files.digest, copy)
+
+    def beside(self, catalogue: Catalogue) -> HeldVersion:
+        """The same version beside another catalogue of intents; examples that it knows are not embedded again."""
+        index = CatalogueIndex.of(catalogue, self.version.encoder, self.version.catalogue)
+        return replace(self, version=replace(self.version, catalogue=index))
 
     def let_go(self) -> None:
         """Let its files be removed, when others need the room."""
@@ -67,10 +77,18 @@ class HeldVersions:
     """Versions by name, loaded beside the event loop; of more than `MOST_VERSIONS` the one announced first goes.
 
     `loaded` are those at hand. `find_files` tells where a version's files are that nobody has announced; None: no
-    others can be had.
+    others can be had. `catalogue`: the intents that decide beside every version.
     """
 
-    def __init__(self, find_files: FindFiles | None, *, novel_to_top: bool, clock: Clock = utc_now) -> None:
+    def __init__(
+        self,
+        find_files: FindFiles | None,
+        *,
+        novel_to_top: bool,
+        clock: Clock = utc_now,
+        catalogue: Catalogue | None = None,
+    ) -> None:
+        self.catalogue = catalogue
         self.find_files = find_files
         self.novel_to_top = novel_to_top
         self.clock = clock
@@ -80,7 +98,19 @@ class HeldVersions:
 
     def add(self, files: VersionFiles) -> HeldVersion:
         """Load a version now, in this thread."""
-        return self._keep(files.name, HeldVersion.load(files, novel_to_top=self.novel_to_top, clock=self.clock))
+        made = HeldVersion.load(files, novel_to_top=self.novel_to_top, clock=self.clock, catalogue=self.catalogue)
+        return self._keep(files.name, made)
+
+    async def use(self, catalogue: Catalogue) -> None:
+        """Decide beside another catalogue from now on; its examples are embedded in a thread, and requests go on."""
+        self.catalogue = catalogue
+        for name, held in list(self.loaded.items()):
+            index = held.version.catalogue
+            if index is not None and index.catalogue is catalogue:
+                continue
+            made = await asyncio.to_thread(held.beside, catalogue)
+            if self.loaded.get(name) is held:
+                self.loaded[name] = made
 
     async def load(self, files: VersionFiles) -> HeldVersion:
         """Load a version in a thread, once however many ask for it at the same time; one that is held stays.
@@ -111,7 +141,9 @@ class HeldVersions:
 
     async def _load(self, files: VersionFiles) -> HeldVersion:
         load = HeldVersion.load
-        held = await asyncio.to_thread(load, files, novel_to_top=self.novel_to_top, clock=self.clock)
+        held = await asyncio.to_thread(
+            load, files, novel_to_top=self.novel_to_top, clock=self.clock, catalogue=self.catalogue
+        )
         return self._keep(files.name, held)
 
     def _keep(self, name: str, held: HeldVersion) -> HeldVersion:

@@ -80,6 +80,12 @@ def sentences(record: DecisionRecord, other: Mapping[str, Any] | None) -> list[s
     if why := stored.get("not_promised"):
         proven = f"nothing promised of this answer: {why}"
     lines.append(f"Version {record.version}: {proven}.")
+    if (intent := stored.get("intent")) and "intent" in intent:
+        sent = f"sent to {intent['tier']}" if intent["tier"] else "left to the router"
+        lines.append(
+            f"Layer: {intent['layer']}, intent: {intent['intent']}, cosine {intent['cosine']:.2f} "
+            f"(from {intent['floor']:.2f} on), {sent}; catalogue {intent['catalogue']}."
+        )
     if rollout := stored.get("rollout"):
         lines.append(
             f"Rollout {rollout['id']}: answered by the {rollout['arm']} version, the candidate having "

@@ -49,6 +49,7 @@ class RequestMetrics(Collector):
     unrecorded: int = 0
     feedback: Counter[str] = field(default_factory=Counter)
     arms: Counter[str] = field(default_factory=Counter)
+    intents: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def add(self, record: DecisionRecord, *, checked: bool = False) -> None:
         """Count one record; `checked`: the request was compared with what the served version was certified on."""
@@ -63,6 +64,8 @@ class RequestMetrics(Collector):
             self.distances[(record.version, edge)] += 1
             self.distance_sum[record.version] = self.distance_sum.get(record.version, 0.0) + record.distance
         self.spilled[record.tier] += "spilled" in record.evidence
+        if (intent := record.evidence.get("intent", {}).get("intent")) is not None:
+            self.intents[(intent, record.tier)] += 1
         if "rollout" in record.evidence:
             self.arms[record.evidence["rollout"]["arm"]] += 1
         for call in record.calls:
@@ -135,6 +138,12 @@ class RequestMetrics(Collector):
             "Requests that came while a rollout was under way, by the arm that answered: stable or candidate.",
             ("arm",),
             {(arm,): n for arm, n in self.arms.items()},
+        )
+        yield counter_family(
+            "serve_graph_intent_requests",
+            "Requests that an intent of the catalogue matched, by the intent and the tier that answered.",
+            ("intent", "tier"),
+            self.intents,
         )
         yield counter_family(
             "serve_graph_feedback",

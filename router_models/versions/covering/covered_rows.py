@@ -17,6 +17,7 @@ from router_models.estimators.prompt_parts import without_system_prompt
 from router_models.types import BoolArray
 from router_models.types.coverage import NOVELTY_QUANTILE, Coverage, Uncovered
 from router_models.types.text_coverage import NOT_COMPARED, TextCoverage
+from router_models.versions.covering.routed_by_intent import taken_out
 from router_models.versions.covering.text_checks import rounded_up
 from router_models.versions.router_version import RouterVersion
 
@@ -51,7 +52,8 @@ def coverage_of(
         longest=max(known) if known and len(known) == len(version.policy.tiers) else None,
         distances=None if far is None else far[kept].tolist(),
     )
-    return replace(found, text=texts, left_out=tuple(sorted([*found.left_out, *left_out.items()])))
+    found = replace(found, text=texts, left_out=tuple(sorted([*found.left_out, *left_out.items()])))
+    return found if version.catalogue is None else replace(found, catalogue=version.catalogue.catalogue.binding)
 
 
 def edge_of(version: RouterVersion, tune: OutcomeTable) -> float | None:
@@ -89,8 +91,12 @@ def uncovered_rows(coverage: Coverage, version: RouterVersion, table: OutcomeTab
 
 
 def unlike_rows(coverage: Coverage, version: RouterVersion, table: OutcomeTable) -> list[Uncovered | None]:
-    """Return for every row why its text is not covered: not read whole, spelled otherwise, with an odd part; (n,)."""
+    """Return for every row why its text is not covered: not read whole, spelled otherwise, with an odd part; (n,).
+
+    Nor are those that an intent takes from the router to another tier than the cheapest (`routed_by_intent`).
+    """
     found = [version.unread(text) for text in table.prompts.texts]
+    found = [long or taken for long, taken in zip(found, taken_out(version, table.prompts), strict=True)]
     if coverage.text == NOT_COMPARED or not len(table):
         return found
     rest = [row for row, long in enumerate(found) if long is None]

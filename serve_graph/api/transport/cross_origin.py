@@ -24,6 +24,8 @@ READABLE = (
     "x-serve-graph-cost-usd",
     "x-serve-graph-decision",
     "x-serve-graph-outcome",
+    "x-serve-graph-layer",
+    "x-serve-graph-intent",
     "x-serve-graph-tier",
     "x-serve-graph-version",
 )

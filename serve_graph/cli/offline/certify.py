@@ -113,6 +113,9 @@ def certify(
     A judge's labels (column label_source of the outcomes) train and tune; beside people's or programs' labels they are
     no evidence and are left out. --label-source judge:NAME certifies agreement with that judge instead.
 
+    Where the configuration names a catalogue of intents (policy.catalogue), the promise is certified beside it, and
+    holds beside this very catalogue alone (docs/guides/learning/intents.md).
+
     --labels FILE certifies by labels that people gave one by one (`serve-graph label`), until the promise was proved.
     Budget, promise and look are the file's; nothing is abstained from, and nothing else is certified with it.
 
@@ -129,6 +132,7 @@ def certify(
     from router_models.data.embeddings.encoder import Encoder
     from router_models.data.outcomes import read_outcomes
     from router_models.data.text_cache import each_text_once
+    from router_models.estimators.catalogue.nearest_example import CatalogueIndex
     from router_models.pipeline import certify_next, certify_overload_next, certify_prefix_next
     from router_models.reports.coverage import counted_words
     from router_models.reports.headline import headline
@@ -150,6 +154,7 @@ def certify(
     from serve_graph.config.graph import load_config
     from serve_graph.errors import ServeGraphError
     from serve_graph.policy.bindings import collected_binds, differing
+    from serve_graph.policy.catalogue_watch import CatalogueWatch
     from serve_graph.policy.pays import break_even_of, check_pays, later_losses
     from serve_graph.policy.serving_version import settings_of
 
@@ -161,6 +166,11 @@ def certify(
     progress, encoder = progress_to_stderr(), Encoder()
     work = Workspace(graph.state_folder, graph.registry_uri, graph.policy.model_name, progress)
     loaded, settings = load_candidate(candidate, settings_of(graph), encoder)
+    if (watch := CatalogueWatch.of(graph)) is not None:
+        if labels is not None and watch.catalogue.binding:
+            raise ServeGraphError("--labels certifies without a catalogue of intents: leave policy.catalogue out")
+        index = CatalogueIndex.of(watch.catalogue, encoder)
+        loaded = replace(loaded, version=replace(loaded.version, catalogue=index))
     settings = replace(
         settings,
         epsilon=settings.epsilon if epsilon is None else epsilon,

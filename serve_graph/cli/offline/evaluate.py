@@ -90,7 +90,13 @@ def evaluate(
     cascade: Annotated[
         bool, typer.Option("--cascade", help="Compare the weak answer's logprobs, the router, and both combined.")
     ] = False,
-    benchmark: Annotated[str | None, typer.Option(help="'routellm': RouteLLM's published responses.")] = None,
+    catalogue: Annotated[
+        Path | None,
+        typer.Option(help="A catalogue of intents (YAML): what it takes, gains and costs on the outcomes."),
+    ] = None,
+    benchmark: Annotated[
+        str | None, typer.Option(help="'routellm': RouteLLM's published responses; 'routerarena': RouterArena's.")
+    ] = None,
     data: Annotated[Path | None, typer.Option(help="The checkout of the --benchmark.")] = None,
     every: Annotated[Path | None, typer.Option("--all", help="Evaluate every outcomes file in this folder.")] = None,
     tiers: Annotated[
@@ -130,7 +136,12 @@ def evaluate(
     With --cascade: whether the weak answer is correct is predicted from its logprobs, from the prompt, and from both.
     Only signals that a served version has of the weak tier count (--kind-weak, --config; docs/reference/signals.md).
 
+    With --catalogue FILE: a catalogue of intents beside the routers, paired with the routers alone.
+
     The paper's benchmarks: serve-graph evaluate --benchmark routellm --data ../RouteLLM
+
+    RouterArena's, with --weak and --strong for our routers on two of its models:
+    serve-graph evaluate --benchmark routerarena --data ../RouterArena
 
     Unlike prompts: serve-graph evaluate --all ../shared/data --leave-one-out --out left-out.md
     """
@@ -143,7 +154,9 @@ def evaluate(
     check_out(out, folder=every is None)
     to = Destination(_made(), out, progress)
     if sum(given is not None for given in (outcomes, benchmark, every)) != 1:
-        raise typer.BadParameter("give one of --outcomes FILE, --benchmark routellm, --all FOLDER")
+        raise typer.BadParameter("give one of --outcomes FILE, --benchmark routellm or routerarena, --all FOLDER")
+    if catalogue is not None and (outcomes is None or cascade):
+        raise typer.BadParameter("--catalogue requires --outcomes, without --cascade")
     if left_out and (every is None or slow is not None):
         raise typer.BadParameter("--leave-one-out requires --all, without --slow")
     if slow is not None and every is None:
@@ -152,11 +165,18 @@ def evaluate(
         raise typer.BadParameter("--reader requires --outcomes, or --all with --slow N")
     model = None if reader is None else _model_folder(reader, progress)
     if benchmark is not None:
+        from router_models.evaluation.benchmarks.routerarena import run_arena
         from router_models.evaluation.run import run_benchmark
 
-        if benchmark != "routellm" or data is None:
-            raise typer.BadParameter("use --benchmark routellm --data CHECKOUT")
-        text, figures = run_benchmark(data, protocol, cache, epsilon, delta, to)
+        if benchmark not in ("routellm", "routerarena") or data is None:
+            raise typer.BadParameter("use --benchmark routellm --data CHECKOUT, or --benchmark routerarena")
+        if benchmark == "routerarena":
+            if (weak is None) != (strong is None):
+                raise typer.BadParameter("name both models, or neither: --weak A --strong B")
+            check_tiers_differ(weak or "weak", strong or "strong")
+            text, figures = run_arena(data, weak, strong, protocol, cache, to)
+        else:
+            text, figures = run_benchmark(data, protocol, cache, epsilon, delta, to)
     elif every is not None:
         from router_models.evaluation.benchmarks.left_out_sets import run_left_out
         from router_models.evaluation.run_all import run_all
@@ -182,7 +202,7 @@ def evaluate(
         prices = _prices(weak, strong, price_weak, price_strong, tokens_weak, tokens_strong, chars_per_token, terms)
         named = [column for column in (group_by, hold_out) if column]
         table = read_outcomes(outcomes, (weak, strong), pair(scale, "--scale"), named)
-        use_embeddings = want_embeddings(protocol.families)
+        use_embeddings = want_embeddings(protocol.families) or catalogue is not None
         if use_embeddings or embeddings is not None:
             table = embedded(table, embeddings, cache)
         table = _grouped(drawn_only(table), group_by, folds)
@@ -190,7 +210,15 @@ def evaluate(
             table = without_cert(table, (weak, strong), seed, group_by)
         if model is not None:
             table = read_by(table, model, cache)
-        if cascade:
+        if catalogue is not None:
+            from router_models.estimators.catalogue.intents import read_catalogue
+            from router_models.evaluation.benchmarks.intents import run_catalogue
+            from router_models.evaluation.cross_validation import costs_of
+
+            known, priced = read_catalogue(catalogue, (weak, strong)), table.only(weak, strong)
+            spent = costs_of(priced, weak, strong, prices, epsilon=epsilon, delta=delta, acceptable=acceptable)
+            text, figures = run_catalogue(priced, weak, strong, known, protocol, spent, outcomes.stem, to)
+        elif cascade:
             text, figures = run_cascade(
                 table, weak, strong, protocol, epsilon, outcomes.stem, to,
                 weak_kind(weak, kind_weak, config),

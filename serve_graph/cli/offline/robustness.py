@@ -15,6 +15,9 @@ from serve_graph.cli.offline.train import GroupByOption, OutcomesOption
 from serve_graph.cli.output import JsonOption, check_out, progress_to_stderr, say, say_json
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from router_models.training.splits import LabelledSplits
     from router_models.versions.router_version import RouterVersion
 
 
@@ -31,7 +34,15 @@ def robustness(
             help="Without --candidate: the router family that is fitted; several with commas, or all that train tries."
         ),
     ] = "default",
-    prompts: Annotated[int, typer.Option(help="Hard prompts to rewrite, at most.", min=1)] = 200,
+    prompts: Annotated[int, typer.Option(help="Prompts to rewrite, at most.", min=1)] = 200,
+    edits: Annotated[
+        bool,
+        typer.Option(
+            "--edits",
+            help="Instead of attacks: 420 innocent edits (typing errors, case, spaces, politeness, wordings), and how "
+            "often the choice flips, beside prompt length and random.",
+        ),
+    ] = False,
     epsilon: Annotated[
         float,
         typer.Option(help="The largest share of hard prompts that may move; a certificate's own takes its place."),
@@ -78,6 +89,9 @@ def robustness(
     if router == "all" or (want_embeddings(named) if version is None else version.needs_encoder):
         progress(f"embedding {len(table)} prompts")
         splits = splits.with_embeddings(encoder, cache, progress)
+    if edits:
+        _say_flips(version, splits, [] if version is not None else named, prompts, seed, out, as_json=as_json)
+        return
     if version is None:
         families = (BASELINE, *auto_families(splits.train)) if router == "all" else served_families(named)
         name = outcomes.stem if len(families) == 1 else None
@@ -106,6 +120,44 @@ def robustness(
         progress(f"written to {out}")
     if as_json:
         say_json(misrouting_figures(found))
+    else:
+        say(page)
+
+
+def _say_flips(
+    version: RouterVersion | None,
+    splits: LabelledSplits,
+    families: Sequence[str],
+    most: int,
+    seed: int,
+    out: Path | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Edit the first prompts of CERT's part, and say how often choices flip."""
+    from router_models.evaluation.benchmarks.flips import (
+        encoder_for,
+        family_choices,
+        flips_figures,
+        flips_page,
+        measure_flips,
+        version_choice,
+    )
+    from router_models.training.model_selection import served_families
+
+    progress = progress_to_stderr()
+    fitted = list(dict.fromkeys((*(served_families(families) if families else ()), "length", "random")))
+    choices = {} if version is None else {version.name: version_choice(version)}
+    choices |= family_choices(splits, fitted, progress=progress)
+    texts, encoder = splits.cert.prompts.texts[:most], encoder_for(fitted, version)
+    found = measure_flips(choices, texts, encoder, seed=seed, progress=progress)
+    page = flips_page(found, _made())
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(page)
+        progress(f"written to {out}")
+    if as_json:
+        say_json(flips_figures(found))
     else:
         say(page)
 

@@ -59,6 +59,7 @@ def node_local(config: GraphConfig) -> dict[str, str]:
         "access.keys_file": _keys_fault(config, shared),
         "policy.version": _version_fault(config),
         "batches.files": _files_fault(config, shared),
+        "policy.catalogue": None if config.policy.catalogue is None else shared.fault(config.policy.catalogue),
         "graders.tasks": next(filter(None, map(shared.fault, config.graders.tasks)), None),
         "golden.tasks": None if not isinstance(tasks, Path) else shared.fault(tasks),
     }

@@ -34,6 +34,7 @@ from serve_graph.config.graph import GraphConfig
 from serve_graph.config.tiers import AnyTierConfig, HostedTierConfig
 from serve_graph.errors import ServeGraphError
 from serve_graph.policy.bindings import price_list
+from serve_graph.policy.catalogue_watch import CatalogueWatch
 from serve_graph.policy.served_version import ServedVersion
 from serve_graph.policy.serving_version import serving_version
 from serve_graph.policy.validity import CertificateStatus
@@ -127,7 +128,9 @@ async def graph_in_process(
     for tier in config.tiers:
         engines[tier.name] = _engine(tier, terms, ledger, purse, client, pools, tell)
     files, policy = version.files, version.policy
-    held = None if files is None else PolicyDeployment(files, config.policy.uncovered, config.policy.timeout_s)
+    held, catalogue = None, CatalogueWatch.of(config)
+    if files is not None:
+        held = PolicyDeployment(files, config.policy.uncovered, config.policy.timeout_s, catalogue=catalogue)
     context = cascade_context(config, policy, engines, PolicySource(held=held))
     store = DecisionStore(config.records_url)
     sink = SpooledSink(store, config.state_folder.resolve() / "spool", config.records.retry_s)

@@ -22,6 +22,7 @@ from serve_graph.cluster.tier_client import HandleEngine, raise_error
 from serve_graph.config.graph import GraphConfig
 from serve_graph.errors import EngineError, ServeGraphError
 from serve_graph.gateway.request import Request
+from serve_graph.policy.catalogue_watch import CatalogueWatch
 from serve_graph.policy.served_policy import ServedPolicy
 from serve_graph.policy.served_version import VersionFiles
 from serve_graph.policy.validity import CertificateStatus
@@ -60,7 +61,8 @@ class RowCascade:
         self.config = config
         held = None
         if plan.files is not None:
-            held = PolicyDeployment(plan.files, config.policy.uncovered, config.policy.give_up_s)
+            policy, catalogue = config.policy, CatalogueWatch.of(config)
+            held = PolicyDeployment(plan.files, policy.uncovered, policy.give_up_s, catalogue=catalogue)
         status = CertificateStatus(served.validity, served.name)
         status.revoke(plan.revoked)
         engines: dict[str, HandleEngine] = {tier.name: _NoEngine(tier) for tier in config.tiers}

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from router_models.types import Action, Call, Completion, Decision, PromptEmbedding, Usage, Verdict
+from router_models.types import Action, Call, Completion, Decision, IntentMatch, PromptEmbedding, Usage, Verdict
 from router_models.types.coverage import Uncovered
 from serve_graph.cascade.steps import Answered, CascadeEvent, Decided, Judged, PolicyFailed, TierFailed
 from serve_graph.errors import (
@@ -97,6 +97,8 @@ def _decided(data: Mapping[str, Any]) -> CascadeEvent:
     given = data["decided"]
     found = given["uncovered"]
     more = {"uncovered": found and Uncovered(**found), "embedding": _unpacked(data["embedding"])}
+    if (intent := given.get("intent")) is not None:
+        more["intent"] = IntentMatch(**intent)
     return Decided(Decision(**given | more))
 
 

@@ -34,6 +34,7 @@ def a_page(a_record: Records) -> str:
         uncovered=Counter({"decoding": 1}),
         feedback=Counter({"thumbs": 1}),
         arms=Counter({"candidate": 1}),
+        intents=Counter({("refunds", "frontier"): 1}),
     )
     lost = Call("frontier", Usage(), 2.0, Decimal(0), "cancelled", metered=False)
     metrics.add(a_record(distance=0.4, overhead=(lost,)))
@@ -48,7 +49,7 @@ def a_page(a_record: Records) -> str:
 ALARMS = {"labels": 9.0, "errors": 1.0, "drift": 0.01, "revoked": 0.2}
 TYPES = {
     "counter": """requests engine_calls tokens cost_usd unmetered_calls refused spilled records_lost escalation_caps
-        uncovered_requests feedback rollout_requests engine_generation_tokens""",
+        uncovered_requests feedback rollout_requests intent_requests engine_generation_tokens""",
     "gauge": """records_spooled records_waiting_seconds records_held certificate_valid certificate_seconds_left
         certificate_revoked alarm_labels alarm_errors alarm_level engine_num_requests_running
         engine_in_flight engine_queued engine_deployments_resting""",
