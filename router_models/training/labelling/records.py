@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,16 +72,26 @@ def read_label_file(path: Path) -> tuple[LabelPlan, tuple[LabelRecord, ...]]:
     ArtifactError
         Naming the line, for a file that is none of labels.
     """
-    lines = path.read_bytes().decode("utf-8", "surrogateescape").split("\n")
-    whole = [(number, line) for number, line in enumerate(lines[:-1], 1) if line.strip()]
+    whole = whole_lines(path)
     if not whole:
         raise ArtifactError(f"{path}: holds no labels; `serve-graph label` writes such a file")
     try:
         plan = LabelPlan.from_json(_object(whole[0][1]))
     except (ArtifactError, ValueError) as error:
         raise ArtifactError(f"{path}: not a file of labels, {error}") from error
+    return plan, records_of(path, whole[1:])
+
+
+def whole_lines(path: Path) -> list[tuple[int, str]]:
+    """The lines of a file with their numbers, blank ones left out, and a last one that was cut short."""
+    lines = path.read_bytes().decode("utf-8", "surrogateescape").split("\n")
+    return [(number, line) for number, line in enumerate(lines[:-1], 1) if line.strip()]
+
+
+def records_of(path: Path, lines: Iterable[tuple[int, str]]) -> tuple[LabelRecord, ...]:
+    """The labels that stand of numbered lines; raises ArtifactError, naming the line, for one that is no label."""
     records: list[LabelRecord] = []
-    for number, line in whole[1:]:
+    for number, line in lines:
         try:
             data = _object(line)
             if "undo" in data:
@@ -90,7 +100,7 @@ def read_label_file(path: Path) -> tuple[LabelPlan, tuple[LabelRecord, ...]]:
                 records.append(_record(data))
         except (KeyError, TypeError, ValueError) as error:
             raise ArtifactError(f"{path}: line {number} is no label ({error})") from error
-    return plan, tuple(records)
+    return tuple(records)
 
 
 def append_line(path: Path, data: Mapping[str, Any]) -> None:

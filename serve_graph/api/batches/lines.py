@@ -66,13 +66,17 @@ def _line(number: int, text: bytes, most_bytes: int, too_long: bool) -> Line | N
 
 @dataclass
 class InputCheck:
-    """What is wrong with an input file. Lines are shown one by one (`add`); `errors` are OpenAI's BatchError."""
+    """What is wrong with an input file. Lines are shown one by one (`add`); `errors` are OpenAI's BatchError.
+
+    `most_lines` bounds the texts to embed as well, of which a line may have many: `inputs` are those so far.
+    """
 
     endpoint: str
     most_lines: int
     most_line_bytes: int
     total: int = 0
     last: int = 0
+    inputs: int = 0
     errors: list[dict[str, Any]] = field(default_factory=list)
     _seen: set[bytes] = field(default_factory=set)
 
@@ -85,6 +89,9 @@ class InputCheck:
         found = self._fault(line)
         if found is not None:
             self.errors.append(fault(*found, line=line.number))
+        if self.inputs > self.most_lines:
+            self.errors = [fault("too_many_tasks", f"a batch may embed at most {self.most_lines} inputs")]
+            return False
         return len(self.errors) < MOST_ERRORS
 
     def done(self) -> list[dict[str, Any]]:
@@ -119,7 +126,14 @@ class InputCheck:
         if not isinstance(data.get("body"), dict):
             code = "missing_required_parameter" if data.get("body") is None else "invalid_type"
             return code, "body must be an object: the request", "body"
+        if self.endpoint == "/v1/embeddings":
+            self.inputs += _inputs(data["body"].get("input"))
         return None
+
+
+def _inputs(given: Any) -> int:
+    """How many texts an embeddings request has: one, or a list of texts or of lists of tokens."""
+    return len(given) if isinstance(given, list) and not any(isinstance(one, int) for one in given) else 1
 
 
 def fault(code: str, message: str, param: str | None = None, line: int | None = None) -> dict[str, Any]:

@@ -7,12 +7,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, Protocol
 
 import httpx
 
 from serve_graph.cli.batch.asking import RowAsk, RowAsker
 from serve_graph.cli.batch.journal import Journal, JournalTotals
+from serve_graph.cli.batch.quality.foretold import Proof, configured_proof
 from serve_graph.cli.batch.row_records import read_records
 from serve_graph.cli.client.api_key import key_headers
 from serve_graph.cli.client.readiness import read_readiness
@@ -46,7 +48,10 @@ class RunProgress:
 
 
 class RunTotals(Protocol):
-    """What a run did: rows that came to an end, dollars of all runs with its journal, why it stopped early."""
+    """What a run did: rows that came to an end, dollars of all runs with its journal, why it stopped early.
+
+    `once_s`: seconds that more rows would not have made longer.
+    """
 
     @property
     def asked(self) -> int: ...
@@ -54,11 +59,14 @@ class RunTotals(Protocol):
     def spent(self) -> Decimal: ...
     @property
     def stopped(self) -> str | None: ...
+    @property
+    def once_s(self) -> float: ...
 
 
 class Answering(Protocol):
     """Answers rows. `certificate`: whether the promise holds of them; `tells_all`: what records say is in the rows;
     `provider_batches`: of which tiers calls were sent in batches of their provider, how many, at which part of prices.
+    `pace`: what its time grows by, as `foretold_time` has it: `rows`, `passes` or `batches`.
     """
 
     version: str | None
@@ -66,6 +74,10 @@ class Answering(Protocol):
     certificate: str
     tells_all: bool
     provider_batches: dict[str, Any] | None
+    pace: str
+
+    def proof(self) -> Proof:
+        """The certificate that holds of the answers; None, and why."""
 
     def spent(self, journal: Journal) -> Decimal:
         """Dollars that were spent before, by all runs with a journal."""
@@ -79,6 +91,7 @@ class RunningGraph:
 
     tells_all = False
     provider_batches: dict[str, Any] | None = None
+    pace = "rows"
 
     def __init__(
         self,
@@ -88,14 +101,19 @@ class RunningGraph:
         background: bool,
         records: bool,
         timeout_s: float,
+        config: Path | None = None,
     ) -> None:
         state = read_readiness(url)
         self.version: str | None = state.get("version")
         self.promise: str | None = state.get("promise")
         self.certificate = COVERED
+        self.config, self.certified = config, state.get("certified")
         self.url, self.settings, self.concurrency = url, settings, concurrency
         self.records, self.timeout_s = records, timeout_s
         self.headers = key_headers() | ({"x-serve-graph-background": "1"} if background else {})
+
+    def proof(self) -> Proof:
+        return configured_proof(self.config, self.version, self.certified)
 
     def spent(self, journal: Journal) -> Decimal:
         return journal.totals().usd

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -47,6 +48,7 @@ class RowAsker:
     asked: int = 0
     tokens: int = 0
     stopped: str | None = None
+    once_s: float = 0.0
     pause_s: float = 1.0
     advance: Callable[[], None] = lambda: None
     interrupted: Callable[[], None] = lambda: None
@@ -95,6 +97,7 @@ class RowAsker:
         except (TypeError, ValueError, RecursionError) as error:
             return self._failed(key, {"status": 0, "error": f"the row is no JSON ({error})", "kind": "malformed"})
         result: dict[str, Any] = {}
+        began = time.perf_counter()
         for attempt in range(self.attempts):
             if attempt and self.stopped is not None:
                 return None  # it was not answered: the next run asks it
@@ -103,7 +106,7 @@ class RowAsker:
                 reply = await self.client.post("/v1/chat/completions", content=body, headers=JSON_BODY)
                 result = read_answer(reply)
                 if reply.status_code == 200:
-                    return self._done(key, result)
+                    return self._done(key, result | {"seconds": time.perf_counter() - began})
                 if reply.status_code in REFUSES_ALL:
                     self.stopped = f"the graph refuses these requests ({reply.status_code}): {result['error']}"
                     return None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from serve_graph.cli.batch.plan_command import plan_batch_run
+from serve_graph.cli.batch.quality.audit_command import audit_batch
 from serve_graph.cli.extras import SERVING, needs, require
 from serve_graph.cli.output import JsonOption, check_out, progress_to_stderr, say, say_json
 from serve_graph.errors import ServeGraphError
@@ -20,6 +22,7 @@ app = typer.Typer(no_args_is_help=True, help="Answer the rows of a dataset.")
 
 
 app.command("plan")(plan_batch_run)
+app.command("audit")(needs("batch audit", "httpx")(audit_batch))
 
 
 @app.callback()
@@ -47,8 +50,12 @@ def run(
     ] = None,
     budget_usd: Annotated[float | None, typer.Option(help="Begin nothing that might cost more in all.", min=0)] = None,
     dry_run: Annotated[
-        int | None, typer.Option(help="Ask so many rows, drawn at random, and say what all would cost.", min=2)
+        int | None,
+        typer.Option(help="Ask so many rows, drawn at random, and say what all would cost, take and miss.", min=2),
     ] = None,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="With --dry-run: ask the same rows of every tier alone, too (--config).")
+    ] = False,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Ask the rows again that failed, and no others.")
     ] = False,
@@ -94,6 +101,11 @@ def run(
     --records adds the columns p_answer_ok, promised and not_promised, and to the summary which shares are covered and
     promised and what was saved beside the last tier alone.
 
+    --dry-run says what all rows would cost, take and miss, with intervals: misses by the served version's certificate
+    (over HTTP with --config); --compare asks the sample of every tier alone as well. --audit N draws answers in random
+    order, without who gave them: `serve-graph label OUT.audit.jsonl` shows them, `serve-graph batch audit` says what
+    is known of the batch then.
+
     --passes needs no running graph: Ray Data routes all rows, has the cheap tier answer its rows at full batch size,
     judges, and has the last tier answer what is left, with the engines that --config serves (weights, arguments,
     decoding), and the summary says whether the certificate holds of that. Engines stand one after another, so that
@@ -114,7 +126,10 @@ def run(
     from serve_graph.cli.batch.dataset import Dataset, read_response_format
     from serve_graph.cli.batch.running import BatchOptions, batch_summary_lines, run_batch
 
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(out)):
+        raise ServeGraphError(f"--out {out} must be a path of this machine (its journal lies beside it): copy it then")
     check_out(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
     if out.suffix not in (".jsonl", ".parquet"):
         raise ServeGraphError(f"--out {out} must end in .jsonl or .parquet")
     if provider_batches:
@@ -123,6 +138,8 @@ def run(
             raise ServeGraphError("--provider-batches needs --config: the tiers with their prices and keys")
         if passes:
             raise ServeGraphError("--provider-batches and --passes answer each in their own way: give one")
+    if compare and (dry_run is None or config is None):
+        raise ServeGraphError("--compare is for --dry-run, and needs --config: the tiers with their prices")
     dataset = Dataset.found(inputs, prompt_column, out)
     prompt = None if system is None else system.read_text(encoding="utf-8").strip()
     options = BatchOptions(
@@ -130,10 +147,10 @@ def run(
         concurrency or (5000 if provider_batches else 16),
         budget_usd, dry_run, retry_failed, other_versions, config, seed, records, audit, background,
         response_format=None if response_format is None else read_response_format(response_format),
-        provider_batches=provider_batches, poll_s=poll_s,
+        provider_batches=provider_batches, poll_s=poll_s, compare=compare,
     )  # fmt: skip
-    answering = own_passes(options, batch_size) if passes else None
-    summary: dict[str, Any] = run_batch(dataset, options, progress_to_stderr(), answering)
+    make = (lambda chosen: own_passes(chosen, batch_size)) if passes else None
+    summary: dict[str, Any] = run_batch(dataset, options, progress_to_stderr(), make=make)
     if as_json:
         say_json(summary)
     else:
@@ -152,7 +169,5 @@ def own_passes(options: BatchOptions, batch_size: int) -> OwnPasses:
         raise ServeGraphError("--passes needs --config: the graph whose engines answer")
     if options.background:
         raise ServeGraphError("--background is for a running graph: passes have engines of their own")
-    if options.audit is not None and not options.records:
-        raise ServeGraphError("--audit with --passes needs --records: labels are about decision records")
     graph = load_config(options.config)
     return OwnPasses(graph, options.settings, options.out.absolute().parent, batch_size, records=options.records)

@@ -7,9 +7,10 @@ import glob
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any
@@ -26,10 +27,14 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Files of rows. `prompt`: the column with the text; rows with a column `messages` are conversations instead."""
+    """Files of rows. `prompt`: the column with the text; rows with a column `messages` are conversations instead.
+
+    `counts`: how many rows of each file are read; None: all that there are.
+    """
 
     files: tuple[str, ...]
     prompt: str = "prompt"
+    counts: tuple[int, ...] | None = None
 
     @classmethod
     def found(cls, inputs: Sequence[str], prompt: str = "prompt", out: Path | None = None) -> Dataset:
@@ -37,10 +42,10 @@ class Dataset:
 
         Raises ServeGraphError where one names none, or no known kind.
         """
-        own = set() if out is None else {out.absolute(), *(p.absolute() for p in (failed_rows_of(out), audit_of(out)))}
+        own = set() if out is None else {path.absolute() for path in (out, *beside(out))}
         files: list[str] = []
         for given in inputs:
-            matching = [given] if "://" in given else sorted(glob.glob(given, recursive=True))
+            matching = _at_uri(given) if "://" in given else sorted(glob.glob(given, recursive=True))
             matching = [name for name in matching if "://" in name or Path(name).absolute() not in own]
             if not matching:
                 raise ServeGraphError(f"no file is named {given}")
@@ -52,7 +57,24 @@ class Dataset:
 
     def rows(self) -> Iterator[Row]:
         """Every row, in order; raises ServeGraphError naming the file and the row that cannot be read."""
-        return chain.from_iterable(map(_rows_of, self.files))
+        if self.counts is None:
+            return chain.from_iterable(map(_rows_of, self.files))
+        known = zip(self.files, self.counts, strict=True)
+        return chain.from_iterable(islice(_rows_of(name), most) for name, most in known)
+
+    def looked_at(self, look: Callable[[Row], None]) -> Dataset:
+        """The same dataset without what is written to its files from now on, once every row was looked at.
+
+        Raises ServeGraphError where a row cannot be read, and what `look` raises.
+        """
+        counts = []
+        for name in self.files:
+            rows = 0
+            for row in _rows_of(name):
+                look(row)
+                rows += 1
+            counts.append(rows)
+        return replace(self, counts=tuple(counts))
 
     def messages(self, row: Row) -> list[Any]:
         """What a row asks; raises ServeGraphError where it asks nothing."""
@@ -81,6 +103,11 @@ def read_response_format(path: Path) -> dict[str, Any]:
     return found
 
 
+def beside(out: Path) -> tuple[Path, ...]:
+    """What a run writes beside a result that could be taken for rows."""
+    return failed_rows_of(out), audit_of(out), labels_beside(audit_of(out))
+
+
 def failed_rows_of(out: Path) -> Path:
     """The list of rows that failed, beside a result."""
     return out.with_name(f"{out.name}.failed.jsonl")
@@ -89,6 +116,11 @@ def failed_rows_of(out: Path) -> Path:
 def audit_of(out: Path) -> Path:
     """The answers to look at, beside a result."""
     return out.with_name(f"{out.name}.audit.jsonl")
+
+
+def labels_beside(sample: Path) -> Path:
+    """Where the labels of a sample are, unless somebody says otherwise: beside it."""
+    return sample.with_name(f"{sample.name.removesuffix('.jsonl')}.labels.jsonl")
 
 
 def json_line(value: Any) -> str:
@@ -111,34 +143,64 @@ def _rows_of(name: str) -> Iterator[Row]:
             if kind.endswith(".parquet"):
                 import pyarrow.parquet as pq
 
-                for group in pq.ParquetFile(file).iter_batches(ROWS_AT_ONCE):
+                whole = pq.ParquetFile(file)
+                _check_columns(name, whole.schema_arrow.names)
+                for group in whole.iter_batches(ROWS_AT_ONCE):
                     yield from group.to_pylist()
             elif kind.endswith(".csv"):
                 text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
                 csv.field_size_limit(LONGEST_FIELD)
                 read = csv.DictReader(text, restkey="more", strict=True)
-                names = read.fieldnames or ()
-                if twice := next((one for one in names if names.count(one) > 1), None):
-                    raise ServeGraphError(f"{name} has two columns {twice!r}: rename one")
+                _check_columns(name, list(read.fieldnames or ()))
                 yield from read
             else:
                 for number, line in enumerate(file, 1):
                     if line.strip():
                         yield _json_row(name, number, line)
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise ServeGraphError(f"{name} cannot be read: {error}") from None
-        except (OSError, pa.ArrowException) as error:
-            raise ServeGraphError(f"{name} cannot be read: {error}") from None
+        except (ValueError, csv.Error, OSError, pa.ArrowException) as error:
+            raise ServeGraphError(f"{name.partition('?')[0]} cannot be read: {error}") from None
+
+
+def _check_columns(name: str, columns: list[str]) -> None:
+    if twice := next((one for one in columns if columns.count(one) > 1), None):
+        raise ServeGraphError(f"{name} has two columns {twice!r}: rename one")
 
 
 def _json_row(name: str, number: int, line: bytes) -> Row:
     try:
         row = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ServeGraphError(f"{name}, line {number}: {error}") from None
     if not isinstance(row, dict):
         raise ServeGraphError(f"{name}, line {number} is no JSON object")
     return row
+
+
+def _at_uri(given: str) -> list[str]:
+    """A URI itself or, where its path has `*` or `[`, the files of that store that match, as URIs."""
+    place, mark, query = given.partition("?")
+    first = min((at for at in (place.find("*"), place.find("[")) if at >= 0), default=-1)
+    if first < 0:
+        return [given]
+    import pyarrow as pa
+    import pyarrow.fs as pafs
+
+    base = place[: place.rindex("/", 0, first)]
+    try:
+        filesystem, root = pafs.FileSystem.from_uri(base + mark + query)
+        found = filesystem.get_file_info(pafs.FileSelector(root, recursive=True))
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise ServeGraphError(f"{base} cannot be listed: {error}") from None
+    matches = re.compile(_as_pattern(place[len(base) + 1 :])).fullmatch
+    below = sorted(one.path[len(root) :].lstrip("/") for one in found if one.type == pafs.FileType.File)
+    return [f"{base}/{name}{mark}{query}" for name in below if matches(name)]
+
+
+def _as_pattern(glob_path: str) -> str:
+    """A glob as a regular expression: `*` stays in its folder, `**/` is any number of folders."""
+    parts = re.split(r"(\*\*/|\*|\[[^\]]+\])", glob_path)
+    known = {"**/": "(?:.*/)?", "*": "[^/]*"}
+    return "".join(known.get(part) or (part if part.startswith("[") else re.escape(part)) for part in parts)
 
 
 @contextmanager

@@ -108,6 +108,11 @@ class Journal:
             f"SELECT coalesce({column}, 'none'), count(*) FROM answers WHERE ok = 1 GROUP BY 1 ORDER BY 2 DESC"
         )
 
+    def unjudged_below(self, last: str) -> int:
+        """How many answers another tier than the last gave without a verdict."""
+        chosen = "SELECT count(*) FROM answers WHERE ok = 1 AND outcome = 'routed' AND tier != ?"
+        return int(self._db.execute(chosen, (last,)).fetchone()[0])
+
     def costs(self) -> Iterator[float]:
         """The cost of every answered row whose cost is known."""
         chosen = "SELECT CAST(cost_usd AS REAL) FROM answers WHERE ok = 1 AND cost_usd NOT NULL"

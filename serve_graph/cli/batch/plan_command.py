@@ -12,6 +12,7 @@ from serve_graph.errors import ServeGraphError
 
 if TYPE_CHECKING:
     from router_models.planning.simulation.passes import BatchWorkload, PlannedBatch
+    from serve_graph.config.graph import GraphConfig
 
 MOST_RATES_BYTES = 1 << 20
 SHARES = ("tried", "accepted")
@@ -24,6 +25,10 @@ def plan_batch_run(
     journal: Annotated[
         Path | None, typer.Option(help="OUT.journal of a run: shares of tries and acceptances are taken from it.")
     ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", "-c", help="The graph that will answer: its tiers' names, and its policy.share."),
+    ] = None,
     seeds: Annotated[int, typer.Option(help="Simulations of each way.", min=1)] = 10,
     as_json: JsonOption = False,
 ) -> None:
@@ -31,6 +36,9 @@ def plan_batch_run(
 
     The rates are tokens a second of one replica at full batch size (python -m benchmarks.batches --rates measures
     them), and say where they come from. GPUs are paid for from the first to the last second.
+
+    Under policy.share of --config the last tier answers that share of the rows, the cheapest all others, unjudged: so
+    the plan has it, unless a journal says what a run's rows became.
 
     Example: serve-graph batch plan 10000000 --rates examples/batch_rates.yaml --gpus 8,64
     """
@@ -40,7 +48,7 @@ def plan_batch_run(
     counts = [int(part) if part.strip().isdecimal() else 0 for part in gpus.split(",")]
     if 0 in counts:
         raise typer.BadParameter(f"--gpus {gpus}: give numbers from 1 on, comma-separated")
-    source, work = read_rates(rates, rows, journal)
+    source, work = read_rates(rates, rows, journal, config)
     found = [way for count in counts for way in plan_batch(work, count, seeds)]
     if as_json:
         say_json({"source": source, "workload": to_json_values(work), "ways": to_json_values(found)})
@@ -49,8 +57,13 @@ def plan_batch_run(
         say(line)
 
 
-def read_rates(path: Path, rows: int, journal: Path | None = None) -> tuple[str, BatchWorkload]:
-    """The rates of a file, and where they come from; raises ServeGraphError where it lacks something."""
+def read_rates(
+    path: Path, rows: int, journal: Path | None = None, config: Path | None = None
+) -> tuple[str, BatchWorkload]:
+    """The rates of a file, and where they come from; raises ServeGraphError where it lacks something.
+
+    `journal`: whose shares are taken. `config`: the graph, whose `policy.share` stands for them where there is none.
+    """
     import yaml
 
     from router_models.planning.simulation.passes import BatchWorkload, EngineRate
@@ -63,8 +76,11 @@ def read_rates(path: Path, rows: int, journal: Path | None = None) -> tuple[str,
     if not isinstance(data, dict) or not isinstance(data.get("source"), str):
         raise ServeGraphError(f"{path} must say in `source` where its rates come from")
     given = {name: value for name, value in data.items() if name != "source"}
+    graph = None if config is None else load_graph(config)
     if journal is not None:
-        given |= measured_shares(journal)
+        given |= measured_shares(journal, None if graph is None else graph.tier_names[-1])
+    elif graph is not None and (share := graph.policy.share) is not None:
+        given |= {"tried": 1 - share, "accepted": 1.0}
     try:
         tiers = {name: EngineRate(**given.pop(name)) for name in ("cheap", "last")}
         return data["source"], BatchWorkload(rows, tiers["cheap"], tiers["last"], **given)
@@ -74,8 +90,21 @@ def read_rates(path: Path, rows: int, journal: Path | None = None) -> tuple[str,
         raise ServeGraphError(f"{path}: {str(error).partition('__init__() ')[2] or error}") from None
 
 
-def measured_shares(path: Path) -> dict[str, float]:
-    """The shares of a run that was begun, or sampled by --dry-run: tried at a cheap tier, and accepted of these."""
+def load_graph(path: Path) -> GraphConfig:
+    """A graph's configuration; raises ServeGraphError where there is no such file."""
+    from serve_graph.config.graph import load_config
+
+    if not path.is_file():
+        raise ServeGraphError(f"there is no configuration {path}")
+    return load_config(path)
+
+
+def measured_shares(path: Path, last: str | None = None) -> dict[str, float]:
+    """The shares of a run that was begun, or sampled by --dry-run: tried at a cheap tier, and accepted of these.
+
+    `last`: the last tier. Without it nobody knows which answers that nothing judged are a cheaper tier's: those that a
+    share of requests sends there (`policy.share`).
+    """
     from serve_graph.cli.batch.journal import Journal
 
     if not path.is_file():
@@ -83,13 +112,15 @@ def measured_shares(path: Path) -> dict[str, float]:
     journal = Journal(path)
     try:
         counts = dict(journal.shares("outcome"))
+        below = journal.unjudged_below(last) if last is not None else 0
     finally:
         journal.close()
-    accepted = counts.get("accepted", 0) + counts.get("abstained", 0)
+    accepted = counts.get("accepted", 0) + counts.get("abstained", 0) + below
     tried = accepted + counts.get("escalated", 0)
-    every = tried + counts.get("routed", 0)
+    every = tried + counts.get("routed", 0) - below
     if not tried:
-        raise ServeGraphError(f"{path} holds no answer that was tried at a cheap tier")
+        named = "" if last is not None else " and was judged; under policy.share name the graph with --config"
+        raise ServeGraphError(f"{path} holds no answer that was tried at a cheap tier{named}")
     return {"tried": tried / every, "accepted": accepted / tried}
 
 

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import random
-from collections.abc import Iterable
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import httpx
 
-from serve_graph.cli.batch.dataset import Row, json_line
 from serve_graph.cli.batch.journal import Journal
 from serve_graph.cluster.batches.passes.row_answer import said_of
 from serve_graph.errors import ServeGraphError
@@ -76,27 +72,3 @@ def record_sums(journal: Journal) -> dict[str, Any] | None:
     if not read:
         return None
     return {"read": read, "promised": promised, "covered": read - uncovered, "saved_usd": str(saved)}
-
-
-def write_audit(path: Path, results: Iterable[Row], prompt: str, size: int, seed: int) -> int:
-    """Draw answered rows for a person to look at, each as the body of `POST /v1/feedback` that lacks its value.
-
-    Returns how many there are: all where there are no more than `size`.
-    """
-    drawn: list[Row] = []
-    draw, seen = random.Random(seed), 0
-    for row in results:
-        if row.get("serve_graph_decision") is None:
-            continue
-        seen += 1
-        if len(drawn) < size:
-            drawn.append(row)
-        elif (at := draw.randrange(seen)) < size:
-            drawn[at] = row
-    with path.open("w", encoding="utf-8") as file:
-        for row in drawn:
-            asked = row.get("messages") or row.get(prompt)
-            shown = {"prompt": asked, "answer": row["answer"]}
-            label = {"decision": row["serve_graph_decision"], "kind": "label", "value": None}
-            file.write(json_line(shown | label))
-    return len(drawn)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -11,25 +12,25 @@ from pathlib import Path
 from typing import Any
 
 from serve_graph.cli.batch.answering import Answering, RunningGraph, RunProgress
-from serve_graph.cli.batch.asking import RowAsk
 from serve_graph.cli.batch.dataset import (
     Dataset,
     Row,
     audit_of,
     failed_rows_of,
     json_line,
-    row_key,
     write_results,
 )
 from serve_graph.cli.batch.forecast import MOST_TOKENS_KEPT, always_one_tier, mean_forecast, share_of
 from serve_graph.cli.batch.journal import Journal
-from serve_graph.cli.batch.misses import check_grader, measured_misses, misses_line
 from serve_graph.cli.batch.providers.run import ProviderBatches, run_prices
-from serve_graph.cli.batch.row_records import RECORD_COLUMNS, record_sums, write_audit
+from serve_graph.cli.batch.quality.compared_tiers import MakeAnswering, compared_lines, tiers_asked
+from serve_graph.cli.batch.quality.foretold import foretold_lines, foretold_misses, foretold_time, time_text
+from serve_graph.cli.batch.quality.measured_quality import labelled_so_far, quality_lines
+from serve_graph.cli.batch.quality.misses import check_grader, measured_misses, misses_line
+from serve_graph.cli.batch.quality.sample import write_audit
+from serve_graph.cli.batch.row_records import record_sums
+from serve_graph.cli.batch.rows import check_names, keyed_results, row_key_of, rows_to_ask, sampled_answers
 from serve_graph.errors import ServeGraphError
-
-RESULT_COLUMNS = ("status", "tier", "outcome", "version", "cost_usd", "decision", "finish_reason", "error")
-TOKEN_COLUMNS = ("prompt_tokens", "completion_tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,7 @@ class BatchOptions:
     response_format: dict[str, Any] | None = None
     provider_batches: bool = False
     poll_s: float = 30.0
+    compare: bool = False
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -69,28 +71,29 @@ class BatchOptions:
 
 
 def run_batch(
-    dataset: Dataset, options: BatchOptions, progress: Callable[[str], None], answering: Answering | None = None
+    dataset: Dataset,
+    options: BatchOptions,
+    progress: Callable[[str], None],
+    answering: Answering | None = None,
+    make: MakeAnswering | None = None,
 ) -> dict[str, Any]:
     """Have the rows answered that are to be asked, write the result, and return the summary.
 
-    `answering`: by whom; None: by the running graph at `options.url`.
+    `answering`: by whom; None: by what `make` makes, by default of the running graph at `options.url`.
 
     Raises ServeGraphError where no graph answers, a row cannot be read or asks nothing, or another run has begun.
     """
-    if answering is None and options.provider_batches:
-        answering = ProviderBatches(options, progress)
-    if answering is None:
-        answering = RunningGraph(
-            options.url, options.settings, options.concurrency, options.background, options.records, options.timeout_s
-        )
+    make = make or (lambda chosen: _answering(chosen, progress))
+    answering = answering or make(options)
     version, tells = answering.version, options.records or answering.tells_all
-    rows = 0
-    for row in dataset.rows():  # every row is looked at before the first is paid for
+
+    def look(row: Row) -> None:
         dataset.messages(row)
-        _check_names(row)
+        check_names(row)
         check_grader(row)
-        rows += 1
-    if rows == 0:
+
+    dataset = dataset.looked_at(look)  # every row, before the first is paid for
+    if (rows := sum(dataset.counts or ())) == 0:
         raise ServeGraphError(f"{', '.join(dataset.files)}: there are no rows")
     if options.other_versions and version is None:
         raise ServeGraphError("--again needs to know the version that serves: show a key to the graph")
@@ -102,17 +105,19 @@ def run_batch(
         began, before = time.monotonic(), answering.spent(journal)
         budget = None if options.budget_usd is None else Decimal(str(options.budget_usd))
         shown = RunProgress(journal.totals(), rows, progress)
-        done = answering.ask(_to_ask(dataset, options, journal, version, chosen), journal, budget, shown)
+        done = answering.ask(rows_to_ask(dataset, options, journal, version, chosen), journal, budget, shown)
         seconds = time.monotonic() - began
         written = (
             0
             if options.dry_run is not None
-            else write_results(options.out, _results(dataset, options, journal, tells))
+            else write_results(options.out, (row for _, row in keyed_results(dataset, options, journal, tells)))
         )
         audited = 0
         if options.audit is not None:
-            results = _results(dataset, options, journal, tells)
-            audited = write_audit(audit_of(options.out), results, dataset.prompt, options.audit, options.seed)
+            drawn_from = keyed_results(dataset, options, journal, tells)
+            audited = write_audit(
+                audit_of(options.out), drawn_from, dataset.prompt, options.audit, options.seed, options.known_by
+            )
         summary = _summary(dataset, options, journal, rows) | {
             "asked": done.asked,
             "seconds": round(seconds, 3),
@@ -120,57 +125,50 @@ def run_batch(
             "stopped": done.stopped,
             "written": written,
             "audited": audited,
+            "audit_file": str(audit_of(options.out)) if audited else None,
             "records": record_sums(journal) if tells else None,
             "provider_batches": answering.provider_batches,
-            "measured": measured_misses(_results(dataset, options, journal, tells), rows),
+            "measured": measured_misses((row for _, row in keyed_results(dataset, options, journal, tells)), rows),
             "version": version,
             "promise": answering.promise,
             "certificate": answering.certificate,
         }
-        return summary | _forecast(journal, options, summary)
+        sample = None if chosen is None else list(sampled_answers(dataset, options, journal, chosen))
+        summary |= _forecast(journal, options, summary, sample)
+        try:
+            summary["audit"] = labelled_so_far(audit_of(options.out), journal)
+        except ServeGraphError as error:
+            summary["audit"] = None
+            progress(f"labels are left out: {error}")
+        if sample is not None and chosen is not None:
+            took = [float(one["seconds"]) for one in sample if one.get("seconds") is not None]
+            tiers = len(answering.provider_batches or ())
+            summary["foretold"] = foretold_misses(sample, rows, answering.proof())
+            summary["time_left"] = foretold_time(answering.pace, done, seconds, summary["left"], took, tiers)
+        if options.compare and chosen is not None and options.config is not None:
+            left = None if budget is None else budget - done.spent
+            summary["alone"] = tiers_asked(
+                dataset, options, chosen, rows, tuple(run_prices(options)), make, progress, left
+            )
+        return summary
+    except OSError as error:
+        raise ServeGraphError(
+            f"a file cannot be read or written: {error}; what is answered is kept in {journal.path}: run it again"
+        ) from error
+    except KeyboardInterrupt:
+        progress(f"interrupted; what is answered is kept in {journal.path}: run it again")
+        raise
     finally:
         journal.close()
 
 
-def _to_ask(
-    dataset: Dataset, options: BatchOptions, journal: Journal, version: str | None, chosen: frozenset[int] | None
-) -> Iterator[RowAsk]:
-    """The rows that are to be asked now, with their keys."""
-    system = [] if options.system is None else [{"role": "system", "content": options.system}]
-    for number, row in enumerate(dataset.rows()):
-        if chosen is not None and number not in chosen:
-            continue
-        key = _key(dataset, options, row)
-        found = journal.find(key)
-        is_asked = found is None and not options.retry_failed
-        if found is not None:
-            is_asked = options.retry_failed and not found["ok"]
-            is_asked |= options.other_versions and found["ok"] and found["version"] != version
-        if is_asked:
-            yield key, [*system, *dataset.messages(row)]
-
-
-def _key(dataset: Dataset, options: BatchOptions, row: Row) -> str:
-    """What a row is known by; which of its columns is asked makes another question of it."""
-    return row_key(row, options.known_by | {"column": None if row.get("messages") else dataset.prompt})
-
-
-def _check_names(row: Row) -> None:
-    if "answer" in row or any(name.startswith("serve_graph_") for name in row):
-        raise ServeGraphError("a row has a column `answer` or `serve_graph_…`, which the result has: rename it")
-
-
-def _results(dataset: Dataset, options: BatchOptions, journal: Journal, tells: bool) -> Iterator[Row]:
-    for row in dataset.rows():
-        found = journal.find(_key(dataset, options, row)) or {}
-        texts = {f"serve_graph_{name}": _text(found.get(name)) for name in RESULT_COLUMNS}
-        counts = {f"serve_graph_{name}": int(found.get(name) or 0) for name in TOKEN_COLUMNS}
-        told = {f"serve_graph_{name}": _text(found.get(name)) for name in RECORD_COLUMNS if tells}
-        yield {**row, "answer": _text(found.get("answer")), **texts, **counts, **told}
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
+def _answering(options: BatchOptions, progress: Callable[[str], None]) -> Answering:
+    if options.provider_batches:
+        return ProviderBatches(options, progress)
+    return RunningGraph(
+        options.url, options.settings, options.concurrency, options.background, options.records,
+        options.timeout_s, options.config,
+    )  # fmt: skip
 
 
 def _summary(dataset: Dataset, options: BatchOptions, journal: Journal, rows: int) -> dict[str, Any]:
@@ -179,7 +177,7 @@ def _summary(dataset: Dataset, options: BatchOptions, journal: Journal, rows: in
     failures = failed_rows_of(options.out)
     with failures.open("w", encoding="utf-8") as file:
         for row in dataset.rows():
-            found = journal.find(_key(dataset, options, row))
+            found = journal.find(row_key_of(dataset, options, row))
             if found is None:
                 continue
             answered, failed = answered + found["ok"], failed + (not found["ok"])
@@ -201,23 +199,44 @@ def _summary(dataset: Dataset, options: BatchOptions, journal: Journal, rows: in
     }
 
 
-def _forecast(journal: Journal, options: BatchOptions, summary: dict[str, Any]) -> dict[str, Any]:
-    """Shares of tiers, outcomes and versions; the cost of what is left, and of all at one tier alone."""
-    totals = journal.totals()
-    parts = {name: dict(journal.shares(name)) for name in ("tier", "outcome", "version")}
+def _forecast(
+    journal: Journal, options: BatchOptions, summary: dict[str, Any], sample: list[dict[str, Any]] | None
+) -> dict[str, Any]:
+    """Shares of tiers, outcomes and versions; the cost of what is left, and of all at one tier alone.
+
+    By a `sample` that was drawn for it where there is one, else by all answers of the journal.
+    """
+    names, answered = ("tier", "outcome", "version"), journal.totals().answered
+    if sample is None:
+        parts = {name: dict(journal.shares(name)) for name in names}
+    else:
+        answered = len(sample)
+        parts = {name: dict(Counter(str(one.get(name)) for one in sample).most_common()) for name in names}
     told: dict[str, Any] = {
-        f"{name}s": {value: share_of(count, totals.answered) for value, count in found.items()}
+        f"{name}s": {value: share_of(count, answered) for value, count in found.items()}
         for name, found in parts.items()
     }
-    told["forecast_left"] = mean_forecast(journal.costs(), summary["left"])
+
+    def costs() -> Iterator[float]:
+        return journal.costs() if sample is None else _costs_of(sample)
+
+    told["forecast_left"] = mean_forecast(costs(), summary["left"])
     if options.dry_run is not None and summary["asked"]:
         told["seconds_left"] = summary["seconds"] / summary["asked"] * summary["left"]
     if options.config is not None:
         prices = run_prices(options)
-        usages = journal.usages(MOST_TOKENS_KEPT)
-        told["this_run"] = mean_forecast(journal.costs(), summary["rows"])
+        usages = journal.usages(MOST_TOKENS_KEPT) if sample is None else [_usage_of(one) for one in sample]
+        told["this_run"] = mean_forecast(costs(), summary["rows"])
         told["always"] = always_one_tier(usages, prices, summary["rows"])
     return told
+
+
+def _costs_of(sample: list[dict[str, Any]]) -> Iterator[float]:
+    return (float(one["cost_usd"]) for one in sample if one.get("cost_usd") is not None)
+
+
+def _usage_of(one: dict[str, Any]) -> tuple[int, int]:
+    return int(one["prompt_tokens"]), int(one["completion_tokens"])
 
 
 def batch_summary_lines(summary: dict[str, Any]) -> Iterator[str]:
@@ -237,12 +256,16 @@ def batch_summary_lines(summary: dict[str, Any]) -> Iterator[str]:
         yield f"{name}: {shares or 'none yet'}"
     if summary["left"] and summary["forecast_left"] is not None:
         yield f"the rows that are left: {_dollars(summary['forecast_left'])}"
-    if "seconds_left" in summary and summary["left"]:
-        yield f"and {summary['seconds_left']:.0f} s at this pace"
+    if summary.get("time_left") is not None and summary["left"]:
+        yield time_text(summary["time_left"])
     if "always" in summary:
         yield f"all rows as routed: {_dollars(summary['this_run'])}"
         for tier, found in summary["always"].items():
             yield f"all rows at {tier}, with answers as long as these: {_dollars(found)}"
+    if "alone" in summary:
+        yield from compared_lines(summary["alone"])
+    if summary.get("foretold") is not None:
+        yield from foretold_lines(summary["foretold"])
     for tier, sent in (summary["provider_batches"] or {}).items():
         yield f"{tier}: {sent['batches']:,} batches of its provider, at {sent['price_factor']} of its prices"
     if summary["unmetered"]:
@@ -255,8 +278,10 @@ def batch_summary_lines(summary: dict[str, Any]) -> Iterator[str]:
         yield f"of {read['read']:,} answers {shown}; ${saved:.6f} saved beside the last tier alone"
     if summary["measured"] is not None:
         yield misses_line(summary["measured"])
+    if summary["audit"] is not None:
+        yield from quality_lines(summary["audit"])
     if summary["audited"]:
-        yield f"{summary['audited']:,} answers to look at: give each a value, and post it to /v1/feedback"
+        yield f"{summary['audited']:,} answers to look at: serve-graph label {summary['audit_file']}"
     if summary["failures"]:
         yield f"failed rows: {summary['failures']}; --retry-failed asks them again"
     if summary["written"]:

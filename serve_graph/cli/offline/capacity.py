@@ -15,6 +15,7 @@ from serve_graph.cli.output import JsonOption, check_out, progress_to_stderr, sa
 
 if TYPE_CHECKING:
     from router_models.planning.simulation.replicas.run import ReplicaRun
+    from router_models.planning.simulation.sizing.inputs import SizingFile
     from router_models.planning.simulation.sizing.needs import Needs
 
 
@@ -24,6 +25,10 @@ def capacity(
         int, typer.Option(help="Also simulate so many requests of each day's busiest time; 0: none.", min=0)
     ] = 100_000,
     seed: Annotated[int, typer.Option(help="Seeds prompts and arrivals.")] = 0,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", "-c", help="The graph: its policy.share, if it has one, says who answers."),
+    ] = None,
     machine: Annotated[str | None, typer.Option(help="Name of this machine in the page's header.")] = None,
     out: Annotated[Path | None, typer.Option(help="File to write the page to; default: print it.")] = None,
     as_json: JsonOption = False,
@@ -31,6 +36,9 @@ def capacity(
     """Work out what numbers of requests a day need: replicas of each tier, gateway, router, decision store, dollars.
 
     From one file: how requests come, how fast the tiers are, and what was measured of everything beside them.
+
+    Under policy.share of --config the last tier answers that share, the cheapest tier all others, unjudged, whatever
+    `first`, `sent_on` and `judged` the file has.
 
     --simulate 10000000 sends ten million requests through replicas that scale, in bursts, some 400,000 a second.
 
@@ -45,7 +53,7 @@ def capacity(
 
     check_out(out)
     progress = progress_to_stderr()
-    given = read_sizing(file)
+    given = _under_share(read_sizing(file), config)
     drawn = draw_prompts(given, seed)
     found: list[tuple[Needs, ReplicaRun | None]] = []
     pace, simulated = "", 0
@@ -69,6 +77,27 @@ def capacity(
         progress(f"written to {out}")
     elif not as_json:
         say(sizing_page(given, found, head))
+
+
+def _under_share(given: SizingFile, config: Path | None) -> SizingFile:
+    """The same traffic as a configuration's `policy.share` divides it; raises ServeGraphError for other tiers."""
+    from serve_graph.config.graph import load_config
+    from serve_graph.errors import ServeGraphError
+
+    if config is None:
+        return given
+    graph, named = load_config(config), tuple(tier.name for tier in given.tiers)
+    if graph.tier_names != named:
+        raise ServeGraphError(f"--config {config} has the tiers {', '.join(graph.tier_names)}, not {', '.join(named)}")
+    if (share := graph.policy.share) is None:
+        return given
+    cheapest, last = named[0], named[-1]
+    firsts = {cheapest: 1 - share, last: share} if cheapest != last else {last: 1.0}
+    tiers = [
+        tier.model_copy(update={"first": firsts.get(tier.name, 0.0), "sent_on": 0.0, "judged": False})
+        for tier in given.tiers
+    ]
+    return given.model_copy(update={"tiers": tiers})
 
 
 def _json(needs: Needs, run: ReplicaRun | None) -> dict[str, Any]:

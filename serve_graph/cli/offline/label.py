@@ -20,9 +20,19 @@ from serve_graph.cli.output import (
 
 
 def label(
-    outcomes: Annotated[Path, typer.Argument(help="The outcomes table that the candidate was trained on.")],
-    candidate: Annotated[Path, typer.Option(help="The folder that `train` wrote.")],
-    labels: Annotated[Path, typer.Option(help="The file of labels (JSON lines): begun, or gone on with.")],
+    outcomes: Annotated[
+        Path,
+        typer.Argument(help="The outcomes table that the candidate was trained on, or what `batch run --audit` drew."),
+    ],
+    candidate: Annotated[
+        Path | None, typer.Option(help="The folder that `train` wrote; a batch's answers have none.")
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            help="The file of labels (JSON lines): begun, or gone on with. Default, of a batch: beside its answers."
+        ),
+    ] = None,
     config: ConfigOption = DEFAULT_CONFIG,
     epsilon: Annotated[float | None, typer.Option(help="Risk budget; default: from the configuration.")] = None,
     delta: Annotated[float | None, typer.Option(help="1 − confidence; default: from the configuration.")] = None,
@@ -41,6 +51,10 @@ def label(
             "Default: what the file was begun for, human for a new one."
         ),
     ] = None,
+    ask: Annotated[
+        str | None,
+        typer.Option(help="Of a batch: a running graph's URL, whose last tier is asked too where an answer is wrong."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Label answers in the terminal until a promise is proved: as few as it takes. `certify --labels` then certifies.
@@ -57,7 +71,13 @@ def label(
     Two people (--labeller ann, --labeller bob) label the same answers: the majority counts, a draw counts as wrong
     until --adjudicate settles it, and Cohen's kappa is reported.
 
+    Answers that `batch run --audit N` drew are labelled in the same way, without a candidate and in the order of the
+    draw; `serve-graph batch audit` says what the labels so far say of the batch. --ask shows the last tier's answer
+    after each wrong one (a key with the scope `force`), since certificates of harm count only those where it is right.
+
     Example: serve-graph label outcomes.parquet --candidate candidate --labels labels.jsonl --labeller ann
+
+    Example: serve-graph label answers.jsonl.audit.jsonl --labeller ann
     """
     import sys
     from dataclasses import replace
@@ -73,6 +93,7 @@ def label(
     from router_models.training.labelling.streamed import planned_settings
     from router_models.training.splits import split_outcomes
     from router_models.versions.workspace import Workspace
+    from serve_graph.cli.batch.quality.label_batch import label_batch
     from serve_graph.cli.offline.label_terminal import keys_of, run_session, told
     from serve_graph.config.graph import load_config
     from serve_graph.errors import ServeGraphError
@@ -81,6 +102,14 @@ def label(
 
     if not labeller.strip():
         raise ServeGraphError("--labeller needs a name")
+    if candidate is None:
+        last = None if ask is None else (ask.rstrip("/").removesuffix("/v1"), load_config(config).tier_names[-1])
+        label_batch(outcomes, labels, labeller.strip(), label_source, last, adjudicate, as_json)
+        return
+    if labels is None:
+        raise ServeGraphError("--labels names the file of labels, begun or gone on with")
+    if ask is not None:
+        raise ServeGraphError("--ask is for a batch's answers: a candidate is labelled by what the outcomes hold")
     graph = load_config(config)
     check_out(labels)
     check_out(graph.state_folder, folder=True)

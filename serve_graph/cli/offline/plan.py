@@ -153,6 +153,7 @@ def plan(
     if version is not None and (capacity is None or outcomes is None):
         raise typer.BadParameter("--version is about --capacity, and needs --outcomes")
     check_out(out)
+    _check_thresholds_decide(config)
     progress = progress_to_stderr()
     now = datetime.now(UTC)
     if outcomes is not None:
@@ -210,6 +211,20 @@ def plan(
         progress(f"written to {out}")
     elif not as_json:
         say(plan_page(found, context))
+
+
+def _check_thresholds_decide(config: Path | None) -> None:
+    """Raise ServeGraphError where a share of requests decides, and not the thresholds that a plan is about."""
+    from serve_graph.config.graph import load_config
+    from serve_graph.errors import ServeGraphError
+
+    if config is None or (share := load_config(config).policy.share) is None:
+        return
+    raise ServeGraphError(
+        f"policy.share {share:g} of {config} decides who answers, not the thresholds that a plan compares: take it "
+        f"out first. `serve-graph versions calibrate VERSION --share {share:g}` says what a share is worth, "
+        "`serve-graph capacity FILE --config` what it carries"
+    )
 
 
 def _busiest(per_s: float, config: Path | None, tiers: tuple[str, ...]) -> BusiestHour:

@@ -14,6 +14,7 @@ from serve_graph.cli.batch.asking import RowAsk
 from serve_graph.cli.batch.journal import Journal
 from serve_graph.cli.batch.passes.pass_run import PassRun
 from serve_graph.cli.batch.passes.under_way import RowsUnderWay
+from serve_graph.cli.batch.quality.foretold import Proof, proof_of
 from serve_graph.cluster.batches.passes.passes import Passes
 from serve_graph.cluster.batches.passes.plan import checked_plan
 from serve_graph.cluster.batches.passes.row_cascade import PassesPlan
@@ -32,6 +33,7 @@ class OwnPasses:
 
     tells_all = True
     provider_batches: dict[str, Any] | None = None
+    pace = "passes"
 
     def __init__(
         self,
@@ -50,6 +52,9 @@ class OwnPasses:
         self.certificate = self.checked.certificate
         self.records = records
         self.make = make
+
+    def proof(self) -> Proof:
+        return proof_of(self.checked.plan.policy, self.checked.plan.revoked)
 
     def spent(self, journal: Journal) -> Decimal:
         """What was spent before: of rows that have ended, and of those between two passes."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -47,6 +48,7 @@ class PassRun:
     tokens: int = 0
     dearest: Decimal = Decimal(0)
     stopped: str | None = None
+    once_s: float = 0.0
     keep_records: Callable[[list[dict[str, Any]]], None] | None = None
 
     def run(self, rows: Iterable[RowAsk]) -> None:
@@ -89,8 +91,9 @@ class PassRun:
         shutil.rmtree(place, ignore_errors=True)
 
     def _routed(self, chunks: RowPieces) -> int:
-        came = 0
+        came, began = 0, time.monotonic()
         for progress in self.passes.route(chunks) if chunks.count else ():
+            self._waited(began, came)
             came += len(progress)
             self.spent += sum((Decimal(row.cost_usd) for row in progress), Decimal(0))
             self._note(progress)
@@ -122,8 +125,9 @@ class PassRun:
         place, self.dearest = folder / f"{tier}-{size}", Decimal(0)
         purse = None if self.budget is None else self.passes.shared(Purse(self.budget, self.spent))
         chunks = RowPieces.write(place, self.under_way.waiting(tier), size, purse, alone=size == 1)
-        came = 0
+        came, began = 0, time.monotonic()
         for progress in self.passes.answer(tier, chunks):
+            self._waited(began, came)
             costs = [max(Decimal(0), Decimal(row.cost_usd) - self.under_way.cost(row.key)) for row in progress]
             came += len(progress)
             self._note(progress)
@@ -133,6 +137,10 @@ class PassRun:
                 purse.ended(len(progress), total, dearest)
         shutil.rmtree(place, ignore_errors=True)
         return came
+
+    def _waited(self, began: float, came: int) -> None:
+        """Count what a pass waited for its first rows: an engine's start is in that."""
+        self.once_s += 0.0 if came else time.monotonic() - began
 
     def _left(self, tier: str) -> int:
         return self.under_way.counts().get(tier, 0)

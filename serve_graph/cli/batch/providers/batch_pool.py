@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from openai import APIConnectionError, APIStatusError
-
+from serve_graph.cli.batch.providers.batch_api import PASSING, BatchApi, ProviderBatch, ProviderError, ProviderReply
 from serve_graph.cli.batch.providers.held_money import HeldMoney
-from serve_graph.cli.batch.providers.provider_api import PASSING, ProviderApi
 from serve_graph.cli.batch.providers.provider_ledger import ProviderLedger, ProviderLine, Submission
-from serve_graph.engines.hosted.deployment_error import DeploymentError
-from serve_graph.engines.hosted.replies import whole_reply
 from serve_graph.errors import ConfigError, EngineError
 
-if TYPE_CHECKING:
-    from openai.types import Batch
-
-ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
 MOST_LINES, MOST_BATCH_BYTES = 50_000, 100_000_000
 """Of a batch; OpenAI's own bounds are 50,000 lines and 200 MB."""
 MOST_TRIES = 3
 """How often a line is sent that a batch left unanswered: expired, cancelled, an error that may pass."""
-ProviderReply = dict[str, Any]
-"""OpenAI's chat.completion with `service_tier: batch`, or an object with its `error`."""
 
 
 @dataclass
@@ -39,7 +28,7 @@ class BatchPool:
     """
 
     tier: str
-    api: ProviderApi
+    api: BatchApi
     ledger: ProviderLedger
     purse: HeldMoney
     cost: Callable[[ProviderReply], Decimal]
@@ -141,52 +130,44 @@ class BatchPool:
         try:
             batch = begun.batch or await self._create(begun, lines, is_new)
             found = await self._ended(batch)
-            replies = await self._replies(found)
-        except (APIConnectionError, APIStatusError, ConfigError) as error:
-            self.purse.stop(f"the batches of tier {self.tier!r} do not work: {_said(error)}")
+            replies = await self.api.replies(found, lines)
+        except (ProviderError, ConfigError) as error:
+            said = error.said if isinstance(error, ProviderError) else str(error)[:300]
+            self.purse.stop(f"the batches of tier {self.tier!r} do not work: {said}")
             return
         self._hand_out(begun, found, replies, lines)
-        for file in (found.input_file_id, found.output_file_id, found.error_file_id):
-            if file is not None:
-                self.deleting.add(asyncio.create_task(self.api.delete(file)))
+        self.deleting.add(asyncio.create_task(self.api.tidy(found)))
 
     async def _create(self, begun: Submission, lines: list[ProviderLine], is_new: bool) -> str:
         """The batch's id: found where a run had created it that was killed before it noted so, else created."""
-        if not is_new and (there := await self.api.find_batch(begun.token)) is not None:
+        if not is_new and (there := await self.api.find_batch(begun, lines)) is not None:
             self.ledger.note(begun.token, batch=there)
             return there
         file = begun.file
         if file is None:
-            file = None if is_new else await self.api.find_file(begun.token)
-            file = file or await self.api.upload(begun.token, ((line.key, line.body) for line in lines))
+            file = await self.api.file_of(begun, lines, is_new)
             self.ledger.note(begun.token, file=file)
-        batch = await self.api.create(begun.token, file)
+        batch = await self.api.create(begun, file, lines)
         self.ledger.note(begun.token, batch=batch)
         return batch
 
-    async def _ended(self, batch: str) -> Batch:
+    async def _ended(self, batch: str) -> ProviderBatch:
         while True:
             try:
                 found = await self.api.look(batch)
-            except APIConnectionError:  # it is worked on all the same: a night's network may be away for long
-                await asyncio.sleep(self.poll_s)
+            except ProviderError as error:
+                if error.status is not None:
+                    raise
+                await asyncio.sleep(self.poll_s)  # it is worked on all the same: a night's network may be away
                 continue
-            if found.status in ENDED:
+            if found.has_ended:
                 return found
-            counts = found.request_counts
-            done = f"{counts.completed + counts.failed:,} of {counts.total:,} lines" if counts else "no lines yet"
+            done = f"{found.done:,} of {found.total:,} lines" if found.total else "no lines yet"
             self.tell(f"{self.tier}: batch {batch} {found.status}, {done}")
             await asyncio.sleep(self.poll_s)
 
-    async def _replies(self, found: Batch) -> dict[str, ProviderReply]:
-        replies: dict[str, ProviderReply] = {}
-        for file in (found.output_file_id, found.error_file_id):
-            for one in [] if file is None else await self.api.read(file):
-                replies[str(one.get("custom_id"))] = read_line(one)
-        return replies
-
     def _hand_out(
-        self, begun: Submission, found: Batch, replies: dict[str, ProviderReply], lines: list[ProviderLine]
+        self, begun: Submission, found: ProviderBatch, replies: dict[str, ProviderReply], lines: list[ProviderLine]
     ) -> None:
         kept: dict[str, tuple[ProviderReply, Decimal]] = {}
         again: list[ProviderLine] = []
@@ -212,34 +193,10 @@ class BatchPool:
                     self.ledger.forget(key)
 
 
-def read_line(one: dict[str, Any]) -> ProviderReply:
-    """A line of an output or error file as the tier's reply."""
-    response, error = one.get("response"), one.get("error")
-    if not isinstance(response, dict):
-        why: dict[str, Any] = error if isinstance(error, dict) else {}
-        return {"error": {"message": str(why.get("message") or "no answer"), "code": 503, "type": why.get("code")}}
-    body, status = response.get("body"), response.get("status_code")
-    if status != 200:
-        inner = body.get("error") if isinstance(body, dict) else None
-        told: dict[str, Any] = inner if isinstance(inner, dict) else {}
-        return {
-            "error": {"message": str(told.get("message") or body)[:2000], "code": status, "type": told.get("type")}
-        }
-    try:
-        return {**whole_reply(json.dumps(body).encode()), "service_tier": "batch"}
-    except DeploymentError as failed:
-        return {"error": failed.body()["error"], "usage": failed.usage}
-
-
-def _unanswered(found: Batch) -> dict[str, Any]:
-    data = found.errors.data if found.errors is not None else None
-    said = "; ".join(str(one.message) for one in (data or [])[:3])
+def _unanswered(found: ProviderBatch) -> dict[str, Any]:
+    said = "; ".join(found.said)
     return {"message": f"the batch {found.id} is {found.status}{': ' if said else ''}{said}", "code": 503}
 
 
 def _may_pass(error: dict[str, Any]) -> bool:
     return error.get("code") in PASSING and "fault" not in error
-
-
-def _said(error: Exception) -> str:
-    return type(error).__name__ if isinstance(error, APIConnectionError) else str(error)[:300]

@@ -21,6 +21,8 @@ import httpx
 from router_models.pricing.prices import Price, Tariff
 from serve_graph.api.http import Backend, build_http
 from serve_graph.cli.batch.journal import Journal
+from serve_graph.cli.batch.providers.anthropic_api import AnthropicBatchApi
+from serve_graph.cli.batch.providers.batch_api import BatchApi
 from serve_graph.cli.batch.providers.batch_pool import BatchPool
 from serve_graph.cli.batch.providers.held_money import HeldMoney
 from serve_graph.cli.batch.providers.provider_api import ProviderApi
@@ -31,6 +33,7 @@ from serve_graph.cluster.policy_client import PolicySource
 from serve_graph.cluster.policy_deployment import PolicyDeployment
 from serve_graph.cluster.service import build_service, cascade_context
 from serve_graph.config.graph import GraphConfig
+from serve_graph.config.tier_parts import HostedDeploymentConfig
 from serve_graph.config.tiers import AnyTierConfig, HostedTierConfig
 from serve_graph.errors import ServeGraphError
 from serve_graph.policy.bindings import price_list
@@ -80,12 +83,8 @@ class GraphInProcess:
 
 
 def batched_tiers(config: GraphConfig) -> dict[str, HostedTierConfig]:
-    """The tiers whose calls can be a provider's batches: behind one API that speaks OpenAI's."""
-    return {
-        tier.name: tier
-        for tier in config.tiers
-        if isinstance(tier, HostedTierConfig) and len(tier.apis) == 1 and tier.apis[0].api == "openai"
-    }
+    """The tiers whose calls can be a provider's batches: behind one API, OpenAI's or Anthropic's."""
+    return {tier.name: tier for tier in config.tiers if isinstance(tier, HostedTierConfig) and len(tier.apis) == 1}
 
 
 def batch_prices(config: GraphConfig) -> dict[str, Price]:
@@ -117,7 +116,7 @@ async def graph_in_process(
     config, batched = terms.config.model_copy(update={"embedders": ()}), batched_tiers(terms.config)
     if not batched:
         raise ServeGraphError(
-            "no tier has batches of its provider: that takes `engine: openai`, one API, and `api: openai`"
+            "no tier has batches of its provider: that takes `engine: openai` and one API (OpenAI's or Anthropic's)"
         )
     version = ServedVersion.of(serving_version(config), config)
     ledger = ProviderLedger(journal.connection)
@@ -169,7 +168,7 @@ def _engine(
         return GraphTierEngine(own, client, purse)
     pool = pools[tier.name] = BatchPool(
         tier.name,
-        ProviderApi(hosted.apis[0]),
+        _api(hosted.apis[0], terms.poll_s),
         ledger,
         purse,
         own.reply_usd,
@@ -179,6 +178,10 @@ def _engine(
         price_factor=tier.price.batch_factor,
     )
     return ProviderEngine(own, pool)
+
+
+def _api(config: HostedDeploymentConfig, look_s: float) -> BatchApi:
+    return AnthropicBatchApi(config, look_s=look_s) if config.api == "anthropic" else ProviderApi(config)
 
 
 async def _nothing() -> dict[str, Any]:

@@ -1,16 +1,26 @@
-"""A provider's own Files and Batch API, through the `openai` client: upload, create, look, read, find again."""
+"""OpenAI's Files and Batch API, through the `openai` client: upload, create, look, read, find again."""
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from openai import APIConnectionError, APIStatusError, NotFoundError
+from openai import APIConnectionError, APIStatusError
 
+from serve_graph.cli.batch.providers.batch_api import (
+    ProviderBatch,
+    ProviderError,
+    ProviderReply,
+    created_once,
+    tried_again,
+)
+from serve_graph.cli.batch.providers.provider_ledger import ProviderLine, Submission
 from serve_graph.config.tier_parts import HostedDeploymentConfig
+from serve_graph.engines.hosted.deployment_error import DeploymentError
 from serve_graph.engines.hosted.openai_compatible import OpenAICompatibleEngine
+from serve_graph.engines.hosted.replies import whole_reply
 
 if TYPE_CHECKING:
     from openai.types import Batch
@@ -18,8 +28,6 @@ if TYPE_CHECKING:
 ENDPOINT: Final = "/v1/chat/completions"
 TOKEN = "serve_graph_batch"
 """The member of a batch's metadata that holds the token of its submission."""
-PASSING = frozenset({408, 409, 429, 500, 502, 503, 504, 529})
-PROVIDER_TRIES, LONGEST_WAIT_S = 8, 60.0
 
 
 class ProviderApi:
@@ -40,8 +48,61 @@ class ProviderApi:
         given = self.engine._arguments({k: v for k, v in asked.items() if k not in ("stream", "stream_options")})
         return {"model": given["model"], "messages": given["messages"], **given["extra_body"]}
 
-    async def upload(self, token: str, lines: Iterable[tuple[str, str]]) -> str:
-        """Upload (custom id, body) as a batch's file, unless it is there; returns its id."""
+    async def file_of(self, begun: Submission, lines: Sequence[ProviderLine], is_new: bool) -> str:
+        """Upload the lines as a batch's file, unless it is there; returns its id."""
+        found = None if is_new else await tried_again(lambda: self._find_file(begun.token), self.pause_s)
+        return found or await self._upload(begun.token, ((line.key, line.body) for line in lines))
+
+    async def create(self, begun: Submission, file: str, lines: Sequence[ProviderLine]) -> str:
+        """Create the batch of a file, unless it is there; returns its id."""
+
+        async def send() -> str:
+            async with _translated():
+                made = await self.client.batches.create(
+                    input_file_id=file, endpoint=ENDPOINT, completion_window="24h", metadata={TOKEN: begun.token}
+                )
+                return str(made.id)
+
+        return await created_once(send, lambda: self.find_batch(begun, lines), self.pause_s)
+
+    async def find_batch(self, begun: Submission, lines: Sequence[ProviderLine]) -> str | None:
+        """The id of the batch that was created under a submission's token."""
+        async with _translated():
+            async for batch in self.client.batches.list(limit=100):
+                if (batch.metadata or {}).get(TOKEN) == begun.token:
+                    return str(batch.id)
+        return None
+
+    async def look(self, batch: str) -> ProviderBatch:
+        """A batch as it stands."""
+
+        async def retrieve() -> ProviderBatch:
+            async with _translated():
+                return _as_it_stands(await self.client.batches.retrieve(batch))
+
+        return await tried_again(retrieve, self.pause_s)
+
+    async def replies(self, found: ProviderBatch, lines: Sequence[ProviderLine]) -> dict[str, ProviderReply]:
+        """What output and error file say, by the lines' keys; what is no JSON object is left out."""
+        told: dict[str, ProviderReply] = {}
+        for file in found.answers:
+            for one in await self._read(file):
+                told[str(one.get("custom_id"))] = read_line(one)
+        return told
+
+    async def tidy(self, found: ProviderBatch) -> None:
+        """Delete a batch's files; where that fails they stay until the provider's own retention ends."""
+        for file in found.files:
+            try:
+                await self.client.files.delete(file)
+            except (APIStatusError, APIConnectionError):
+                continue
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self.client.close()
+
+    async def _upload(self, token: str, lines: Iterable[tuple[str, str]]) -> str:
         rows = (
             f'{{"custom_id":{json.dumps(k)},"method":"POST","url":"{ENDPOINT}","body":{body}}}\n' for k, body in lines
         )
@@ -49,50 +110,26 @@ class ProviderApi:
 
         async def send() -> str:
             named = (f"serve-graph-{token}.jsonl", content)
-            return (await self.client.files.create(file=named, purpose="batch")).id
+            async with _translated():
+                return str((await self.client.files.create(file=named, purpose="batch")).id)
 
-        return await self._once(send, lambda: self.find_file(token))
+        return await created_once(send, lambda: self._find_file(token), self.pause_s)
 
-    async def create(self, token: str, file: str) -> str:
-        """Create the batch of a file, unless it is there; returns its id."""
-
-        async def send() -> str:
-            made = await self.client.batches.create(
-                input_file_id=file, endpoint=ENDPOINT, completion_window="24h", metadata={TOKEN: token}
-            )
-            return made.id
-
-        return await self._once(send, lambda: self.find_batch(token))
-
-    async def find_file(self, token: str) -> str | None:
-        """The id of the file that was uploaded under a token."""
+    async def _find_file(self, token: str) -> str | None:
         name = f"serve-graph-{token}.jsonl"
-        async for file in self.client.files.list(purpose="batch"):
-            if file.filename == name:
-                return file.id
+        async with _translated():
+            async for file in self.client.files.list(purpose="batch"):
+                if file.filename == name:
+                    return str(file.id)
         return None
 
-    async def find_batch(self, token: str) -> str | None:
-        """The id of the batch that was created under a token."""
-        async for batch in self.client.batches.list(limit=100):
-            if (batch.metadata or {}).get(TOKEN) == token:
-                return batch.id
-        return None
+    async def _read(self, file: str) -> list[dict[str, Any]]:
+        async def content() -> bytes:
+            async with _translated():
+                return bytes((await self.client.files.content(file)).content)
 
-    async def look(self, batch: str) -> Batch:
-        """A batch as it stands."""
-        found: Batch = await self._again(lambda: self.client.batches.retrieve(batch))
-        return found
-
-    async def cancel(self, batch: str) -> None:
-        """Cancel a batch; what has ended stays as it is."""
-        await self.client.batches.cancel(batch)
-
-    async def read(self, file: str) -> list[dict[str, Any]]:
-        """The lines of an output or error file; what is no JSON object is left out."""
-        content = await self._again(lambda: self.client.files.content(file))
         found = []
-        for line in content.content.split(b"\n"):
+        for line in (await tried_again(content, self.pause_s)).split(b"\n"):
             try:
                 one = json.loads(line)
             except ValueError:
@@ -101,39 +138,41 @@ class ProviderApi:
                 found.append(one)
         return found
 
-    async def delete(self, file: str) -> None:
-        """Delete a file; where that fails it stays until the provider's own retention ends."""
-        try:
-            await self.client.files.delete(file)
-        except (APIStatusError, APIConnectionError):
-            return
 
-    async def close(self) -> None:
-        """Close the connections."""
-        await self.client.close()
+@asynccontextmanager
+async def _translated() -> AsyncIterator[None]:
+    """The client's errors as ProviderErrors."""
+    try:
+        yield
+    except APIStatusError as error:
+        raise ProviderError(str(error)[:300], error.status_code) from error
+    except APIConnectionError as error:
+        raise ProviderError(type(error).__name__) from error
 
-    async def _once(self, send: Callable[[], Any], find: Callable[[], Any]) -> str:
-        """Send what creates something; after a failure whose end is not known, look for it before it is sent again."""
-        for attempt in range(PROVIDER_TRIES):
-            if attempt and (there := await self._again(find)) is not None:
-                return str(there)
-            try:
-                return str(await send())
-            except (APIConnectionError, APIStatusError) as error:
-                await self._pause(error, attempt)
-        raise AssertionError("the last failure was raised")
 
-    async def _again(self, read: Callable[[], Any]) -> Any:
-        """Read something, again after failures that may pass."""
-        for attempt in range(PROVIDER_TRIES):
-            try:
-                return await read()
-            except (APIConnectionError, APIStatusError) as error:
-                await self._pause(error, attempt)
-        raise AssertionError("the last failure was raised")
+def _as_it_stands(found: Batch) -> ProviderBatch:
+    counts = found.request_counts
+    done, total = (counts.completed + counts.failed, counts.total) if counts else (0, 0)
+    data = found.errors.data if found.errors is not None else None
+    said = tuple(str(one.message) for one in (data or [])[:3])
+    answers = tuple(file for file in (found.output_file_id, found.error_file_id) if file is not None)
+    return ProviderBatch(found.id, found.status, done, total, said, answers, (found.input_file_id, *answers))
 
-    async def _pause(self, error: APIConnectionError | APIStatusError, attempt: int) -> None:
-        may_pass = not isinstance(error, APIStatusError) or error.status_code in PASSING
-        if not may_pass or isinstance(error, NotFoundError) or attempt + 1 == PROVIDER_TRIES:
-            raise error
-        await asyncio.sleep(min(LONGEST_WAIT_S, self.pause_s * 2**attempt))
+
+def read_line(one: dict[str, Any]) -> ProviderReply:
+    """A line of an output or error file as the tier's reply."""
+    response, error = one.get("response"), one.get("error")
+    if not isinstance(response, dict):
+        why: dict[str, Any] = error if isinstance(error, dict) else {}
+        return {"error": {"message": str(why.get("message") or "no answer"), "code": 503, "type": why.get("code")}}
+    body, status = response.get("body"), response.get("status_code")
+    if status != 200:
+        inner = body.get("error") if isinstance(body, dict) else None
+        told: dict[str, Any] = inner if isinstance(inner, dict) else {}
+        return {
+            "error": {"message": str(told.get("message") or body)[:2000], "code": status, "type": told.get("type")}
+        }
+    try:
+        return {**whole_reply(json.dumps(body).encode()), "service_tier": "batch"}
+    except DeploymentError as failed:
+        return {"error": failed.body()["error"], "usage": failed.usage}

@@ -17,11 +17,13 @@ import httpx
 from router_models.pricing.prices import PriceList, Tariff
 from router_models.types import Completion, Query, Usage
 from serve_graph.cli.batch.asking import ROW
-from serve_graph.cli.batch.providers.batch_pool import BatchPool, ProviderReply
+from serve_graph.cli.batch.providers.batch_api import ProviderReply
+from serve_graph.cli.batch.providers.batch_pool import BatchPool
 from serve_graph.cli.batch.providers.held_money import HeldMoney
 from serve_graph.cli.batch.providers.provider_ledger import ProviderLine
 from serve_graph.cluster.tier_client import raise_error
 from serve_graph.config.tiers import TierConfig
+from serve_graph.engines.hosted.deployment_error import DeploymentError
 from serve_graph.errors import EngineError
 from serve_graph.gateway.context_length import prompt_tokens
 from serve_graph.protocol.requests import engine_body
@@ -70,8 +72,12 @@ class ProviderEngine:
 
     async def generate(self, query: Query, left_s: float = math.inf) -> Completion:
         """Return the answer once its batch has ended, however long that takes."""
-        body = json.dumps(self.pool.api.body(self.terms.body(query)), ensure_ascii=False)
         tier, row = self.terms.config.name, ROW.get()
+        try:
+            body = json.dumps(self.pool.api.body(self.terms.body(query)), ensure_ascii=False)
+        except DeploymentError as error:  # the API has no counterpart for what is asked
+            raise_error(error.body(), tier)
+            raise AssertionError("an error was raised") from error
         key = hashlib.sha256("\0".join((row, tier, body)).encode("utf-8", "surrogatepass")).hexdigest()
         reply = await self.pool.reply(ProviderLine(key, row, tier, body, self.terms.most_usd(query)))
         raise_error(reply, tier)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from serve_graph.cli.batch.answering import COVERED, RunProgress, RunTotals
 from serve_graph.cli.batch.asking import RowAsk, RowAsker
 from serve_graph.cli.batch.journal import Journal
+from serve_graph.cli.batch.quality.foretold import Proof, proof_of
 from serve_graph.cli.batch.row_records import read_records
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class ProviderBatches:
     """
 
     tells_all = False
+    pace = "batches"
 
     def __init__(self, options: BatchOptions, tell: Callable[[str], None]) -> None:
         from serve_graph.policy.served_version import ServedVersion
@@ -36,8 +38,12 @@ class ProviderBatches:
         version = ServedVersion.of(serving_version(self.config), self.config)
         self.version: str | None = version.name
         self.promise: str | None = version.policy.promise
+        self.policy = version.policy
         self.certificate = COVERED.replace("the running graph itself answers them", "its own cascade answers them")
         self.provider_batches: dict[str, Any] | None = None
+
+    def proof(self) -> Proof:
+        return proof_of(self.policy)
 
     def spent(self, journal: Journal) -> Decimal:
         return journal.totals().usd

@@ -11,10 +11,12 @@ import json
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from serve_graph.cluster.batches.passes.pass_rows import Columns, PassRow, RowProgress, TierReply
 from serve_graph.cluster.batches.passes.row_cascade import PassesPlan, RowCascade
+from serve_graph.cluster.batches.passes.tries import RowTries
 from serve_graph.config.tiers import AnyTierConfig, EchoTierConfig, HostedTierConfig
 from serve_graph.engines.echo.engine import EchoEngine, EchoError
 from serve_graph.engines.hosted.engine import HostedEngine
@@ -46,7 +48,8 @@ class CascadeWorker:
 class TierWorker:
     """Holds the engine of an echo tier or the client of a hosted one, and asks it the rows of a table side by side.
 
-    A row that takes longer than the tier's `timeout_s` fails by itself.
+    A row that takes longer than the tier's `timeout_s` fails by itself. What a hosted API fails at for a moment (429,
+    5xx, no connection, no answer in time) is asked again, as rows are over HTTP; meanwhile others have the place.
     """
 
     def __init__(self, tier: AnyTierConfig) -> None:
@@ -54,10 +57,12 @@ class TierWorker:
         self.places = asyncio.Semaphore(tier.admission.max_in_flight or tier.scaling.max_ongoing_requests)
         self.echo = EchoEngine(tier) if isinstance(tier, EchoTierConfig) else None
         self.hosted = HostedEngine(tier) if isinstance(tier, HostedTierConfig) else None
+        self.tries = RowTries(tier.apis[0].name) if isinstance(tier, HostedTierConfig) else RowTries(tier.name, 1)
 
     async def __call__(self, rows: Columns) -> Columns:
         """Add the columns `reply` and `seconds`."""
-        replies = await asyncio.gather(*(self._reply(row.body) for row, _, _ in _each(rows, False)))
+        asked = [row.body for row, _, _ in _each(rows, False)]
+        replies = await asyncio.gather(*(self.tries.run(partial(self._reply, body)) for body in asked))
         return rows | {"reply": [json.dumps(reply) for reply, _ in replies], "seconds": [s for _, s in replies]}
 
     async def _reply(self, body: str) -> tuple[dict[str, Any], float]:

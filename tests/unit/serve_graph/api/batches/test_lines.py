@@ -1,6 +1,8 @@
 """Reading an input file in pieces: whatever the pieces are, the lines are the same."""
 
 import io
+import json
+from typing import Any
 
 import pytest
 
@@ -27,6 +29,20 @@ def test_no_more_of_a_long_line_is_in_memory_than_may_be(monkeypatch: pytest.Mon
 
     [one] = read_lines(Endless(), 100)  # type: ignore[arg-type]
     assert (one.too_long, len(one.text)) == (True, 100)
+
+
+def test_texts_to_embed_are_counted_one_by_one() -> None:
+    def errors(*inputs: Any) -> list[str]:
+        check = InputCheck("/v1/embeddings", 6, 1000)
+        for number, given in enumerate(inputs, 1):
+            body = {"model": "e", "input": given}
+            line = {"custom_id": str(number), "method": "POST", "url": "/v1/embeddings", "body": body}
+            if not check.add(Line(number, json.dumps(line).encode())):
+                break
+        return [error["code"] for error in check.done()]
+
+    assert errors("a", ["b", "c"], [[1, 2], [3]], [1, 2, 3]) == []
+    assert errors("a", ["b", "c"], [[1, 2], [3]], ["d", "e"]) == ["too_many_tasks"]
 
 
 def test_the_first_hundred_faults_are_told() -> None:

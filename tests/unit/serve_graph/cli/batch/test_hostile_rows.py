@@ -48,7 +48,7 @@ def test_no_reader_finds_more_lines_than_rows(served: Callable[..., Any], tmp_pa
     at = served(cheap=FakeEngine("one\u2028two\x85three"))
     source, out = jsonl(tmp_path / "in.jsonl", {"prompt": "a\u2029b"}), tmp_path / "out.jsonl"
     run(at, source, out, audit=1)
-    [row], [drawn] = rows_of(out), rows_of(tmp_path / "out.jsonl.audit.jsonl")
+    [row], [_, drawn] = rows_of(out), rows_of(tmp_path / "out.jsonl.audit.jsonl")
     assert (
         (row["prompt"], row["answer"]) == (drawn["prompt"], drawn["answer"]) == ("a\u2029b", "one\u2028two\x85three")
     )

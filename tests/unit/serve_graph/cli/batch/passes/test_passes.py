@@ -208,7 +208,6 @@ def test_a_tier_that_passes_cannot_answer_as_it_is_served_is_refused(tmp_path: P
     [
         (["--passes"], "--passes needs --config"),
         (["--passes", "--background", "-c", "configs/echo.yaml"], "--background is for a running graph"),
-        (["--passes", "--audit", "5", "-c", "configs/echo.yaml"], "needs --records"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(tmp_path: Path, words: list[str], said: str) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from serve_graph.cli.batch.misses import check_grader, measured_misses, misses_line
+from serve_graph.cli.batch.quality.misses import check_grader, measured_misses, misses_line
 from serve_graph.errors import ServeGraphError
 
 
