@@ -11,7 +11,7 @@ import sys
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ import httpx
 
 ROOT = Path(__file__).parents[1]
 SERVE_GRAPH = str(Path(sys.executable).parent / "serve-graph")
-_MARK = "SERVE_GRAPH_BENCHMARK"
+MARK = "SERVE_GRAPH_BENCHMARK"
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -39,32 +39,40 @@ class Usage:
 
 
 @dataclass(frozen=True)
-class Started:
-    """A program of a benchmark with all the processes that it started, found by a mark in their environment."""
+class Marked:
+    """Processes with a mark in their environment, which is that of all whom they started."""
 
-    url: str
     mark: str
 
-    def usage(self) -> dict[str, Usage]:
-        """What the processes use, by kind: a Ray actor's class, a deployment, else the name of the program."""
-        found: dict[str, Usage] = defaultdict(Usage)
+    def each(self) -> Iterator[tuple[int, str, Usage]]:
+        """Each process: its id, its kind (a Ray actor's class, a deployment, else the program), what it uses."""
         for folder in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
-                if self._is_ours(folder):
-                    found[_kind(folder)] += _usage(folder)
+                if f"{MARK}={self.mark}".encode() in (folder / "environ").read_bytes():
+                    yield int(folder.name), _kind(folder), _usage(folder)
+
+    def usage(self) -> dict[str, Usage]:
+        """What the processes use, by kind."""
+        found: dict[str, Usage] = defaultdict(Usage)
+        for _, kind, used in self.each():
+            found[kind] += used
         return dict(found)
 
     def replicas(self, deployment: str) -> int:
         """How many processes are replicas of a deployment, those that start or stop included."""
-        named = f"ServeReplica:serve-graph:{deployment}".encode()
-        found = 0
-        for folder in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):
-                found += named in (folder / "cmdline").read_bytes() and self._is_ours(folder)
-        return found
+        return sum(kind == deployment for _, kind, _ in self.each())
 
-    def _is_ours(self, folder: Path) -> bool:
-        return f"{_MARK}={self.mark}".encode() in (folder / "environ").read_bytes()
+
+@dataclass(frozen=True)
+class Started(Marked):
+    """A program of a benchmark with all the processes that it started."""
+
+    url: str
+
+
+def engines_of(kinds: Iterable[tuple[str, float]]) -> float:
+    """What vLLM's own processes have of a quantity that is known by kinds of processes."""
+    return sum(used for kind, used in kinds if kind == "VLLM")
 
 
 def _kind(folder: Path) -> str:
@@ -73,7 +81,18 @@ def _kind(folder: Path) -> str:
         return replica[1]
     if actor := re.match(r"ray::(\w+)", said):
         return actor[1]
-    names = ("haproxy", "raylet", "gcs_server", "serve-graph", "litellm", "uvicorn", "node", "dashboard", "agent")
+    names = (
+        "VLLM",
+        "haproxy",
+        "raylet",
+        "gcs_server",
+        "serve-graph",
+        "litellm",
+        "uvicorn",
+        "node",
+        "dashboard",
+        "agent",
+    )
     return next((name for name in names if name in said), "other")
 
 
@@ -89,7 +108,7 @@ def started(
 ) -> Iterator[Started]:
     """A program, once `ready` below its URL answers with 200; it is stopped by Ctrl-C, whatever happens."""
     mark = uuid.uuid4().hex
-    env = os.environ | environment | {_MARK: mark}
+    env = os.environ | environment | {MARK: mark}
     with log.open("w") as out, subprocess.Popen(words, stdout=out, stderr=out, cwd=ROOT, env=env) as running:
         try:
             until = time.monotonic() + within_s
@@ -97,7 +116,7 @@ def started(
                 if running.poll() is not None or time.monotonic() > until:
                     raise BenchmarkError(f"{words[0]} does not answer: {log.read_text()[-2000:]}")
                 time.sleep(0.5)
-            yield Started(url, mark)
+            yield Started(mark, url)
         finally:
             running.send_signal(signal.SIGINT)
             try:

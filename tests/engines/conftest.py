@@ -10,6 +10,12 @@ from typing import Any
 import pytest
 import yaml
 
+from serve_graph.cli.local.launch import free_port
+from serve_graph.config.graph import GraphConfig
+from serve_graph.engines.weights.resolve import resolve_weights
+from tests.engines.datasets import KEYS
+
+ROOT = Path(__file__).parents[2]
 STARTED = "serve-graph is up:"
 UP_S = 1200.0
 DOWN_S = 120.0
@@ -46,3 +52,15 @@ def served(config: dict[str, Any], folder: Path) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def serving() -> Callable[[dict[str, Any], Path], AbstractContextManager[str]]:
     return served
+
+
+@pytest.fixture(scope="session")
+def local_graph(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What a newcomer gets, with two keys, from nothing but the weights: its own registry, records, first version."""
+    state = tmp_path_factory.mktemp("state")
+    given: dict[str, Any] = yaml.safe_load((ROOT / "configs" / "local.yaml").read_text())
+    given |= {"state_folder": str(state), "http": {"port": free_port()}, "access": {"keys": KEYS}}
+    for tier in GraphConfig.model_validate(given).tiers:
+        resolve_weights(tier.weights, ROOT / ".serve_graph")  # type: ignore[union-attr]
+    (state / "weights").symlink_to(ROOT / ".serve_graph" / "weights")
+    return given

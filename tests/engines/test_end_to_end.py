@@ -1,6 +1,8 @@
 """The whole graph with real engines: what a newcomer gets from `make up`, asked through the openai client."""
 
+import io
 import json
+import runpy
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -12,36 +14,29 @@ import httpx
 import jsonschema
 import openai
 import pytest
-import yaml
 
+from router_models.data.starter.graders import GRADERS
 from router_models.types.exchange import ASKED_NAMES
-from serve_graph.cli.local.launch import free_port
+from serve_graph.cli.batch.forecast import share_of
 from serve_graph.config.graph import GraphConfig
-from serve_graph.engines.weights.resolve import resolve_weights
+from tests.engines.datasets import FOREIGN, OWN, dataset_run
 
 # Ray, vLLM and what they start warn of much that is theirs to mend.
 pytestmark = [pytest.mark.timeout(1500), pytest.mark.filterwarnings("ignore")]
 ROOT = Path(__file__).parents[2]
 Serving = Callable[[dict[str, Any], Path], AbstractContextManager[str]]
+HEADERS = {"authorization": f"Bearer {OWN}"}
 
 
 @pytest.fixture(scope="module")
-def graph(serving: Serving, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, GraphConfig]]:
-    """A graph from nothing but the weights: its own registry, records and first version."""
-    state = tmp_path_factory.mktemp("state")
-    given = yaml.safe_load((ROOT / "configs" / "local.yaml").read_text())
-    given |= {"state_folder": str(state), "http": {"port": free_port()}}
-    config = GraphConfig.model_validate(given)
-    for tier in config.tiers:
-        resolve_weights(tier.weights, ROOT / ".serve_graph")  # type: ignore[union-attr]
-    (state / "weights").symlink_to(ROOT / ".serve_graph" / "weights")
-    with serving(given, state) as url:
-        yield url, config
+def graph(serving: Serving, local_graph: dict[str, Any]) -> Iterator[tuple[str, GraphConfig]]:
+    with serving(local_graph, Path(local_graph["state_folder"])) as url:
+        yield url, GraphConfig.model_validate(local_graph)
 
 
 @pytest.fixture
 def client(graph: tuple[str, GraphConfig]) -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{graph[0]}/v1", api_key="unused", timeout=120, max_retries=0)
+    return openai.OpenAI(base_url=f"{graph[0]}/v1", api_key=OWN, timeout=120, max_retries=0)
 
 
 def ask(client: openai.OpenAI, model: str, prompt: str) -> openai.types.chat.ChatCompletion:
@@ -71,7 +66,7 @@ def test_a_stream_says_what_the_whole_answer_says(client: openai.OpenAI, model: 
 
 
 def test_the_version_is_certified_and_says_so(graph: tuple[str, GraphConfig]) -> None:
-    state = httpx.get(f"{graph[0]}/readyz").json()
+    state = httpx.get(f"{graph[0]}/readyz", headers=HEADERS).json()
     assert state["certified"]
     assert state["promise"].startswith("P(cheap wrong and last tier right | cheap accepted) <=")
 
@@ -83,7 +78,7 @@ def test_routing_accepts_some_cheap_answers_and_refuses_others(graph: tuple[str,
     outcomes = set()
     for prompt in asked:
         body = {"model": "auto", "messages": [{"role": "user", "content": prompt}], "max_tokens": 64}
-        reply = httpx.post(f"{graph[0]}/v1/chat/completions", json=body, timeout=120)
+        reply = httpx.post(f"{graph[0]}/v1/chat/completions", json=body, headers=HEADERS, timeout=120)
         outcomes.add(reply.headers["x-serve-graph-outcome"])
         assert json.loads(reply.text)["serve_graph"]["tier"] == reply.headers["x-serve-graph-tier"]
     assert "accepted" in outcomes
@@ -92,7 +87,7 @@ def test_routing_accepts_some_cheap_answers_and_refuses_others(graph: tuple[str,
 
 def test_speculation_is_at_work_in_the_cheap_tier(graph: tuple[str, GraphConfig], client: openai.OpenAI) -> None:
     ask(client, "cheap", "Repeat three times: the red cat and the blue cat and the green cat.")
-    text = httpx.get(f"{graph[0]}/metrics").text
+    text = httpx.get(f"{graph[0]}/metrics", headers=HEADERS).text
     name = "serve_graph_engine_spec_decode_num_draft_tokens_total"
     drafted = [line for line in text.splitlines() if line.startswith(name)]
     assert drafted
@@ -182,3 +177,108 @@ def test_every_request_has_its_record(graph: tuple[str, GraphConfig], client: op
         raw.headers["x-serve-graph-tier"], raw.headers["x-serve-graph-outcome"], row[2],
     )  # fmt: skip
     assert float(row[2]) > 0
+
+
+def batch_line(name: str, prompt: str, model: str = "auto", most: int = 24) -> dict[str, Any]:
+    body = {"model": model, "messages": [{"role": "user", "content": prompt}], "max_tokens": most, "temperature": 0}
+    return {"custom_id": name, "method": "POST", "url": "/v1/chat/completions", "body": body}
+
+
+def begun(client: openai.OpenAI, *lines: dict[str, Any] | str) -> openai.types.Batch:
+    content = "".join((one if isinstance(one, str) else json.dumps(one)) + "\n" for one in lines).encode()
+    file = client.files.create(file=("in.jsonl", io.BytesIO(content)), purpose="batch")
+    return client.batches.create(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h")
+
+
+def reached(client: openai.OpenAI, batch: openai.types.Batch, done: Callable[[Any], bool]) -> openai.types.Batch:
+    give_up = time.monotonic() + 240
+    while not done(batch):
+        assert time.monotonic() < give_up, batch
+        time.sleep(0.2)
+        batch = client.batches.retrieve(batch.id)
+    return batch
+
+
+def has_ended(batch: openai.types.Batch) -> bool:
+    return batch.status in ("completed", "failed", "cancelled", "expired")
+
+
+def lines_of(client: openai.OpenAI, file_id: str | None) -> list[dict[str, Any]]:
+    return [json.loads(one) for one in client.files.content(file_id or "").text.splitlines()]
+
+
+def test_a_batch_goes_from_upload_to_results_and_is_its_keys_own(
+    graph: tuple[str, GraphConfig], client: openai.OpenAI
+) -> None:
+    names = ("auto", "cheap", "frontier")
+    asked = [batch_line(name, "What is the capital of France?", name) for name in names]
+    batch = reached(client, begun(client, *asked, batch_line("unknown", "x", "nope")), has_ended)
+    assert batch.request_counts is not None
+    assert (batch.status, batch.request_counts.completed, batch.request_counts.failed) == ("completed", 3, 1)
+    found = lines_of(client, batch.output_file_id)
+    assert [one["custom_id"] for one in found] == list(names)
+    for name, one in zip(names, found, strict=True):
+        reply = openai.types.chat.ChatCompletion.model_validate(one["response"]["body"])
+        assert "Paris" in (reply.choices[0].message.content or "")
+        assert (
+            reply.choices[0].message.content
+            == ask(client, name, "What is the capital of France?").choices[0].message.content
+        )
+    [refused] = lines_of(client, batch.error_file_id)
+    assert (refused["custom_id"], refused["response"]["status_code"]) == ("unknown", 404)
+
+    other = openai.OpenAI(base_url=f"{graph[0]}/v1", api_key=FOREIGN, timeout=60, max_retries=0)
+    for read in (other.batches.retrieve, other.batches.cancel):
+        with pytest.raises(openai.NotFoundError):
+            read(batch.id)
+    with pytest.raises(openai.NotFoundError):
+        other.files.content(batch.output_file_id or "")
+    assert list(other.batches.list()) == []
+
+
+def test_a_malformed_line_fails_its_batch_before_any_model_is_asked(client: openai.OpenAI) -> None:
+    batch = reached(client, begun(client, batch_line("good", "What is the opposite of hot?"), "{no json"), has_ended)
+    assert batch.status == "failed"
+    assert batch.errors is not None
+    assert [one.line for one in batch.errors.data or []] == [2]
+    assert batch.output_file_id is None
+
+
+def test_a_cancelled_batch_keeps_the_answers_so_far(client: openai.OpenAI) -> None:
+    asked = [batch_line(f"row-{n}", f"Count from {n} upwards, one number a line.", "cheap", 200) for n in range(150)]
+    batch = reached(client, begun(client, *asked), lambda one: one.request_counts.completed >= 2)
+    client.batches.cancel(batch.id)
+    batch = reached(client, batch, has_ended)
+    assert batch.status == "cancelled"
+    answered, left = (lines_of(client, name) for name in (batch.output_file_id, batch.error_file_id))
+    assert len(answered) >= 2
+    assert len(answered) + len(left) == 150
+    assert {one["error"]["code"] for one in left} == {"batch_cancelled"}
+
+
+INVOICES = runpy.run_path(str(ROOT / "examples" / "invoices" / "write_invoices.py"))
+
+
+@pytest.mark.full
+def test_sixty_invoices_are_read_as_the_schema_says(graph: tuple[str, GraphConfig], tmp_path: Path) -> None:
+    """docs/guides/learning/extraction.md with the two real models: guided decoding keeps the schema."""
+    INVOICES["write"](tmp_path, 0, 60, with_truth=1)
+    found = {}
+    given = (
+        "--url", graph[0], "--prompt-column", "document", "--system", tmp_path / "system.txt",
+        "--response-format", tmp_path / "response_format.json", "--max-tokens", INVOICES["MAX_TOKENS"],
+    )  # fmt: skip
+    for model in ("cheap", "frontier", "auto"):
+        out = tmp_path / f"{model}.jsonl"
+        told, found[model] = dataset_run(tmp_path / "documents.jsonl", out, *given, "--model", model)
+        print(model, json.dumps({name: told[name] for name in ("seconds", "total_usd", "measured", "outcomes")}))
+    right = {
+        model: [GRADERS["fields"](row["reference"], row["answer"]) for row in rows] for model, rows in found.items()
+    }
+    harm = sum(last > cheap for cheap, last in zip(right["cheap"], right["frontier"], strict=True))
+    print({model: share_of(sum(marks), 60) for model, marks in right.items()}, "harm", share_of(harm, 60))
+    for rows in found.values():
+        whole = [json.loads(row["answer"]) for row in rows if row["serve_graph_finish_reason"] == "stop"]
+        for answer in whole:
+            jsonschema.validate(answer, INVOICES["SCHEMA"])
+        assert len(whole) >= 54, "answers that end within the length"

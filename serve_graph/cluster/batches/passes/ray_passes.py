@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from collections.abc import Iterator
 from functools import partial
@@ -63,6 +64,7 @@ class RayPasses:
         self.plan = plan
         quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
         own = {"num_cpus": logical_cpus, "object_store_memory": PASSES_STORE_BYTES, "include_dashboard": False} | quiet
+        os.environ.setdefault("RAY_worker_niceness", "0")  # as served: by default engines give way to all else here
         ray.init(address=address, **quiet) if address else ray.init(address="local", **own)
         # Said of a pass with fewer pieces than workers, in Ray's own thread: of one row that kills its worker, too.
         warnings.filterwarnings("ignore", "The m[a-z]+ number of concurrent", UserWarning)

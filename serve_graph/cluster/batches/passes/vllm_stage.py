@@ -8,8 +8,11 @@ besides is refused beforehand (`passes_faults`): such a tier's rows go through a
 from __future__ import annotations
 
 import json
+import logging
 import math
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -52,6 +55,35 @@ def passes_faults(tier: VllmTierConfig) -> str | None:
     return None
 
 
+def worker_place(tier: VllmTierConfig) -> tuple[str, dict[str, str]]:
+    """vLLM's `distributed_executor_backend` and environment: one worker computes in the engine's own process.
+
+    `ray.serve.llm` gives the worker a process of its own (on CPU `mp`), for which the engine waits in a loop that
+    takes a processor. It computes the same in either. On CPU vLLM insists on that process in order to bind threads to
+    processors; where the tier says `nobind` nothing is bound.
+    """
+    workers = math.prod(int(tier.engine_kwargs.get(f"{way}_parallel_size") or 1) for way in ("tensor", "pipeline"))
+    if tier.accelerator != "cpu":
+        return ("uni" if workers == 1 else "ray"), {}
+    if workers == 1 and tier.env.get("VLLM_CPU_OMP_THREADS_BIND") == "nobind":
+        return "uni", {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
+    return "mp", {}
+
+
+@contextmanager
+def _unremarked() -> Iterator[None]:
+    """What Ray and vLLM remark of themselves while a stage is built is nothing that the caller could change."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            yield
+    finally:
+        logging.disable(before)
+
+
+@_unremarked()
 def answered_by_vllm(rows: Any, tier: VllmTierConfig, config: GraphConfig, *, alone: bool = False) -> Any:
     """Add the columns `reply` and `seconds` to a dataset of rows; its engines are started when it is run.
 
@@ -66,7 +98,8 @@ def answered_by_vllm(rows: Any, tier: VllmTierConfig, config: GraphConfig, *, al
     settings = llm_config(tier, model)
     engine = dict(settings.get_engine_config().engine_kwargs)
     seqs = int(engine.get("max_num_seqs") or MOST_SEQS)
-    engine.setdefault("distributed_executor_backend", "mp" if tier.accelerator == "cpu" else "ray")  # as served
+    backend, env = worker_place(tier)
+    engine.setdefault("distributed_executor_backend", backend)
     concurrency = 1 if alone else max(8, math.ceil(1.25 * seqs / BATCH_ROWS))
     replicas = tier.scaling.max_replicas
     placement = tier.placement_bundles or ([{"CPU": 0.5}] if tier.accelerator == "cpu" else None)
@@ -78,7 +111,7 @@ def answered_by_vllm(rows: Any, tier: VllmTierConfig, config: GraphConfig, *, al
             max_concurrent_batches=concurrency,
             concurrency=(1, replicas),
             accelerator_type=tier.accelerator_type,
-            runtime_env={"env_vars": dict(tier.env)},
+            runtime_env={"env_vars": env | dict(tier.env)},
             placement_group_config=None if placement is None else {"bundles": placement},
             should_continue_on_error=True,
             log_engine_metrics=False,

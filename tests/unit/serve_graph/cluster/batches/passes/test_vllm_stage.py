@@ -13,6 +13,7 @@ from serve_graph.cluster.batches.passes.vllm_stage import (
     engine_output,
     generation_defaults,
     passes_faults,
+    worker_place,
 )
 from serve_graph.config.tiers import VllmTierConfig
 
@@ -130,3 +131,21 @@ def test_generation_defaults_are_those_that_vllm_takes(tmp_path: Path) -> None:
 def test_what_passes_cannot_do_as_it_is_served_is_said(more: dict[str, Any], said: str) -> None:
     assert said in str(passes_faults(tier(**more)))
     assert passes_faults(tier()) is None
+
+
+CPU = {"accelerator": "cpu", "env": {"VLLM_CPU_OMP_THREADS_BIND": "nobind"}}
+WHOLE = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
+
+
+@pytest.mark.parametrize(
+    ("more", "place"),
+    [
+        ({}, ("uni", {})),
+        ({"engine_kwargs": {"tensor_parallel_size": 2}}, ("ray", {})),
+        (CPU, ("uni", WHOLE)),
+        (CPU | {"env": {}}, ("mp", {})),
+        (CPU | {"engine_kwargs": {"pipeline_parallel_size": 2}}, ("mp", {})),
+    ],
+)
+def test_one_worker_needs_no_process_of_its_own(more: dict[str, Any], place: tuple[str, dict[str, str]]) -> None:
+    assert worker_place(tier(**more)) == place
