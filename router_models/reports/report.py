@@ -24,6 +24,7 @@ from router_models.reports.prefix import prefix_section
 from router_models.reports.rendering import render
 from router_models.reports.sections import (
     REPORT_DRAWS,
+    asked_section,
     binds_section,
     calibration_section,
     choice_section,
@@ -94,6 +95,7 @@ def write_report(folder: Path, candidate: Candidate, certified: Certified, setti
         ),
         routers=choice_section("router", candidate.routers),
         verifiers=choice_section("verifier", candidate.verifiers),
+        asked=asked_section(version),
         overload=overload_section(version.overload_certificates),
         shares=shares_section(seen) if len(seen.tiers) == 2 else "",
         binds=binds_section(certificate),

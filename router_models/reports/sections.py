@@ -22,6 +22,7 @@ from router_models.risk_control.promise import Compared, Promise
 from router_models.risk_control.sequence import upper_bound
 from router_models.training.model_selection import Scored
 from router_models.types import BoolArray, FloatArray
+from router_models.versions.router_version import RouterVersion
 
 REPORT_DRAWS = 2000
 MAX_REPORT_SLICES = 25
@@ -196,6 +197,13 @@ def _choice(what: str, tried: Sequence[Scored]) -> str:
         far = "no domains recorded" if scored.out_of_domain_auc is None else f"{scored.out_of_domain_auc:.3f}"
         rows.append([scored.family, f"{scored.auc:.3f}", advantage, span, *([far] if out_of_domain else [])])
     return table(rows)
+
+
+def asked_section(version: RouterVersion) -> str:
+    """What the version asks for before a verdict, by tier; empty where it asks for nothing."""
+    asked = {tier: names for tier in version.stages if (names := version.asked_of(tier))}
+    said = "; ".join(f"of an answer of {tier} it asks for {' and '.join(names)}" for tier, names in asked.items())
+    return f"Before its verdict {said}. What these calls cost is part of every cost on this page." if asked else ""
 
 
 def thresholds_section(thresholds: Thresholds, tiers: tuple[str, ...]) -> str:

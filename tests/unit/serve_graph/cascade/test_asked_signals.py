@@ -22,17 +22,29 @@ from router_models.data.outcomes import OutcomeTable, read_outcomes
 from router_models.data.starter import Task
 from router_models.errors import CertificateError, DataError
 from router_models.estimators.asked_signals import ASKED_SIGNALS, question_digest
+from router_models.estimators.signal_costs import signal_costs
+from router_models.reports.sections import asked_section
 from router_models.training.certify import certify_candidate
 from router_models.training.fit import fit_candidate
+from router_models.training.prefix import fit_prefix_stage
 from router_models.training.splits import LabelledSplits, split_outcomes
-from router_models.types import Query
+from router_models.types import Completion, Query
 from router_models.versions.router_version import RouterVersion
 from serve_graph.config.graph import GraphConfig
 from serve_graph.config.judge import SignalsConfig
 from serve_graph.engines.echo.engine import question_draw
-from serve_graph.errors import RequestError
+from serve_graph.errors import ConfigError, RequestError, ServeGraphError
 from serve_graph.gateway.request import Request
-from serve_graph.policy.bindings import asked_by_tier, check_certificate, collected_binds, differing, signal_binds
+from serve_graph.learning.comparing.paths import TierAnswers, path_of
+from serve_graph.policy.bindings import (
+    asked_by_tier,
+    check_certificate,
+    collected_binds,
+    differing,
+    price_lists,
+    signal_binds,
+)
+from serve_graph.policy.pays import asked_usd, break_even_of
 from serve_graph.policy.served_version import ServedVersion
 from serve_graph.policy.serving_version import Served, settings_of
 from serve_graph.protocol.requests import RequestOptions
@@ -167,6 +179,7 @@ async def test_a_signal_is_trained_certified_served_and_billed(world: World, nam
     assert version.asked_of("frontier") == ()
     assert version.certificate is not None
     assert f"signal.{name}" in version.certificate.binds
+    assert f"of an answer of cheap it asks for {name}." in asked_section(version)
     ingress = await serving(world, version, tmp_path / "version")
     service, outcomes = ingress.service, set()
     try:
@@ -283,3 +296,64 @@ async def test_signals_are_given_to_who_names_a_tier_and_wants_its_whole_answer(
                 ingress.service.open(Query.from_prompt("hi"), model, stream, RequestOptions(signals=["p_true"]))
     finally:
         await closed(ingress)
+
+
+def test_break_even_counts_what_a_try_asks_for(world: World) -> None:
+    asking = certified(world, verifier="p-true")
+    now = {tier: prices.at(NOW) for tier, prices in price_lists(world.config).items()}
+    foreseen = signal_costs(world.table, "cheap", "frontier", ("p_true",), now, settings_of(world.config).asking)
+    assert asked_usd(asking, world.config, now) == pytest.approx(foreseen.mean(), rel=0.1)
+    found = break_even_of(asking, world.config, NOW)
+    assert found is not None
+    assert found.overhead_usd == pytest.approx(asked_usd(asking, world.config, now))
+
+
+def test_a_verdict_on_first_tokens_cannot_have_what_is_asked_of_whole_answers(world: World) -> None:
+    version = certified(world, verifier="agreement")
+    with pytest.raises(DataError, match="judges by agreement, asked for once the answer is whole"):
+        fit_prefix_stage(version, "cheap", 4, world.splits())
+
+
+def test_passes_over_the_data_refuse_a_version_that_asks(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    from serve_graph.cluster.batches.passes import plan
+
+    found = Served(certified(world, verifier="p-true"), Path("version"), "certified")
+    monkeypatch.setattr(plan, "serving_version", lambda config: found)
+    with pytest.raises(ConfigError, match=r"signals that it asks for \(p_true of cheap\), which passes"):
+        plan.checked_plan(world.config)
+
+
+async def test_a_comparison_asks_within_its_budget(world: World, tmp_path: Path) -> None:
+    """The other version of a rollout judges by the signals that it reads, whatever the serving one asked for."""
+
+    class Calls:
+        def __init__(self) -> None:
+            self.made: list[str] = []
+
+        async def make(self, tier: str, query: Query, what: str) -> tuple[Completion, Decimal]:
+            self.made.append(tier)
+            return await ingress.engines[tier].generate(query), Decimal("0.25")
+
+    ingress = await serving(world, certified(world, verifier="p-true"), tmp_path / "version")
+    try:
+        request, facts = await tried(ingress)
+        calls = Calls()
+        answers = TierAnswers(calls, {}, {})
+        path = await path_of(ingress.service.context, request.query, None, answers)
+    finally:
+        await closed(ingress)
+    assert (path.tier, path.action) == (facts["tier"], facts["outcome"])
+    assert calls.made.count("cheap") == 2, "its answer and P(True)"
+    assert answers.spent_usd == Decimal("0.25") * len(calls.made)
+
+
+def test_collect_refuses_what_a_tier_cannot_be_asked_for_and_what_is_no_signal(world: World) -> None:
+    price = {"input_usd_per_mtok": "1", "output_usd_per_mtok": "2"}
+    silent: dict[str, Any] = {"name": "cheap", "engine": "openai", "model": "m", "base_url": "http://x/v1"}
+    silent |= {"price": price, "parameters": {"logprobs": None}}
+    config = GraphConfig.model_validate({"tiers": [silent, world.config.tiers[1].model_dump()]})
+    with pytest.raises(ServeGraphError, match="answers of tier 'cheap': the signal p_true is asked of tier 'cheap'"):
+        asked_by_tier(config, ["p_true"])
+    assert asked_by_tier(config, ["last_tier_verdict", "agreement"]) == {"cheap": ("agreement", "last_tier_verdict")}
+    with pytest.raises(DataError, match="no signal that is asked for: reward"):
+        asked_by_tier(config, ["reward"])

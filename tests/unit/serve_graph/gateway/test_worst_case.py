@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -15,6 +15,7 @@ from router_models.pricing.prices import Price
 from router_models.types import Query, Usage
 from serve_graph.access.accounts import AccountingSink, Accounts
 from serve_graph.access.auth import CALLER, Caller
+from serve_graph.cascade.context import AskedTerms
 from serve_graph.cascade.fakes import FakeDecider, FakeEngine, ListSink, fake_context
 from serve_graph.config.access import KeyConfig
 from serve_graph.errors import AccessError, BudgetSpentError, RateLimitedError, RequestError
@@ -22,7 +23,7 @@ from serve_graph.gateway.context_length import Room, prompt_tokens
 from serve_graph.gateway.handler import Service
 from serve_graph.gateway.options import ResolvedOptions
 from serve_graph.gateway.request import Request
-from serve_graph.gateway.worst_case import permitted, worst_case
+from serve_graph.gateway.worst_case import permitted, worst_case, worst_signals
 
 NOON = datetime(2026, 3, 15, 12, 0, tzinfo=UTC)
 ROOMS = {"cheap": Room(2_000, 256), "frontier": Room(None, 512)}
@@ -169,3 +170,26 @@ def test_a_keys_own_floor_is_no_request_of_it() -> None:
 def test_answers_are_no_longer_than_the_key_permits_where_the_request_does_not_say() -> None:
     assert permitted(asking(), key(max_tokens=100), ResolvedOptions(), ROOMS).parameters == {"max_tokens": 100}
     assert permitted(asking(), key(max_tokens=600), ResolvedOptions(), ROOMS) == asking()
+
+
+def test_what_is_asked_about_an_answer_is_held_of_whoever_is_asked() -> None:
+    terms = AskedTerms({"cheap": ("agreement", "last_tier_verdict")}, "frontier")
+    query = asking(max_tokens=10)
+    sent = prompt_tokens(query)
+    found = worst_signals(query, terms, ("cheap", "frontier"), PRICES, ROOMS)
+    assert found["cheap"] == PRICES["cheap"].cost(Usage(3 * sent, 30))
+    assert found["frontier"] == PRICES["frontier"].cost(Usage(sent + 10 + 25, 1))
+    assert worst_signals(query, terms, ("frontier",), PRICES, ROOMS) == {}
+    several = worst_signals(asking(max_tokens=10, n=2), terms, ("cheap",), PRICES, ROOMS)
+    assert several == {tier: 2 * usd for tier, usd in found.items()}
+
+
+def test_a_budget_has_room_for_what_is_asked_about_an_answer(desk: Callable[..., Desk]) -> None:
+    prices = fake_context().prices
+    most = sum(worst_case(asking(max_tokens=10), ("cheap", "frontier"), prices, {}).values())
+    at, other = (desk(usd_per_day=str(most)) for _ in range(2))
+    at.open(max_tokens=10)
+    context = other.service.context
+    other.service.context = replace(context, asked=AskedTerms({"cheap": ("last_tier_verdict",)}, "frontier"))
+    with pytest.raises(BudgetSpentError):
+        other.open(max_tokens=10)
