@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -13,12 +14,13 @@ from router_models.errors import NotCertifiedError
 from router_models.reports.publish import publish
 from router_models.risk_control.sequence import spent_delta
 from router_models.training.candidate import Candidate, Settings
-from router_models.training.certify import Certified, certify_candidate, check_candidate
+from router_models.training.certify import Certified, check_candidate
 from router_models.training.certify_overload import with_overload
 from router_models.training.certify_prefix import check_prefix, with_prefix
 from router_models.training.fit import fit_candidate
 from router_models.training.labelling.label_budget import LabelBudget
 from router_models.training.splits import LabelledSplits, split_outcomes
+from router_models.training.together import certify_patterns
 from router_models.training.whose_labels import with_label_source
 from router_models.types import Progress
 from router_models.versions.names import check_name
@@ -146,8 +148,8 @@ def certify_next(
         )
         return looked[-1]
 
-    certified = certify_candidate(candidate, splits, looked[0], now, look)
-    return certified, looked[-1]
+    certified, used = certify_patterns(candidate, splits, looked[0], now, look)
+    return certified, replace(looked[-1], pattern=used.pattern, patterns_tried=used.patterns_tried)
 
 
 def certify_prefix_next(

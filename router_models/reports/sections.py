@@ -72,7 +72,11 @@ def promise_section(certificate: Certificate | None, delta_together: float | Non
             "\n\nThe labels of this promise were given one by one, on accepted answers, until it was proved. All "
             "other figures of this page grade the CERT prompts by the outcomes' own labels."
         )
-    return f"{lead}\n\n{certificate.summary()}\n\n{table(rows)}{beside}{at_once}{streamed}"
+    patterns = ""
+    if certificate.patterns:
+        lines = "\n".join(f"- {tested.words}" for tested in certificate.patterns)
+        patterns = f"\n\nTested on the same labels, each at {certificate.level:.3g} of δ:\n\n{lines}"
+    return f"{lead}\n\n{certificate.summary()}\n\n{table(rows)}{beside}{at_once}{streamed}{patterns}"
 
 
 def _beside(found: Compared | None) -> str:
@@ -164,13 +168,12 @@ def _certified_slices(certificate: Certificate) -> str:
     """The promise of every slice with the counts that show it, and what is done where there is none."""
     others = list(dict.fromkeys(p.what for promise in certificate.slices.values() for p in promise.also))
     rows = [["certified slice", "kept", "wrong", "upper bound", *others, "level δ/G", "promise"]]
-    nothing = "none: always the last tier" if certificate.joint else "none: nothing is accepted here"
+    nothing = "none: always the last tier" if certificate.closes_slices else "none: nothing is accepted here"
     for name, p in certificate.slices.items():
         also = {other.what: f"{_shown_by(other)}, at most {other.upper:.3f}" for other in p.also}
         held = " and ".join(f"≤ {q.bound:g}" for q in (p, *p.also)) if p.certified else nothing
-        counts = (
-            [str(p.trials), str(p.errors), f"{p.upper:.3f}"] if p.certified or not certificate.joint else ["–"] * 3
-        )
+        untold = certificate.closes_slices and not p.certified
+        counts = ["–"] * 3 if untold else [str(p.trials), str(p.errors), f"{p.upper:.3f}"]
         rows.append([name, *counts, *(also.get(what, "–") for what in others), f"{p.level:.3g}", held])
     return table(rows)
 

@@ -21,11 +21,13 @@ from router_models.risk_control.promise import (
     Compared,
     Promise,
     Streamed,
+    TestedPattern,
     compared_from_json,
     compared_to_json,
     json_number,
     promise_from_json,
     promise_to_json,
+    tested_pattern,
 )
 from router_models.types.coverage import Coverage
 from router_models.types.label_sources import UNSTATED, by_judge, judge_of
@@ -35,6 +37,9 @@ HARM = "cheap wrong and last tier right"
 HARM_RISK = f"P({HARM} | cheap accepted)"
 ANSWERED_RISK = "P(wrong | answered)"
 ABSTAIN_RISK = "P(abstain)"
+PRE_ROUTED = "routed cheap"
+PRE_ROUTED_RISK = f"P(wrong | {PRE_ROUTED})"
+PRE_ROUTED_HARM = f"P({HARM} | {PRE_ROUTED})"
 PROMPT = "prompt"
 JSON_VERSION = 4
 """Formats 1 and 2 (joint with slices) counted every copy of a prompt as evidence, and proved a largest drop in the
@@ -113,6 +118,8 @@ class Certificate:
         new certificate on the same answers does not refute.
     streamed : Streamed, optional
         How labels were spent that came one by one; None: the test had a fixed number.
+    patterns : tuple of TestedPattern
+        What became of every pattern that was tested in this look, of which the version's was taken; empty: it alone.
     """
 
     what: str
@@ -139,6 +146,7 @@ class Certificate:
     left_out: Mapping[str, int] = field(default_factory=dict)
     coverage: Coverage = field(default_factory=Coverage)
     streamed: Streamed | None = None
+    patterns: tuple[TestedPattern, ...] = ()
     collected: Mapping[str, datetime] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -160,6 +168,16 @@ class Certificate:
         return self.what == ANSWERED_RISK or any(name.endswith(".accept_at") for name in self.settings)
 
     @property
+    def pre_routed(self) -> bool:
+        """Whether it is about all answers of prompts that the router sends to the cheap tier, judged by nobody."""
+        return self.what in (PRE_ROUTED_RISK, PRE_ROUTED_HARM)
+
+    @property
+    def closes_slices(self) -> bool:
+        """Whether the last tier answers in slices without proof, which otherwise have no threshold of acceptance."""
+        return self.joint or self.pre_routed
+
+    @property
     def harm(self) -> bool:
         """Whether only wrong answers where the last tier's is right count against it."""
         return HARM in self.what
@@ -172,9 +190,10 @@ class Certificate:
     def threshold_for(self, slice_name: str | None = None) -> float:
         """What a query of this slice must reach to be accepted; +inf (never) for a slice that is not certified.
 
-        +inf as well where a policy's thresholds were certified together: ask `covers`, and the policy's own points.
+        +inf as well where a policy's thresholds were certified together, or where nothing is judged: ask `covers`, and
+        the policy's own points.
         """
-        if self.joint:
+        if self.closes_slices:
             return math.inf
         if not self.slices:
             return math.inf if self.threshold is None else self.threshold
@@ -209,6 +228,8 @@ class Certificate:
             evidence += f", {self.streamed.words}"
         if self.look_index > 0:
             evidence += f", look {self.look_index} at these labels (δ {self.level:.3g} of {self.delta:g})"
+        if self.patterns:
+            evidence += f", the cheapest of {len(self.patterns)} patterns that share δ"
         also = "".join(f" and {p.what} <= {p.bound:g}" for p in self.also)
         slices = ""
         if self.slices:
@@ -251,7 +272,7 @@ class Certificate:
     @property
     def where(self) -> str:
         """What a statement has to add: of a joint policy's slices without proof nothing is promised."""
-        return " in each certified slice" if self.joint and self.slices else ""
+        return " in each certified slice" if self.closes_slices and self.slices else ""
 
     def to_json(self) -> dict[str, Any]:
         """As JSON-able data; `from_json` gives an equal certificate back."""
@@ -282,6 +303,7 @@ class Certificate:
             "coverage": self.coverage.to_json(),
             "streamed": None if self.streamed is None else asdict(self.streamed),
             "collected": {tier: moment.isoformat() for tier, moment in self.collected.items()},
+            **({"patterns": [tested.to_json() for tested in self.patterns]} if self.patterns else {}),
         }
 
     @classmethod
@@ -330,6 +352,7 @@ class Certificate:
                 streamed=Streamed(**data["streamed"]) if data.get("streamed") else None,
                 compared=compared_from_json(data.get("compared")),
                 collected=_moments_of(data.get("collected", {})),
+                patterns=tuple(tested_pattern(one) for one in data.get("patterns", ())),
             )
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             raise ArtifactError(f"the certificate cannot be read: {type(error).__name__} {error}") from error

@@ -20,8 +20,9 @@ from router_models.risk_control.certificate import ABSTAIN_RISK, ACCEPTED_RISK, 
 from router_models.risk_control.evidence import CascadeEvidence
 from router_models.risk_control.joint import CertifiedPolicy, certify_joint, check_joint
 from router_models.risk_control.labels import p_value
+from router_models.risk_control.one_threshold.pre_route import certify_pre_route, check_pre_route
+from router_models.risk_control.one_threshold.risk_and_drop import Paired, certify_both, place_anchor
 from router_models.risk_control.promise import Promise
-from router_models.risk_control.risk_and_drop import Paired, certify_both, place_anchor
 from router_models.risk_control.sequence import Labelled, upper_bound
 from router_models.risk_control.terms import CertificateTerms
 from router_models.risk_control.thresholds import WHOLE, certify_threshold, check_threshold
@@ -47,12 +48,16 @@ class Guarantee:
     together : bool
         Whether all thresholds are found together, as `answered` always is; else the first of two tiers has one to be
         found.
+    pre_route : bool
+        Whether the router alone decides, before generation, and the risk is that of all that it sends to the first of
+        two tiers: its threshold is the one to be found.
     """
 
     risk: Promised
     abstain_share: float = 0.0
     max_drop: float | None = None
     together: bool = False
+    pre_route: bool = False
 
     @property
     def joint(self) -> bool:
@@ -95,6 +100,8 @@ def certify_policy(
     share, drop, harm = guarantee.abstain_share, guarantee.max_drop, guarantee.harm
     if not harm and cert.ungraded is not None:
         raise DataError(f"answers of {cert.tiers[-1]!r} that nobody graded show nothing but harm: grade or drop them")
+    if guarantee.pre_route:
+        return certify_pre_route(tune, cert, terms, max_drop=drop, harm=harm)
     if guarantee.joint:
         return certify_joint(tune, cert, terms, abstain_share=share, max_drop=drop, harm=harm)
     cheap, top = _pair(cert)
@@ -136,6 +143,9 @@ def check_on_tune(
     Reads no CERT label, so that such a refusal is no look at them. Parameters are those of `certify_policy`.
     """
     share, drop, harm = guarantee.abstain_share, guarantee.max_drop, guarantee.harm
+    if guarantee.pre_route:
+        check_pre_route(tune, cert, terms, max_drop=drop, harm=harm)
+        return
     if guarantee.joint:
         check_joint(tune, cert, terms, abstain_share=share, max_drop=drop, harm=harm)
         return

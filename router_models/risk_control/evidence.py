@@ -43,6 +43,9 @@ class CascadeEvidence:
     covered : array of bool, optional
         (n,): whether a certificate covers the prompt's conditions; where it does not the last tier answers, nothing is
         promised, and the prompt counts as no evidence. None: all are covered.
+    faulty : array of bool, optional
+        (n, K-1): where a lower tier's answer breaks the shape that its request declares: a rule sends it on, whatever
+        its estimate. None: nowhere.
     """
 
     tiers: tuple[str, ...]
@@ -54,6 +57,7 @@ class CascadeEvidence:
     lengths: FloatArray | None = None
     ungraded: BoolArray | None = None
     covered: BoolArray | None = None
+    faulty: BoolArray | None = None
 
     @classmethod
     def of(
@@ -136,6 +140,7 @@ class CascadeEvidence:
             None if self.lengths is None else self.lengths[index],
             None if self.ungraded is None else self.ungraded[index],
             None if self.covered is None else self.covered[index],
+            None if self.faulty is None else self.faulty[index],
         )
 
     def counted(self) -> CascadeEvidence:
@@ -280,7 +285,8 @@ def replay_policy(
         here = tried == i
         p = data.p_ok[:, i]
         below = here & (p < thresholds.abstain_below[i])
-        answered[here & (p >= (thresholds.accept_at[i] if accept_at is None else accept_at))] = i
+        accepted = here & (p >= (thresholds.accept_at[i] if accept_at is None else accept_at))
+        answered[accepted if data.faulty is None else accepted & ~data.faulty[:, i]] = i
         answered[below] = -1
         cost[here] += data.cost_usd[here, i]
     at_top = answered == top

@@ -15,7 +15,7 @@ import numpy as np
 from router_models.errors import DataError, NotCertifiedError
 from router_models.risk_control.evidence import CascadeEvidence, Thresholds, replay_policy
 from router_models.risk_control.labels import labels_needed, p_value
-from router_models.risk_control.risk_and_drop import drop_p_value, likely_provable
+from router_models.risk_control.one_threshold.risk_and_drop import drop_p_value, likely_provable
 from router_models.risk_control.sequence import fixed_sequence, predicted_p_values, smoothed_risk
 from router_models.risk_control.tuning import Configuration, always_top, pareto_path, predict
 from router_models.types import BoolArray, FloatArray, IntArray

@@ -92,6 +92,7 @@ def compare_with_last(
     router_usd: float = 0.0,
     verifier_usd: float = 0.0,
     judges_last: bool = False,
+    judges_tries: bool = True,
     seed: int = 0,
 ) -> Compared:
     """What a policy keeps, loses and saves beside always asking the last tier; 95 % intervals by paired bootstrap.
@@ -106,13 +107,16 @@ def compare_with_last(
         What one routing decision, and one verdict, cost.
     judges_last : bool
         Whether the last tier's answers get a verdict too.
+    judges_tries : bool
+        Whether the answers of cheaper tiers get one.
     seed : int
         Seeds the resamples.
     """
     right = seen.grades >= 0.5
     kept, wrong, harmed = replayed.accepted, replayed.wrong(right), replayed.harmed(right)
     difference = replayed.right(right).astype(np.float64) - right[:, -1]
-    judged = (replayed.tried < replayed.top) + judges_last * ((replayed.tried == replayed.top) | replayed.escalated)
+    tried, at_last = replayed.tried < replayed.top, (replayed.tried == replayed.top) | replayed.escalated
+    judged = judges_tries * tried + judges_last * at_last
     paid, alone = replayed.cost_usd + router_usd + verifier_usd * judged, seen.cost_usd[:, -1]
 
     def moved(weights: FloatArray) -> FloatArray:

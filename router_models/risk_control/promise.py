@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, Literal, cast, get_args
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +99,80 @@ class Compared:
     ungraded: int
     right_difference: Span
     cost_saved: Span
+
+
+PatternName = Literal["pre-route", "layered"]
+PatternChoice = Literal["layered", "pre-route", "auto"]
+PATTERNS: tuple[PatternName, ...] = get_args(PatternName)
+"""The ways to use two tiers; simplest first: between equals the one without a verifier is taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class TestedPattern:
+    """What became of one pattern where several were tested on the same labels.
+
+    Parameters
+    ----------
+    name : str
+        The pattern.
+    taken : bool
+        Whether it is the version's.
+    kept, errors : int
+        Cheap answers of CERT that it gives, and those that count against the promise; 0 where it was not certified.
+    cost_saved, right_difference : tuple of float, optional
+        As `Compared` holds them; None where it was not certified.
+    why_not : str, optional
+        Why it was not certified.
+    """
+
+    name: str
+    taken: bool
+    kept: int = 0
+    errors: int = 0
+    cost_saved: Span | None = None
+    right_difference: Span | None = None
+    why_not: str | None = None
+
+    @property
+    def words(self) -> str:
+        """The same in a sentence."""
+        if self.cost_saved is None or self.right_difference is None:
+            return f"{self.name}: not certified: {self.why_not}"
+        saved = "{:.1%} ({:.1%} to {:.1%})".format(*self.cost_saved)
+        points = 100 * self.right_difference[0] + 0.0
+        said = f"{self.name}: {self.errors} of {self.kept} on CERT, saves {saved}, {points:+.1f} points right"
+        return f"{said}; taken" if self.taken else said
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON-able data; `tested_pattern` gives an equal one back."""
+        return asdict(self)
+
+
+def tested_pattern(data: Mapping[str, Any]) -> TestedPattern:
+    """Read what `to_json` wrote; KeyError, TypeError or ValueError where it cannot."""
+
+    def span(name: str) -> Span | None:
+        if (found := data[name]) is None:
+            return None
+        value, low, high = map(float, found)
+        return value, low, high
+
+    return TestedPattern(
+        str(data["name"]),
+        bool(data["taken"]),
+        int(data["kept"]),
+        int(data["errors"]),
+        span("cost_saved"),
+        span("right_difference"),
+        None if data["why_not"] is None else str(data["why_not"]),
+    )
+
+
+def pattern_named(name: object) -> PatternChoice:
+    """A name as a choice of patterns; ValueError for one that is none."""
+    if name not in get_args(PatternChoice):
+        raise ValueError(f"unknown pattern {name!r}; known: {', '.join(get_args(PatternChoice))}")
+    return cast(PatternChoice, name)
 
 
 def compared_to_json(found: Compared | None) -> dict[str, Any] | None:

@@ -33,6 +33,8 @@ class CertificateTerms:
         Of what one row counts: `prompt`, or the column by which rows were grouped.
     left_out : mapping of str to int
         CERT prompts that do not count for whose labels they are, by label source.
+    patterns_tried : int
+        How many patterns of one look are tested, of which one is taken: each spends an equal part.
 
     Raises
     ------
@@ -49,14 +51,15 @@ class CertificateTerms:
     look_index: int = 0
     one_row_per: str = PROMPT
     left_out: Mapping[str, int] = field(default_factory=dict)
+    patterns_tried: int = 1
 
     def __post_init__(self) -> None:
         check_budget(self.epsilon, self.delta)
 
     @property
     def level(self) -> float:
-        """The part of `delta` that this look may spend."""
-        return spent_delta(self.delta, self.look_index)
+        """The part of `delta` that this test may spend."""
+        return spent_delta(self.delta, self.look_index) / self.patterns_tried
 
     def issue(
         self,

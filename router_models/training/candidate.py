@@ -20,6 +20,7 @@ from router_models.estimators.signals import TierKind
 from router_models.pricing.prices import Price
 from router_models.risk_control.certificate import PROMPT, check_budget
 from router_models.risk_control.certify import Guarantee, Promised
+from router_models.risk_control.promise import PatternChoice, pattern_named
 from router_models.risk_control.sequence import spent_delta
 from router_models.risk_control.terms import CertificateTerms
 from router_models.training.model_selection import Scored
@@ -57,6 +58,12 @@ class Settings:
         How they are asked for.
     router_usd, verifier_usd : float
         What one routing decision, and one verdict, cost: savings are net of both.
+    pattern : {"layered", "pre-route", "auto"}
+        `layered`: the router sends clear cases to the last tier, and a verifier judges what the others answered.
+        `pre-route`: the router alone decides, before generation, for two tiers. `auto`: both are certified, and the
+        one with the lower net cost is taken (`together.certify_patterns`).
+    patterns_tried : int
+        How many patterns are tested in one look, of which one is taken: each has an equal part of δ.
     budget_s : float, optional
         Seconds that the choice of routers by `auto` may take among all families (`auto_router`); None: the choice is
         between the two quickest.
@@ -106,6 +113,8 @@ class Settings:
     verifier_usd: float = 0.0
     signals: tuple[str, ...] | None = None
     asking: AskedSettings = USUAL_QUESTIONS
+    pattern: PatternChoice = "layered"
+    patterns_tried: int = 1
 
     def __post_init__(self) -> None:
         check_budget(self.epsilon, self.delta)
@@ -123,15 +132,33 @@ class Settings:
 
     @property
     def level(self) -> float:
-        """The part of `delta` that this look may spend."""
-        return spent_delta(self.delta, self.look_index)
+        """The part of `delta` that one test of this look may spend."""
+        return spent_delta(self.delta, self.look_index) / self.patterns_tried
 
     @property
     def guarantee(self) -> Guarantee:
         """What is promised beside ε and δ."""
         promised = self.promised
+        if self.pre_routes:
+            return Guarantee(promised, 0.0, self.max_drop, pre_route=True)
         share = 0.0 if promised == "harm" and len(self.tiers) > 2 else self.abstain_share
         return Guarantee(promised, share, self.max_drop, together=self.joint)
+
+    @property
+    def pre_routes(self) -> bool:
+        """Whether the router alone decides; DataError where that cannot be promised."""
+        self.check_pattern()
+        return self.pattern == "pre-route"
+
+    def check_pattern(self) -> None:
+        """Raise DataError where the pattern cannot be promised."""
+        if self.pattern != "layered" and (len(self.tiers) != 2 or self.promise == "answered"):
+            raise DataError(
+                f"--pattern {self.pattern} is certified for two tiers and the promises `harm` and `accepted`: it says "
+                f"nothing of the last tier's answers, nor of {len(self.tiers)} tiers. Leave --pattern layered"
+            )
+        if self.pattern != "layered" and self.slicer is not None and self.max_drop is not None:
+            raise DataError("slices with a largest drop are certified for --pattern layered alone")
 
     @property
     def harm(self) -> bool:
@@ -157,6 +184,7 @@ class Settings:
             look_index=self.look_index,
             one_row_per=counted,
             left_out=rests_on.left_out,
+            patterns_tried=self.patterns_tried,
         )
 
     @property
@@ -213,7 +241,7 @@ def save_candidate(candidate: Candidate, settings: Settings, folder: Path) -> No
     notes.mkdir(parents=True, exist_ok=True)
     tried = {"routers": _scored_json(candidate.routers), "verifiers": _scored_json(candidate.verifiers)}
     data = {"dataset_sha256": candidate.dataset_hash, "seed": settings.seed, "promise": settings.promised, **tried}
-    data |= {"group_by": settings.group_by}
+    data |= {"group_by": settings.group_by, "pattern": settings.pattern}
     (notes / "candidate.json").write_text(json.dumps(data, indent=1, allow_nan=False))
     candidate.version.save(folder, extra=notes)
     shutil.rmtree(notes)
@@ -229,7 +257,11 @@ def load_candidate(folder: Path, settings: Settings, encoder: Encoder) -> tuple[
             for k in ("routers", "verifiers")
         )
         return Candidate(version, data["dataset_sha256"], routers, verifiers), replace(
-            settings, seed=int(data["seed"]), promise=data["promise"], group_by=data.get("group_by")
+            settings,
+            seed=int(data["seed"]),
+            promise=data["promise"],
+            group_by=data.get("group_by"),
+            pattern=pattern_named(data.get("pattern", "layered")),
         )
     except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise ArtifactError(f"{folder}: not a candidate that `train` wrote ({error})") from error

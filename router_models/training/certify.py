@@ -17,6 +17,7 @@ from router_models.data.text_cache import each_text_once
 from router_models.errors import DataError, NotCertifiedError
 from router_models.estimators.asked_signals import cannot_ask, question_binds
 from router_models.estimators.signals import check_served
+from router_models.estimators.verifiers import NonEmptyVerifier
 from router_models.estimators.verifiers.checks.tool_calls import CALLING_FINISHES
 from router_models.metrics.score_shares import ScoreShares
 from router_models.risk_control.certificate import Certificate
@@ -26,10 +27,17 @@ from router_models.risk_control.joint_path import JointPath
 from router_models.risk_control.paired import compare_with_last
 from router_models.risk_control.promise import Compared
 from router_models.training.candidate import Candidate, Settings
-from router_models.training.evidence import evidence_of, replay_version, token_ratios, tries_of
+from router_models.training.evidence import (
+    evidence_of,
+    provisional_threshold,
+    replay_version,
+    token_ratios,
+    tries_of,
+)
 from router_models.training.labelling.streamed import StreamedLabels, certify_streamed
 from router_models.training.splits import SPLIT_SHARES, LabelledSplits
 from router_models.training.whose_labels import check_graded_alike
+from router_models.types import OperatingPoint
 from router_models.types.coverage import LEAST_ROWS, Coverage
 from router_models.types.drawn import oldest
 from router_models.versions.covering.attack_limits import certified_coverage
@@ -120,8 +128,12 @@ def certify_candidate(
     if min(len(splits.tune), len(splits.cert)) == 0:
         raise DataError(f"{len(splits.table)} prompts leave nothing to tune or to certify on: collect more")
     draft = replace(candidate.version, longest_prompt=settings.longest_prompt)
+    if settings.pre_routes:
+        draft = _router_alone(draft, splits.tune, settings)
     with each_text_once():
         coverage = certified_coverage(draft, splits.train, splits.tune, splits.cert, settings.epsilon)
+        if settings.pre_routes:  # whatever a threshold may send down is compared, below the one that will be certified
+            draft = replace(draft, policy=Policy(settings.tiers, {settings.tiers[0]: OperatingPoint(0.0, -math.inf)}))
         everything, known = (_seen(draft, part, settings, coverage) for part in (splits.cert, splits.tune))
     fresh, known = everything.counted(), known.counted()
     if min(len(fresh), len(known)) == 0:
@@ -163,6 +175,22 @@ def certify_candidate(
     prompts = splits.cert.prompts
     slices = {slicer: slices_of(slicer, prompts) for slicer in SLICERS} | asked_columns(prompts)
     return Certified(version, everything, slices, found.paths, found.refused)
+
+
+def _router_alone(draft: RouterVersion, tune: OutcomeTable, settings: Settings) -> RouterVersion:
+    """The draft as it would be pre-routed by TUNE: what is measured of rewritten prompts depends on the threshold.
+
+    Verifiers that ask for signals are left out, so that nothing is asked for, nor charged.
+    """
+    silent = {
+        tier: replace(stage, verifier=NonEmptyVerifier(), verifier_calibrator=None) if stage.asked else stage
+        for tier, stage in draft.stages.items()
+    }
+    draft = replace(draft, stages=silent)
+    seen = evidence_of(draft, tune, settings.prices)
+    counts_against = seen.harm[:, 0].astype(float) if settings.harm else 1.0 - seen.grades[:, 0]
+    route_at = provisional_threshold(seen.p_route[:, 0], counts_against, settings.epsilon)
+    return replace(draft, policy=Policy(settings.tiers, {settings.tiers[0]: OperatingPoint(route_at, -math.inf)}))
 
 
 def _score_quantiles(version: RouterVersion, seen: CascadeEvidence) -> tuple[float, ...]:
@@ -207,6 +235,8 @@ def check_candidate(candidate: Candidate, settings: Settings) -> None:
     policy = candidate.version.policy
     if policy.tiers != settings.tiers:
         raise DataError(f"the candidate was fitted for the tiers {policy.tiers}, not {settings.tiers}")
+    if settings.pre_routes:
+        return
     if not settings.joint and settings.tiers[0] not in policy.points:
         raise DataError(
             "the candidate was fitted for thresholds that are certified together: certify the promise `answered`, or "
@@ -244,6 +274,7 @@ def _compared(version: RouterVersion, seen: CascadeEvidence, settings: Settings)
         router_usd=settings.router_usd,
         verifier_usd=settings.verifier_usd,
         judges_last=version.policy.judges_top,
+        judges_tries=not version.policy.pre_routes(settings.tiers[0]),
         seed=settings.seed,
     )
 
@@ -255,7 +286,7 @@ def _to_collect(
     if error.labels_missing is None or settings.slicer is not None:
         return error
     first, share, of_those = settings.tiers[0], SPLIT_SHARES["cert"], ""
-    if not settings.joint:
+    if not settings.joint and not settings.pre_routes:
         routed = float((tune.p_route[:, 0] >= draft.policy.points[first].route_at).mean())
         share, of_those = share * routed, f", and {routed:.0%} of those are routed to {first}"
     if covered < 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -34,10 +34,12 @@ class VersionScores:
     """What a version's models say of every row of a table, (n,) by tier, as they would say it when serving.
 
     `p_route`: P(the tier's answer will be acceptable), of tiers with a router. `p_ok`: P(its answer is acceptable).
+    `faulty`: whether its answer breaks the shape that the request declares, of tiers whose table says so.
     """
 
     p_route: Mapping[str, FloatArray]
     p_ok: Mapping[str, FloatArray]
+    faulty: Mapping[str, BoolArray] = field(default_factory=dict)
 
 
 def score_table(version: RouterVersion, table: OutcomeTable) -> VersionScores:
@@ -46,14 +48,15 @@ def score_table(version: RouterVersion, table: OutcomeTable) -> VersionScores:
         tier: stage.estimate_route(table.prompts) for tier, stage in version.stages.items() if stage.router is not None
     }
     first = next((p_route[tier] for tier in version.policy.tiers if tier in p_route), np.full(len(table), np.nan))
-    p_ok = {}
+    p_ok, faulty = {}, {}
     for tier, stage in version.stages.items():
         asked = version.asked_of(tier)
         shown = answers_as_served(table, version.policy.tiers, tier, p_route.get(tier, first), asked=asked)
         p_ok[tier] = np.where(not_had(shown, asked), 0.0, stage.estimate_ok(shown))
         if tier != version.policy.top and "schema_fault" in shown.signals:  # a rule rejects these when serving
-            p_ok[tier] = np.where(shown.signals["schema_fault"] > 0, 0.0, p_ok[tier])
-    return VersionScores(p_route, p_ok)
+            faulty[tier] = np.asarray(shown.signals["schema_fault"] > 0, dtype=np.bool_)
+            p_ok[tier] = np.where(faulty[tier], 0.0, p_ok[tier])
+    return VersionScores(p_route, p_ok, faulty)
 
 
 def answers_as_served(
@@ -149,6 +152,9 @@ def evidence_of(
         np.column_stack([table.grade(tier) for tier in tiers]),
         [len(text) for text in table.prompts.texts],
     )
+    if any(broken.any() for broken in scores.faulty.values()):
+        sound = np.zeros(len(table), dtype=np.bool_)
+        seen = replace(seen, faulty=np.column_stack([scores.faulty.get(tier, sound) for tier in tiers[:-1]]))
     if version.certificate is not None:
         seen = replace(seen, covered=covered_rows(version.certificate.coverage, version, table))
     return seen if slicer is None else seen.cut(slices_of(slicer, table.prompts))
@@ -167,7 +173,7 @@ def replay_version(version: RouterVersion, seen: CascadeEvidence) -> Replay:
     thresholds, certificate = Thresholds.from_points(version.policy.points, seen.tiers), version.certificate
     if certificate is None or version.slicer is None or seen.slices is None:
         return replay_policy(seen, thresholds)
-    if certificate.joint:
+    if certificate.closes_slices:
         return replay_policy(seen, thresholds, covered=np.array([certificate.covers(name) for name in seen.slices]))
     own = np.array([certificate.threshold_for(name) for name in seen.slices])
     return replay_policy(seen, thresholds, accept_at=own)
@@ -181,7 +187,7 @@ def cheapest_route_at(seen: CascadeEvidence, epsilon: float, *, harm: bool = Fal
     the higher routing threshold (fewer wasted tries).
     """
     wrong = seen.harm[:, 0].astype(np.float64) if harm else 1.0 - seen.grades[:, 0]
-    accept_at = _provisional(seen.p_ok[:, 0], wrong, 0.75 * epsilon)
+    accept_at = provisional_threshold(seen.p_ok[:, 0], wrong, epsilon)
     grid = np.unique(np.quantile(seen.p_route[:, 0], np.linspace(0.0, 0.95, 39)))
     costs = [float(replay_policy(seen, one_pair(route_at, accept_at)).cost_usd.mean()) for route_at in grid]
     best = len(grid) - 1 - int(np.argmin(costs[::-1]))
@@ -279,8 +285,9 @@ def route_at_for_share(p_route_ok: FloatArray, share: float) -> float:
     return float("inf") if k >= len(ordered) else float(ordered[k])
 
 
-def _provisional(p_ok: FloatArray, wrong: FloatArray, budget: float) -> float:
+def provisional_threshold(p_ok: FloatArray, wrong: FloatArray, epsilon: float) -> float:
+    """The lowest score from which on at most 3/4 ε of these answers are wrong; the highest, where that is never so."""
     order = np.argsort(-p_ok, kind="stable")
     wrong_share = np.cumsum(wrong[order]) / np.arange(1, len(order) + 1)
-    within = np.flatnonzero(wrong_share <= budget)
+    within = np.flatnonzero(wrong_share <= 0.75 * epsilon)
     return float(p_ok[order][within[-1]]) if len(within) else float(p_ok.max())

@@ -99,6 +99,9 @@ class Decision:
         what is compared or recorded.
     intent : IntentMatch, optional
         What a catalogue of intents says of the query; None: none is in force, nor was one when it was certified.
+    layer : str
+        What chose the tier: `router`, another layer of a router that names one (`metadata`, `semantic`, …), `rule`,
+        `coverage` or `share`. No part of what is compared.
     """
 
     tier: str
@@ -110,6 +113,7 @@ class Decision:
     uncovered: Uncovered | None = None
     embedding: PromptEmbedding | None = field(default=None, compare=False, repr=False)
     intent: IntentMatch | None = None
+    layer: str = field(default="router", compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +133,8 @@ class Verdict:
     promised : bool
         False where no certificate covers this answer, although it covers others: it was accepted by rule, or not
         judged.
+    layer : str
+        What decided: `verifier`, `check` (a rule that reads the answer) or `coverage`. No part of what is compared.
     """
 
     action: Action
@@ -136,6 +142,7 @@ class Verdict:
     p_ok: float | None = None
     may_serve_on_overload: bool = False
     promised: bool = True
+    layer: str = field(default="verifier", compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +154,7 @@ class OperatingPoint:
     route_at : float
         A query is tried on the tier when its router score is at least this; `inf` = never.
     accept_at : float
-        An answer is accepted when its verifier score is at least this.
+        An answer is accepted when its verifier score is at least this; `-inf` = every one, so that none is judged.
     abstain_below : float, optional
         The policy abstains when the verifier score of the *last* answer is below this; None = never.
     """

@@ -5,6 +5,7 @@ A policy is a ladder of tiers, cheapest first, and an OperatingPoint for each. T
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -92,11 +93,12 @@ class Policy:
         first = next((p_ok[tier] for tier in self.tiers[:-1] if tier in p_ok), None)
         if open_slice is not None:
             reason = f"the slice {open_slice} is not certified: {self.top}{out_of_domain}"
-            return Decision(self.top, reason, first, distance, promised=False)
+            return Decision(self.top, reason, first, distance, promised=False, layer="coverage")
         for tier in self.tiers[:-1]:
             point = self.points.get(tier)
             if point is not None and tier in p_ok and p_ok[tier] >= point.route_at:
-                reason = f"estimated {p_ok[tier]:.3f} ≥ {point.route_at:.3f}: try {tier}{out_of_domain}"
+                then = tier if self.pre_routes(tier) else f"try {tier}"
+                reason = f"estimated {p_ok[tier]:.3f} ≥ {point.route_at:.3f}: {then}{out_of_domain}"
                 return Decision(tier, reason, p_ok[tier], distance)
         reason = "no certified threshold" if first is None else f"estimated {first:.3f} below every tier's threshold"
         return Decision(self.top, reason + out_of_domain, first, distance)
@@ -110,7 +112,8 @@ class Policy:
         """
         ruled = self.decide(p_ok, distance)
         if to_top:
-            return replace(ruled, tier=self.top, reason=f"{found.why}: {self.top}", promised=False, uncovered=found)
+            ruled = replace(ruled, tier=self.top, reason=f"{found.why}: {self.top}", layer="coverage")
+            return replace(ruled, promised=False, uncovered=found)
         return replace(ruled, reason=f"{found.why}; {ruled.reason}", uncovered=found)
 
     def judge(self, tier: str, p_ok: float, accept_at: float | None = None, serve_at: float | None = None) -> Verdict:
@@ -139,12 +142,12 @@ class Policy:
     def judge_open(self, tier: str, open_slice: str) -> Verdict:
         """The verdict where nothing is promised of the slice: what any cheaper tier said is sent on, unjudged."""
         action = Action.ACCEPTED if tier == self.top else Action.ESCALATED
-        return Verdict(action, f"not judged: the slice {open_slice} is not certified")
+        return Verdict(action, f"not judged: the slice {open_slice} is not certified", layer="coverage")
 
     def judge_unmeasured(self, tier: str, why: str) -> Verdict:
         """The verdict on an answer that is as the request declared, of a kind that no verifier was certified on."""
         where = "at the last tier" if tier == self.top else "accepted as declared"
-        return Verdict(Action.ACCEPTED, f"not judged, {where}: {why}", promised=False)
+        return Verdict(Action.ACCEPTED, f"not judged, {where}: {why}", promised=False, layer="check")
 
     def judge_prefix(self, tier: str, p_ok: float) -> Verdict:
         """Accept or escalate from the first tokens of an answer; without a certified prefix point: escalate."""
@@ -155,6 +158,22 @@ class Policy:
         if p_ok >= point.accept_at:
             return Verdict(Action.ACCEPTED, f"{seen} ≥ {point.accept_at:.3f}: accept", p_ok)
         return Verdict(Action.ESCALATED, f"{seen} < {point.accept_at:.3f}: escalate", p_ok)
+
+    def pre_routes(self, tier: str) -> bool:
+        """Whether what the router sends to a tier is answered by it for good: its answers are accepted unjudged."""
+        point = self.points.get(tier)
+        accepts = point is not None and point.accept_at == -math.inf and point.abstain_below is None
+        return accepts and tier != self.top and tier not in self.prefixes
+
+    def sends_on(self, decision: Decision) -> bool:
+        """Whether an answer of the tier that was chosen may be judged, and be sent on to the last one."""
+        return decision.promised and not self.pre_routes(decision.tier)
+
+    @property
+    def pattern(self) -> str:
+        """How the tiers are used: `pre-route`, `layered` (a verifier judges some tier's answers), `last tier`."""
+        below = [tier for tier in self.tiers[:-1] if tier in self.points]
+        return "last tier" if not below else "pre-route" if all(map(self.pre_routes, below)) else "layered"
 
     @property
     def abstains(self) -> bool:

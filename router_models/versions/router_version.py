@@ -161,7 +161,11 @@ class RouterVersion:
                 found = self._unlike(query, prompts, sent_down=self.policy.decide(p_ok).tier != self.policy.top)
             if found is not None:
                 return self.policy.decide_uncovered(p_ok, distance, found, to_top=self.novel_to_top)
-        return self.policy.decide(p_ok, distance, open_slice)
+        ruled = self.policy.decide(p_ok, distance, open_slice)
+        decider = self.stages.get(ruled.tier if ruled.tier in p_ok else next(iter(p_ok), ""))
+        if decider is None or decider.router is None or not ruled.promised:
+            return ruled
+        return replace(ruled, layer=decider.router.layers_of(prompts)[0])
 
     def _unlike(self, query: Query, prompts: Prompts, *, sent_down: bool) -> Uncovered | None:
         """Why a text is not covered that is spelled like no training prompt, or easy around a hard part; else None."""
@@ -223,7 +227,7 @@ class RouterVersion:
         if not is_prefix:
             read = read_answer(query, completion, knows_calls=decision.tier in self.judges_calls)
             if read.fault is not None and decision.tier != self.policy.top:
-                return Verdict(Action.ESCALATED, read.fault, 0.0)
+                return Verdict(Action.ESCALATED, read.fault, 0.0, layer="check")
             if read.not_promised is not None:
                 return self.policy.judge_unmeasured(decision.tier, read.not_promised)
             if lacking := lacking_signals(self.asked_of(decision.tier), completion):
@@ -263,15 +267,15 @@ class RouterVersion:
         return asked_among(name for tier in self.stages for name in self.asked_of(tier))
 
     def _open_slice(self, query: Query) -> str | None:
-        """The query's slice where thresholds were certified together, but not for it; None where they hold."""
-        if self.slicer is None or self.certificate is None or not self.certificate.joint:
+        """The query's slice where the last tier answers for want of a proof; None where thresholds hold."""
+        if self.slicer is None or self.certificate is None or not self.certificate.closes_slices:
             return None
         name = slice_of(self.slicer, query)
         return None if self.certificate.covers(name) else f"{self.slicer}={name}"
 
     def _slice_threshold(self, query: Query, certificate: Certificate | None) -> float | None:
         """A certificate's threshold for the query's slice; None where the points' own serve. +inf: not certified."""
-        if self.slicer is None or certificate is None or certificate.joint:
+        if self.slicer is None or certificate is None or certificate.closes_slices:
             return None
         return certificate.threshold_for(slice_of(self.slicer, query))
 

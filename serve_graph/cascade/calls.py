@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from router_models.estimators.verifiers.checks.formats import declares_shape, read_answer
 from router_models.types import Action, Attempt, Completion, Decision, Query, Verdict
 from serve_graph.cascade.asked import with_signals
 from serve_graph.cascade.billing import answered, timed, unanswered
@@ -34,7 +35,11 @@ MAY_BE_LONGER = "an answer that may be longer than any certified one is judged w
 
 
 def start(
-    context: CascadeContext, forced: str | None, stream: StreamTerms | None = None, judged_whole: str | None = None
+    context: CascadeContext,
+    query: Query,
+    forced: str | None,
+    stream: StreamTerms | None = None,
+    judged_whole: str | None = None,
 ) -> Started:
     """The first event of a request with this context; `stream` None where its answer is wanted whole."""
     left_s, policy, deadline = time_left(context), context.policy, context.deadline
@@ -51,6 +56,7 @@ def start(
         deadline.seconds,
         deadline.reserve_s,
         context.longest_answer,
+        declares_shape(query),
     )
     return Started(rules, left_s)
 
@@ -108,7 +114,16 @@ async def _call_tier(context: CascadeContext, query: Query, step: Step, state: R
         bill_unanswered(context, tier, time.perf_counter() - started, error, state)
         raise
     bill_answer(context, tier, completion, time.perf_counter() - started, state)
-    return Answered(completion)
+    return answered_event(context, query, step, completion)
+
+
+def answered_event(context: CascadeContext, query: Query, step: Step, completion: Completion) -> Answered:
+    """A tier's whole answer as an event: with what any of its choices breaks of the request, where that is checked."""
+    if not step.checked:
+        return Answered(completion)
+    several = len(completion.payload.get("choices") or ()) > 1
+    faults = (read_answer(query, one).fault for one in (each_choice(completion) if several else [completion]))
+    return Answered(completion, next((fault for fault in faults if fault is not None), None), time_left(context))
 
 
 def bill_answer(

@@ -42,7 +42,7 @@ async def answer(
     DeadlineError
         The request's time is spent.
     """
-    event: CascadeEvent = start(context, forced, stream)
+    event: CascadeEvent = start(context, query, forced, stream)
     while True:
         step = advance(state, event)
         if step.completion is not None and step.do is Do.REPLY:

@@ -1,6 +1,7 @@
 """What comes next for one request. Pure: every rule of the cascade is here, and nothing waits, reads a clock or calls.
 
     Started ─▶ ASK_ROUTER ─ Decided ─▶ CALL the last tier ─ Answered ─▶ REPLY (or JUDGE it, where it may abstain)
+                                ├────▶ CALL a tier below that is pre-routed, or has its share ─ Answered ─▶ REPLY
                                 └────▶ CALL a tier below, on trial ─ Answered ─▶ JUDGE ─ accepted, abstained ─▶ REPLY
                                                                                    └─ escalated ─▶ CALL the last tier
 
@@ -60,7 +61,7 @@ def next_step(state: RequestState, event: CascadeEvent) -> Step:
         case Judged(), Do.JUDGE:
             return _judged(rules, state, last, event)
         case Answered(), Do.CALL | Do.READ | Do.COMMIT:
-            return _answered(rules, state, last, event.completion)
+            return _answered(rules, state, last, event)
         case TierFailed(), Do.CALL | Do.READ | Do.COMMIT:
             return _tier_failed(rules, state, last, event)
         case FirstPiece(), Do.CALL | Do.READ if last.delivery is not Delivery.WHOLE:
@@ -78,6 +79,8 @@ def advance(state: RequestState, event: CascadeEvent) -> Step:
     step, judged = next_step(state, event), state.step
     if judged is not None and judged.do is Do.JUDGE and step.action is Action.ESCALATED:
         state.tried = judged.completion if judged.commit_policy.prefix_tokens is None else None
+    if judged is not None and judged.checked and isinstance(event, Answered) and step.action is Action.ESCALATED:
+        state.tried = event.completion
     state.step, state.tier, state.action = step, step.tier, step.action
     if step.note:
         state.notes.append(step.note)
@@ -106,9 +109,16 @@ def _decided(rules: Rules, event: Decided) -> Step:
     if rules.asks_quality and not decision.promised and decision.tier != rules.top:
         decision = replace(decision, tier=rules.top, reason=f"{decision.reason}; a quality floor: {rules.top}")
     call = _call(rules, decision.tier, Action.ROUTED, event.left_s)
-    if call.do is Do.CALL and decision.tier != rules.top and decision.promised:
-        call = _try(rules, call)
+    if call.do is Do.CALL and decision.tier != rules.top:
+        call = _try(rules, call) if rules.policy.sends_on(decision) else _checked(rules, call)
     return replace(call, decision=decision)
+
+
+def _checked(rules: Rules, call: Step) -> Step:
+    """Have a tier below the last answer unjudged: at once, or whole where a rule has to look at the answer first."""
+    if not rules.shaped and rules.longest_answer is None:
+        return call
+    return replace(call, checked=True, delivery=Delivery.WHOLE)
 
 
 def _try(rules: Rules, call: Step) -> Step:
@@ -137,10 +147,15 @@ def _commit_policy(rules: Rules, terms: StreamTerms, tier: str, try_s: float) ->
     return CommitPolicy(tokens, budget_s, at_budget), f"prefix asked for, but {why}: verify" if why else ""
 
 
-def _answered(rules: Rules, state: RequestState, last: Step, completion: Completion) -> Step:
+def _answered(rules: Rules, state: RequestState, last: Step, event: Answered) -> Step:
+    completion = event.completion
+    if last.checked and (fault := event.fault or _longer(rules, last.tier, completion)) is not None:
+        verdict = Verdict(Action.ESCALATED, fault, layer="check")
+        return replace(_call(rules, rules.top, Action.ESCALATED, event.left_s), verdict=verdict)
     if last.do is not Do.COMMIT:
         promised = state.decision is None or state.decision.promised  # else nobody abstains, whatever a verdict says
-        may_abstain = rules.judges_top and promised and state.action in (Action.ROUTED, Action.ESCALATED)
+        may_abstain = rules.judges_top and promised and state.tier == rules.top
+        may_abstain = may_abstain and state.action in (Action.ROUTED, Action.ESCALATED)
         if last.on_trial or (may_abstain and last.delivery is Delivery.WHOLE):
             is_short = last.commit_policy.prefix_tokens is not None
             judge = replace(last, do=Do.JUDGE, note="", completion=completion, commit_policy=CommitPolicy())
@@ -173,14 +188,20 @@ def _judged(rules: Rules, state: RequestState, last: Step, event: Judged) -> Ste
 
 def _of_covered_length(rules: Rules, tier: str, completion: Completion | None, verdict: Verdict) -> Verdict:
     """The verdict; where an answer below the last tier is longer than any that was certified, it is not accepted."""
-    longest = rules.longest_answer
-    if longest is None or completion is None or tier == rules.top or verdict.action is not Action.ACCEPTED:
-        return verdict
-    tokens = completion.usage.completion_tokens
-    if tokens <= longest:
-        return verdict
-    why = f"{tokens} tokens, and no answer longer than {longest} was certified: escalate"
-    return replace(verdict, action=Action.ESCALATED, reason=f"{verdict.reason}; {why}")
+    why = None if completion is None or verdict.action is not Action.ACCEPTED else _longer(rules, tier, completion)
+    return (
+        verdict
+        if why is None
+        else replace(verdict, action=Action.ESCALATED, reason=f"{verdict.reason}; {why}", layer="check")
+    )
+
+
+def _longer(rules: Rules, tier: str, completion: Completion) -> str | None:
+    """Why an answer below the last tier is longer than any that was certified; None where it is not."""
+    longest, tokens = rules.longest_answer, completion.usage.completion_tokens
+    if longest is None or tier == rules.top or tokens <= longest:
+        return None
+    return f"{tokens} tokens, and no answer longer than {longest} was certified: escalate"
 
 
 def _permitted(rules: Rules, tier: str, verdict: Verdict) -> Verdict:
@@ -214,7 +235,8 @@ def _policy_failed(rules: Rules, state: RequestState, last: Step, event: PolicyF
 def _tier_failed(rules: Rules, state: RequestState, last: Step, event: TierFailed) -> Step:
     error = event.error
     fail = Step(Do.FAIL, state.tier, state.action, error=error)
-    unmeasured = state.action is Action.ROUTED and state.decision is not None and not state.decision.promised
+    decided = state.decision if state.action is Action.ROUTED else None
+    unmeasured = decided is not None and (not decided.promised or rules.policy.pre_routes(state.tier))
     is_trial = last.on_trial or (
         unmeasured and state.tier != rules.top
     )  # the last tier may take what this one refused

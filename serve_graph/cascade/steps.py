@@ -51,7 +51,8 @@ class Rules:
     `stream` None: the answer is wanted whole. `judged_whole` says why an answer to this query is never judged by its
     prefix; None where it may be. `reserve_s` is what the last tier usually takes: a cheap try leaves it that much of
     the deadline (`deadline_s`), where there is that much. `asks_quality`: the caller has a quality floor, and is shown
-    nothing unjudged. `longest_answer`: an answer below the last tier that has more tokens is not accepted.
+    nothing unjudged. `longest_answer`: an answer below the last tier that has more tokens is not accepted. `shaped`:
+    its request declares the shape of its answer.
     """
 
     policy: Policy
@@ -66,6 +67,7 @@ class Rules:
     deadline_s: float = math.inf
     reserve_s: float = 0.0
     longest_answer: int | None = None
+    shaped: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +96,11 @@ class PolicyFailed:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """The tier's answer came to its end."""
+    """The tier's answer came to its end. `fault`: what it breaks of what its request declares, where it is checked."""
 
     completion: Completion
+    fault: str | None = None
+    left_s: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,9 +186,10 @@ class Step:
     """What to do next, and what becomes of the request with it: its `tier`, its `action`, a note, a verdict …
 
     `on_trial`: the answer that is being made or judged needs a verdict before anybody sees it. `commit_policy` goes
-    with BUFFERED calls, `timeout_s` with every call. `by_prefix`: what is committed passed a verdict on its first
-    tokens; `is_short`: what is judged ended before that many; `unjudged`: it goes out without the verdict that the
-    policy has for it.
+    with BUFFERED calls, `timeout_s` with every call. `checked`: nobody judges it, but a rule compares it with what its
+    request declares, and sends it on where it breaks that. `by_prefix`: what is committed passed a verdict on its
+    first tokens; `is_short`: what is judged ended before that many; `unjudged`: it goes out without the verdict that
+    the policy has for it.
     """
 
     do: Do
@@ -199,6 +204,7 @@ class Step:
     error: ServeGraphError | None = None
     delivery: Delivery = Delivery.WHOLE
     on_trial: bool = False
+    checked: bool = False
     commit_policy: CommitPolicy = CommitPolicy()
     timeout_s: float = math.inf
     serves_rejected: bool = False
@@ -236,6 +242,19 @@ class RequestState:
     step: Step | None = None
     signals: dict[str, float] = field(default_factory=dict)
     trace: RequestTrace = NO_TRACE
+
+    @property
+    def layer(self) -> str:
+        """What decided who answers: the caller (`request`), a layer of the decision or of the verdict, time, overload,
+        or what stands in for something that failed (`fallback`).
+        """
+        if self.action is Action.FORCED:
+            return "request"
+        if self.action is Action.FALLBACK:
+            return "overload" if self.served_on_overload else "fallback"
+        if self.action is not Action.ROUTED:
+            return "time" if self.verdict is None else self.verdict.layer
+        return "fallback" if self.decision is None else self.decision.layer
 
     def go(self, tier: str, action: Action, note: str = "") -> None:
         """Name the tier of a request that takes no steps (embeddings)."""

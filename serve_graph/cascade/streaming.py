@@ -50,7 +50,7 @@ async def stream_answer(
     Closing it ends every engine call it made.
     """
     why = judged_whole(query) if terms.mode is StreamMode.PREFIX else None
-    event: CascadeEvent = start(context, forced, terms, why)
+    event: CascadeEvent = start(context, query, forced, terms, why)
     call: TierStream | None = None
     committed = False
     try:

@@ -132,7 +132,7 @@ class AlwaysTop:
         self.policy = policy
 
     async def decide(self, query: Query) -> Decision:
-        return Decision(self.policy.top, "no certified router version: always the last tier")
+        return Decision(self.policy.top, "no certified router version: always the last tier", layer="rule")
 
     async def judge(self, query: Query, completion: Completion, decision: Decision) -> Verdict:
         return self.policy.judge(decision.tier, 1.0)

@@ -148,7 +148,7 @@ class PolicyDeployment:
             check_size(size, held.most_chars)
             return await self.long_work.run(partial(held.version.decide, query))
         except PolicyUnavailableError as error:
-            return Decision(top, f"not routed: {error}: {top}", promised=False)
+            return Decision(top, f"not routed: {error}: {top}", promised=False, layer="rule")
 
     async def judge(
         self,

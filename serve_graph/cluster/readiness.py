@@ -114,6 +114,7 @@ def readiness_report(
         **({"note": version.note} if version.note else {}),
         **_tried(version),
         "certified": served.certified and ANSWERS not in faults,
+        "pattern": served.policy.pattern,
         "promise": faults.get(ANSWERS, served.promise),
         "headline": [] if ANSWERS in faults else list(served.headline),
         "valid_until": None if until is None else until.isoformat(),

@@ -73,7 +73,8 @@ class RoutingContext:
     `when_uncovered`: who answers any others. `longest_prompt`: bytes of the longest that was certified, None: not
     known. `harm`: what is promised of answers is to be right, or no worse than the last tier's. `asleep`: the tiers
     that have no replica now. `share`: that of requests which go to the last tier, None: as certified; `score_shares`:
-    which estimates lie below it. `shares`: all that is certified, together.
+    which estimates lie below it. `pre_routed`: it is the share among all answers of prompts that the router sends to a
+    cheaper tier. `shares`: all that is certified, together.
     """
 
     certified: float | None = None
@@ -97,10 +98,13 @@ class RoutingContext:
     asleep: AsleepTiers = field(default_factory=AsleepTiers)
     share: float | None = None
     score_shares: ScoreShares = field(default_factory=ScoreShares)
+    pre_routed: bool = False
     shares: CertifiedShares = field(init=False)
 
     def __post_init__(self) -> None:
-        shares = CertifiedShares(self.certified, self.joint, self.prefixes, self.judges_calls, self.harm)
+        shares = CertifiedShares(
+            self.certified, self.joint, self.prefixes, self.judges_calls, self.harm, self.pre_routed
+        )
         object.__setattr__(self, "shares", shares)
 
     def share_of(self, resolved: ResolvedOptions) -> float | None:
@@ -247,9 +251,11 @@ class RequestConstraints:
         if floor is not None and promise is not None and (promise.share is None or floor > promise.share):
             known = f"{promise.share:g} is certified of {promise.of}" if promise.why_not is None else promise.why_not
             why = f"quality floor {floor:g}: {known}"
-            return Decision(self.top, f"{why}; so {self.top}", promised=found is None, moved=why, uncovered=found)
+            reason = f"{why}; so {self.top}"
+            return Decision(self.top, reason, promised=found is None, moved=why, uncovered=found, layer="rule")
         if found is not None and self.routing.when_uncovered == "last_tier":
-            return Decision(self.top, f"uncovered: {found.why}; so {self.top}", promised=False, uncovered=found)
+            reason = f"uncovered: {found.why}; so {self.top}"
+            return Decision(self.top, reason, promised=False, uncovered=found, layer="coverage")
         return None
 
     def apply(self, decision: Decision, query: Query) -> Decision:
@@ -267,11 +273,12 @@ class RequestConstraints:
             budget_s = min(budget_s, self.deadline.left_s)
         if math.isfinite(budget_s):
             expected = {tier: routing.latencies.expected_s(tier) for tier in context.engines}
-            decision = within_latency(decision, budget_s, expected, ladder)
+            decision = within_latency(decision, budget_s, expected, ladder, context.policy.sends_on(decision))
         if (session := self.session) is not None:
             now = datetime.now(UTC)
             prices = {tier: prices.at(now) for tier, prices in context.prices.items()}
-            decision = keep_session(decision, session, prices, ladder, routing.expectations)
+            may_escalate = context.policy.sends_on(decision)
+            decision = keep_session(decision, session, prices, ladder, routing.expectations, may_escalate)
         if routing.asleep.tiers:
             decision = routing.asleep.apply(decision, ladder)
         if routing.rooms:
@@ -312,4 +319,5 @@ def routing_context_for(
         longest_prompt=served.longest_prompt,
         share=config.policy.share,
         score_shares=served.score_shares,
+        pre_routed=served.pre_routed,
     )

@@ -26,6 +26,7 @@ from serve_graph.cascade.steps import RequestState, StreamMode, StreamTerms
 from serve_graph.policy.served_policy import counts_on_abstaining
 
 OF_ALL, OF_ACCEPTED, OF_OVERLOAD = "answers", "accepted cheap answers", "answers served on overload"
+OF_PRE_ROUTED = "answers of prompts routed to a cheap tier"
 OF_PREFIX = "cheap answers accepted by their first tokens"
 OR_NO_WORSE = ", to be right or no worse than the last tier's"
 """What is promised of a set where wrong answers count only where the last tier's is right (harm)."""
@@ -46,7 +47,8 @@ class CertifiedShares:
 
     `joint`: of all answers, the thresholds having been certified together. `prefixes`: the share by tier of answers
     accepted by their first tokens. `judges_calls`: the tiers of whose tool calls it speaks too. `harm`: of each set
-    the share is that of answers that are right or no worse than the last tier's.
+    the share is that of answers that are right or no worse than the last tier's. `pre_routed`: of all answers of
+    prompts that the router sends to a cheaper tier, judged by nobody.
     """
 
     answers: float | None = None
@@ -54,11 +56,12 @@ class CertifiedShares:
     prefixes: Mapping[str, float] = field(default_factory=dict)
     judges_calls: Collection[str] = ()
     harm: bool = False
+    pre_routed: bool = False
 
     @property
     def of(self) -> str:
         """Which answers the share is of."""
-        return self.said(OF_ALL if self.joint else OF_ACCEPTED)
+        return self.said(OF_PRE_ROUTED if self.pre_routed else OF_ALL if self.joint else OF_ACCEPTED)
 
     def said(self, answers: str) -> str:
         """What the share of a set of answers is of, in full."""
@@ -102,7 +105,8 @@ def set_apart(facts: RequestFacts, joint: bool, policy: Policy) -> str | None:
     Each is a rule that looks at more than they had, or that takes out some answers and not others.
     """
     stream = facts.stream
-    limit_s = math.inf if stream is None or stream.first_token_s is None else stream.first_token_s
+    waits = policy.pattern != "pre-route"  # else a stream shows what it has as it comes, within any limit
+    limit_s = math.inf if stream is None or stream.first_token_s is None or not waits else stream.first_token_s
     if facts.forced is not None:
         return f"{facts.forced} was asked for by name"
     if facts.share is not None:
@@ -127,7 +131,7 @@ def set_apart(facts: RequestFacts, joint: bool, policy: Policy) -> str | None:
         return f"a deadline of {facts.deadline_s:g} s, which may take out slow answers"
     if limit_s < facts.whole_try_s:
         return f"a stream that shows something within {limit_s:g} s, which takes out slow answers"
-    if stream is not None and stream.mode is StreamMode.ROUTE and not facts.asks_quality:
+    if stream is not None and stream.mode is StreamMode.ROUTE and waits and not facts.asks_quality:
         return "a stream that is shown unjudged (route)"
     if joint and counts_on_abstaining(policy, forbids_abstaining=facts.forbids_abstaining, stream=stream is not None):
         return "abstentions were counted on, and this request has none"
@@ -219,5 +223,6 @@ def _off_the_way(shares: CertifiedShares, policy: Policy, end: RequestState) -> 
         return "sent on without a verdict"
     if tier != top:
         is_judged = verdict is not None and (end.action is Action.ACCEPTED or end.served_on_overload)
+        is_judged |= end.action is Action.ROUTED and tier == decision.tier and policy.pre_routes(tier)
         return None if is_judged else f"the answer of {tier} was not judged"
     return None if shares.joint else f"{top}, the last tier, answered: only of cheap answers something is certified"

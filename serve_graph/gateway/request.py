@@ -184,6 +184,8 @@ def _evidence(request: Request, promise: AnswerPromise) -> dict[str, Any]:
             }
             for tier, point in context.policy.points.items()
         },
+        "pattern": context.policy.pattern,
+        "layer": state.layer,
         "promised": promise.share,
         "promised_of": promise.of,
         "safe_tier": context.safe_tier,

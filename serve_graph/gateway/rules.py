@@ -27,7 +27,8 @@ def raised(decision: Decision, tier: str, why: str, ladder: Sequence[str]) -> De
     """
     if tier == decision.tier or tier not in ladder or ladder.index(tier) < ladder.index(decision.tier):
         return decision
-    return replace(decision, tier=tier, reason=f"{decision.reason}; {tier} instead: {why}", moved=why)
+    reason = f"{decision.reason}; {tier} instead: {why}"
+    return replace(decision, tier=tier, reason=reason, moved=why, layer="rule")
 
 
 def by_share(decision: Decision, share: float, scores: ScoreShares, ladder: Sequence[str]) -> Decision:
@@ -43,7 +44,8 @@ def by_share(decision: Decision, share: float, scores: ScoreShares, ladder: Sequ
         tier = ladder[0] if estimate is None or estimate >= least else ladder[-1]
         known = "not estimated" if estimate is None else f"estimated {estimate:.3f}"
         why = known if share in (0, 1) else f"{known} {'≥' if tier == ladder[0] else '<'} {least:.3f}"
-    return replace(decision, tier=tier, reason=f"{said}: {why}, so {tier}", promised=False, uncovered=None, moved=said)
+    shared = replace(decision, tier=tier, reason=f"{said}: {why}, so {tier}", moved=said, layer="share")
+    return replace(shared, promised=False, uncovered=None)
 
 
 def sends(intent: IntentMatch | None) -> bool:
@@ -69,7 +71,11 @@ def hold_tool_loop(decision: Decision, began: str, ladder: Sequence[str]) -> Dec
 
 
 def within_latency(
-    decision: Decision, budget_s: float, expected_s: Mapping[str, float | None], ladder: Sequence[str]
+    decision: Decision,
+    budget_s: float,
+    expected_s: Mapping[str, float | None],
+    ladder: Sequence[str],
+    may_escalate: bool = True,
 ) -> Decision:
     """Go straight to the last tier where that fits the budget and a cheap try that is escalated would not.
 
@@ -82,7 +88,7 @@ def within_latency(
         why = "no latencies known yet"
     elif decision.tier == top:
         why = "" if last <= budget_s else f"{top} may take {last:.2f} s, and no cheaper tier replaces it"
-    elif cheap + (last if decision.promised else 0.0) <= budget_s:  # what nothing is promised of is not sent on
+    elif cheap + (last if may_escalate and decision.promised else 0.0) <= budget_s:
         why = ""
     elif last <= budget_s:
         why = f"{decision.tier} and then {top} may take {cheap + last:.2f} s, {top} alone {last:.2f} s"
@@ -110,7 +116,7 @@ def keep_promised(
         return replace(decision, reason=f"{decision.reason}; {why}", uncovered=found)
     moved = raised(decision, ladder[-1], why, ladder)
     reason = f"{decision.reason}; {why}" if moved is decision else moved.reason
-    return replace(moved, reason=reason, promised=False, uncovered=found)
+    return replace(moved, reason=reason, promised=False, uncovered=found, layer="coverage")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +128,12 @@ class Expectations:
 
 
 def keep_session(
-    decision: Decision, session: Session, prices: Mapping[str, Price], ladder: Sequence[str], expected: Expectations
+    decision: Decision,
+    session: Session,
+    prices: Mapping[str, Price],
+    ladder: Sequence[str],
+    expected: Expectations,
+    may_escalate: bool = True,
 ) -> Decision:
     """Stay on the last tier while its cached prefix is worth more than moving to the cheaper tier now chosen.
 
@@ -133,7 +144,7 @@ def keep_session(
         return decision
     p_escalate = (
         0.0
-        if not decision.promised
+        if not (may_escalate and decision.promised)
         else 0.5
         if decision.p_cheap_ok is None
         else min(max(1.0 - decision.p_cheap_ok, 0.0), 1.0)

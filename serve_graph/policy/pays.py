@@ -75,13 +75,13 @@ def later_losses(version: RouterVersion, config: GraphConfig, now: datetime) -> 
 def overhead_usd(version: RouterVersion, config: GraphConfig) -> tuple[float, float]:
     """Dollars of one decision and of one verdict: what a second costs as configured, times seconds measured here.
 
-    Nothing is measured where a second costs nothing.
+    Nothing is measured where a second costs nothing; a version that pre-routes asks for no verdict.
     """
     a_second = float(config.policy.router_usd_per_s), float(config.policy.verifier_usd_per_s)
     if not any(a_second):
         return 0.0, 0.0
     router_s, verifier_s = seconds_of(version)
-    return a_second[0] * router_s, a_second[1] * verifier_s
+    return a_second[0] * router_s, 0.0 if version.policy.pattern == "pre-route" else a_second[1] * verifier_s
 
 
 def asked_usd(version: RouterVersion, config: GraphConfig, prices: Mapping[str, Price]) -> float:

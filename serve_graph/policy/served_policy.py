@@ -56,6 +56,11 @@ class ServedPolicy:
     score_shares: ScoreShares = field(default_factory=ScoreShares)
     asked: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
+    @property
+    def pre_routed(self) -> bool:
+        """Whether what is promised is of all answers of prompts that the router sends to a cheaper tier."""
+        return self.certificate is not None and self.certificate.pre_routed
+
     @classmethod
     def of(
         cls,

@@ -56,6 +56,8 @@ def sentences(record: DecisionRecord, other: Mapping[str, Any] | None) -> list[s
         f"in {record.latency_s:.2f} s",
         f"Routing: {record.route_reason}.",
     ]
+    if layer := record.evidence.get("layer"):
+        lines.append(f"Decided by: {layer} (pattern {record.evidence.get('pattern')}).")
     if record.distance is not None:
         lines.append(f"Distance of the prompt from the training data: {record.distance:.3f} (0: typical).")
     lines.append(f"Verdict: {record.verdict_reason}." if record.verdict_reason else "Verdict: none was needed.")
@@ -69,8 +71,13 @@ def sentences(record: DecisionRecord, other: Mapping[str, Any] | None) -> list[s
     if resolved := stored.get("wishes"):
         lines.append("Request options: " + ", ".join(f"{name} {value}" for name, value in resolved.items()) + ".")
     lines += [
-        f"Thresholds of {tier}: tried from {_shown(t['route_at'])}, accepted from {_shown(t['accept_at'])}, "
-        f"abstains below {_shown(t['abstain_below'])}."
+        f"Thresholds of {tier}: "
+        + (
+            f"answers, unjudged, from {_shown(t['route_at'])} (pre-route)."
+            if t["accept_at"] == "-inf" and t["abstain_below"] is None
+            else f"tried from {_shown(t['route_at'])}, accepted from {_shown(t['accept_at'])}, "
+            f"abstains below {_shown(t['abstain_below'])}."
+        )
         for tier, t in stored.get("thresholds", {}).items()
     ]
     promised = stored.get("promised")

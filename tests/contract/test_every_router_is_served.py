@@ -1,11 +1,13 @@
 """Every router family from `train` to the request: fitted, certified, sealed, loaded, asked; or refused by name."""
 
+import asyncio
 import itertools
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,18 +16,24 @@ import pytest
 from router_models.data.embeddings.encoder import Encoder
 from router_models.data.formats import parse_columns
 from router_models.data.outcomes import table_of
-from router_models.errors import DataError
+from router_models.errors import DataError, NotCertifiedError
 from router_models.estimators.routers import ROUTERS
 from router_models.estimators.signals import TierKind
 from router_models.pricing.prices import Price
+from router_models.risk_control.sequence import spent_delta
 from router_models.training.auto_router import auto_families, choose_by_area, simplest_within_one_error
-from router_models.training.candidate import Settings, load_candidate, save_candidate
+from router_models.training.candidate import Candidate, Settings, load_candidate, save_candidate
 from router_models.training.certify import certify_candidate
 from router_models.training.fit import fit_candidate
 from router_models.training.splits import LabelledSplits, split_outcomes
-from router_models.types import Completion, Query
+from router_models.training.together import certify_patterns
+from router_models.types import Completion, Decision, DecisionRecord, Query
 from router_models.types.exchange import LOGPROB_NAMES
 from router_models.versions.router_version import RouterVersion
+from serve_graph.cascade.fakes import FakeJudge, ListSink, fake_context
+from serve_graph.cascade.steps import StreamTerms
+from serve_graph.gateway.constraints import RoutingContext
+from serve_graph.gateway.handler import Service
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
 TIERS = ("cheap", "frontier")
@@ -104,6 +112,95 @@ def test_every_family_is_trained_certified_loaded_and_decides(
         assert decided.distance >= 0
         verdict = served.judge(query, Completion("fine", "stop", token_logprobs=(-0.1, -0.2)), decided)
         assert verdict.p_ok is None or 0 <= verdict.p_ok <= 1
+    pre_routed(again, splits, replace(loaded, pattern="pre-route", epsilon=0.6), tmp_path / "pre-routed")
+
+
+def pre_routed(candidate: Candidate, splits: LabelledSplits, settings: Settings, folder: Path) -> None:
+    """Certify that the router alone decides, load the version, and ask it as a graph does: no verifier, a promise."""
+    made = certify_candidate(candidate, splits, settings, NOW).version
+    made.save(folder)
+    served = replace(RouterVersion.load(folder), encoder=WordCounts())
+    certificate = served.certificate
+    assert certificate is not None
+    assert (served.policy.pattern, certificate.pre_routed) == ("pre-route", True)
+    assert certificate.accepted_n > 0
+    for stream in (False, True):
+        for query in QUERIES:
+            decided, record = served.decide(query), asyncio.run(asked(served, query, stream=stream))
+            kept = decided.tier == "cheap"
+            assert (record.tier, record.outcome) == (decided.tier, "routed")
+            assert [call.what for call in record.bill].count("judging") == 0
+            assert record.evidence["pattern"] == "pre-route"
+            assert (record.evidence["promised"] is not None) is kept, record.evidence.get("not_promised")
+            assert record.evidence["layer"] in ("router", "metadata", "coverage")
+
+
+async def asked(version: RouterVersion, query: Query, *, stream: bool) -> DecisionRecord:
+    """The record of a request that a graph of fakes answers under a version; its verifier must not be asked."""
+
+    class Router:
+        async def decide(self, query: Query) -> Decision:
+            return version.decide(query)
+
+    certificate, judge = version.certificate, FakeJudge(error=AssertionError("asked for a verdict"))
+    assert certificate is not None
+    context = replace(fake_context(judge=judge), policy=version.policy, decider=Router(), version=version.name)
+    routing = RoutingContext(
+        1 - certificate.epsilon, harm=certificate.harm, coverage=certificate.coverage, pre_routed=True
+    )
+    sink = ListSink()
+    service = Service(context, sink, StreamTerms(), routing=routing)
+    request = service.open(query, "auto", stream)
+    if stream:
+        assert [chunk async for chunk in service.stream(request)]
+    else:
+        assert await service.answer(request)
+    return sink.records[0]
+
+
+def test_of_two_patterns_the_cheaper_is_taken_and_both_are_shown(splits: LabelledSplits, tmp_path: Path) -> None:
+    settings = replace(SETTINGS, router="surface", pattern="auto", epsilon=0.5)
+    candidate, looks = fit_candidate(splits, settings, WordCounts()), []
+
+    def look() -> Settings:
+        looks.append(1)
+        return replace(settings, look_index=1)
+
+    certified, used = certify_patterns(candidate, splits, settings, NOW, look)
+    certificate = certified.version.certificate
+    assert certificate is not None
+    assert len(looks) == 1, "one look, whatever the number of patterns"
+    assert (used.patterns_tried, used.look_index) == (2, 1)
+    assert certificate.level == pytest.approx(spent_delta(settings.delta, 1) / 2)
+    shown = {tested.name: tested for tested in certificate.patterns}
+    assert set(shown) == {"pre-route", "layered"}
+    saved = {name: one.cost_saved[0] for name, one in shown.items() if one.cost_saved is not None}
+    [taken] = [name for name, one in shown.items() if one.taken]
+    assert certified.version.policy.pattern == taken == max(saved, key=lambda name: saved[name])
+    assert "the cheapest of 2 patterns" in certificate.summary()
+    certified.version.save(tmp_path / "version")
+    assert RouterVersion.load(tmp_path / "version").certificate == certificate
+
+
+def test_where_no_pattern_certifies_each_ones_reason_is_given(splits: LabelledSplits) -> None:
+    settings = replace(SETTINGS, router="surface", pattern="auto", epsilon=0.001)
+    candidate = fit_candidate(splits, settings, WordCounts())
+    with pytest.raises(NotCertifiedError, match=r"pre-route: .*; layered: "):
+        certify_patterns(candidate, splits, settings, NOW)
+
+
+@pytest.mark.parametrize("pattern", ["pre-route", "auto"])
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"promise": "answered"}, "two tiers and the promises"),
+        ({"tiers": ("cheap", "middle", "frontier")}, "two tiers and the promises"),
+        ({"slicer": "language", "max_drop": 0.1}, "slices with a largest drop"),
+    ],
+)
+def test_what_cannot_be_promised_of_a_pattern_is_refused(pattern: str, changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        replace(SETTINGS, pattern=pattern, **changes).check_pattern()
 
 
 @pytest.mark.parametrize("family", sorted(UNSERVED))

@@ -39,6 +39,8 @@ class RouterModel(ABC):
         One line: what the family needs, and what it costs per query.
     apart : str
         Why `evaluate --router all` leaves the family out unless it is named; empty = it does not.
+    layer : str
+        What decision records say decided, where the family's estimate did.
     reads : tuple of str
         What its fitting and scoring read, by the names in `estimators.signals`.
     needs_embeddings : bool
@@ -56,6 +58,7 @@ class RouterModel(ABC):
     family: ClassVar[str]
     card: ClassVar[str]
     apart: ClassVar[str] = ""
+    layer: ClassVar[str] = "router"
     reads: ClassVar[tuple[str, ...]] = ("prompt",)
     needs_embeddings: ClassVar[bool] = False
     needs_metadata: ClassVar[tuple[str, ...]] = ()
@@ -106,6 +109,10 @@ class RouterModel(ABC):
         DataError
             For inputs that the family needs and the batch lacks.
         """
+
+    def layers_of(self, X: Prompts) -> tuple[str, ...]:
+        """Return what of the family speaks about each of n prompts; `router` where it has no layers of its own."""
+        return (self.layer,) * len(X)
 
     @property
     def labels_read(self) -> tuple[str, ...]:

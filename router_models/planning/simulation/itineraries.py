@@ -112,7 +112,7 @@ def version_itineraries(version: RouterVersion, table: OutcomeTable) -> tuple[It
         covered = covered_rows(proof.coverage, version, table)
     if version.slicer is not None and proof is not None:
         names = slices_of(version.slicer, table.prompts)
-        if proof.joint:
+        if proof.closes_slices:
             covered = covered & np.array([proof.covers(name) for name in names])
         else:
             own = np.array([proof.threshold_for(name) for name in names])

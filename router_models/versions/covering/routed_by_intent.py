@@ -62,7 +62,8 @@ def by_intent(version: RouterVersion, ruled: Decision, prompts: Prompts) -> Deci
     moved = None if counts else f"the intent {match.intent}"
     reason = f"{said}: {match.tier}; the router: {ruled.reason}"
     promised = ruled.promised or match.tier != top  # what is promised nothing is judged all the same
-    return replace(ruled, tier=match.tier, reason=reason, promised=promised, moved=moved, intent=match)
+    sent = replace(ruled, tier=match.tier, reason=reason, promised=promised, moved=moved, layer=match.layer)
+    return replace(sent, intent=match)
 
 
 def catalogue_fault(version: RouterVersion) -> str | None:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from serve_graph.cli.extras import need_vllm
-from serve_graph.cli.offline.train import GroupByOption, OutcomesOption, PromiseOption
+from serve_graph.cli.offline.train import GroupByOption, OutcomesOption, PatternOption, PromiseOption
 from serve_graph.cli.output import (
     DEFAULT_CONFIG,
     AllowLossOption,
@@ -33,6 +33,7 @@ def certify(
         str | None, typer.Option(help="Certify each slice: language, detected_language, length, domain or user_tier.")
     ] = None,
     promise: PromiseOption = None,
+    pattern: PatternOption = None,
     group_by: GroupByOption = None,
     abstain_share: Annotated[
         float | None, typer.Option(help="Largest share of requests left unanswered; 0: none.")
@@ -119,6 +120,11 @@ def certify(
     --labels FILE certifies by labels that people gave one by one (`serve-graph label`), until the promise was proved.
     Budget, promise and look are the file's; nothing is abstained from, and nothing else is certified with it.
 
+    --pattern pre-route certifies the router's threshold alone, for two tiers: of all answers of prompts that it sends
+    to the cheap tier at most epsilon are wrong where the last tier's is right. No verifier is asked when serving,
+    nothing is sent on, and streams begin at once. --pattern auto certifies both patterns, each at half of delta, and
+    takes the one that saves more on CERT, net of router and verifier; it shows both (docs/concepts/patterns.md).
+
     Accepted answers, abstention, a prefix and the overload fallback are tested apart: each holds with 1 - delta, all
     of them at once only with the sum of their deltas less. --jointly divides delta among them.
 
@@ -179,7 +185,16 @@ def certify(
         max_drop=max_drop,
         slicer=slices,
         promise=promise.value if promise else settings.promise,
+        pattern=pattern.value if pattern else settings.pattern,
     )
+    settings.check_pattern()
+    if settings.pattern != "layered":
+        given_too = {"--prefix": prefix, "--spill-epsilon": spill_epsilon, "--labels": labels}
+        if unfit := [name for name, value in given_too.items() if value is not None]:
+            raise ServeGraphError(
+                f"--pattern {settings.pattern} is certified without {', '.join(unfit)}, which are about answers that "
+                "a verifier judges: leave them out, or --pattern layered"
+            )
     plan = None
     if labels is not None:
         refused = {"--slices": slices, "--max-drop": max_drop, "--prefix": prefix, "--spill-epsilon": spill_epsilon}
@@ -270,6 +285,8 @@ def certify(
         return
     say("\n".join(f"{registered.name}: {line}" for line in headline(certificate)))
     say(certificate.summary())
+    for tested in certificate.patterns:
+        say(f"pattern {tested.words}")
     if (even := break_even_of(certified.version, graph, now)) is not None:
         say(f"break-even: {even.text()}")
     for moment, loss in later_losses(certified.version, graph, now):

@@ -30,11 +30,26 @@ class Promises(StrEnum):
     ANSWERED = "answered"
 
 
+class Patterns(StrEnum):
+    """How two tiers are used: `candidate.Settings.pattern`."""
+
+    LAYERED = "layered"
+    PRE_ROUTE = "pre-route"
+    AUTO = "auto"
+
+
 PromiseOption = Annotated[
     Promises | None,
     typer.Option(
         help="What is bounded: harm (cheap wrong and last tier right | cheap accepted; the default), accepted "
         "(wrong | cheap accepted), answered (wrong | answered)."
+    ),
+]
+PatternOption = Annotated[
+    Patterns | None,
+    typer.Option(
+        help="How the tiers are used: layered (a verifier judges what the cheap tier answered; the default), "
+        "pre-route (the router alone decides, before generation), auto (whichever certifies cheaper)."
     ),
 ]
 GroupByOption = Annotated[
@@ -61,6 +76,7 @@ def train(
     ] = "auto",
     seed: Annotated[int, typer.Option(help="Random seed of splits and folds.")] = 0,
     promise: PromiseOption = None,
+    pattern: PatternOption = None,
     group_by: GroupByOption = None,
     budget_s: Annotated[float, typer.Option(help="Seconds that --router auto may take to compare families.")] = 300.0,
     from_decisions: Annotated[
@@ -137,9 +153,11 @@ def train(
         signals=None if signals == "auto" else () if signals == "none" else check_asked(signals.split(",")),
         seed=seed,
         promise=promise.value if promise else None,
+        pattern=pattern.value if pattern else "layered",
         group_by=group_by or None,
         budget_s=budget_s,
     )
+    settings.check_pattern()
     progress = progress_to_stderr()
     served: ServedOutcomes | None = None
     if outcomes is None:

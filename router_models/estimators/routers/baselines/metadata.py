@@ -28,6 +28,7 @@ class MetadataRouter(RouterModel):
     """
 
     family = "metadata"
+    layer = "metadata"
     card = "needs metadata columns with the request; costs nothing"
     reads = ("metadata",)
 

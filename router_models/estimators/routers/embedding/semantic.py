@@ -50,6 +50,7 @@ class SemanticRouter(RouterModel):
     """
 
     family = "semantic"
+    layer = "semantic"
     card = "needs embeddings; compares with a few dozen centroids and the known-hard set"
     reads = ("prompt", "embedding", "metadata")
     needs_embeddings = True

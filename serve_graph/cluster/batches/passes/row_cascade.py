@@ -9,9 +9,9 @@ from typing import Any
 from router_models.types import Attempt, Completion, DecisionRecord, Query
 from serve_graph.api.batches.answering import failure
 from serve_graph.api.generation import options_from
-from serve_graph.cascade.calls import bill_answer, bill_unanswered, perform, start, tier_failed
+from serve_graph.cascade.calls import answered_event, bill_answer, bill_unanswered, perform, start, tier_failed
 from serve_graph.cascade.next_step import advance
-from serve_graph.cascade.steps import Answered, CascadeEvent, Do, Step
+from serve_graph.cascade.steps import CascadeEvent, Do, Step
 from serve_graph.cluster.batches.passes.pass_rows import PassRow, RowProgress, TierReply
 from serve_graph.cluster.batches.passes.row_answer import row_answer, row_failure, said_of
 from serve_graph.cluster.batches.passes.row_story import RowStory
@@ -82,7 +82,7 @@ class RowCascade:
             return RowProgress(row.key, "0", result=row_failure(*failure(error)))
         story = RowStory.from_json(row.story)
         state, context = request.state, request.context
-        step = advance(state, start(context, request.forced))
+        step = advance(state, start(context, request.query, request.forced))
         for known in story.events:
             step = advance(state, known)
         state.calls[:], state.overhead[:], state.unmetered = story.calls, story.overhead, story.unmetered
@@ -109,7 +109,7 @@ class RowCascade:
             bill_unanswered(request.context, given.tier, given.seconds, error, request.state)
             return tier_failed(request.context, error, request.state)
         bill_answer(request.context, given.tier, completion, given.seconds, request.state)
-        return Answered(completion)
+        return answered_event(request.context, request.query, step, completion)
 
     def _ended(self, row: PassRow, request: Request, step: Step) -> RowProgress:
         error: ServeGraphError | None = step.error

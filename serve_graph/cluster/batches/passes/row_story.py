@@ -78,9 +78,10 @@ def _event_to_json(event: CascadeEvent) -> dict[str, Any]:
             return {"decided": asdict(replace(decision, embedding=None)), "embedding": _packed(decision.embedding)}
         case PolicyFailed(error):
             return {"policy_failed": str(error), "void": isinstance(error, CertificateVoidError)}
-        case Answered(completion):
+        case Answered(completion, fault):
             usage = asdict(completion.usage)
-            return {"answered": {"text": completion.text, "finish_reason": completion.finish_reason, "usage": usage}}
+            told = {"text": completion.text, "finish_reason": completion.finish_reason, "usage": usage}
+            return {"answered": told} | ({} if fault is None else {"fault": fault})
         case TierFailed(error, may_serve):
             told = {"message": str(error), "recordable": error.recordable, "kind": type(error).__name__}
             return {"tier_failed": told, "may_serve_rejected": may_serve}
@@ -109,7 +110,7 @@ def _policy_failed(data: Mapping[str, Any]) -> CascadeEvent:
 
 def _answered(data: Mapping[str, Any]) -> CascadeEvent:
     given = data["answered"]
-    return Answered(Completion(**given | {"usage": Usage(**given["usage"])}))
+    return Answered(Completion(**given | {"usage": Usage(**given["usage"])}), data.get("fault"))
 
 
 def _tier_failed(data: Mapping[str, Any]) -> CascadeEvent:

@@ -27,7 +27,7 @@ from router_models.planning.workload import Workload
 from router_models.pricing.prices import Price
 from router_models.pricing.tier_costs import TierCosts
 from router_models.risk_control.evidence import CascadeEvidence
-from router_models.risk_control.risk_and_drop import Paired, certify_both
+from router_models.risk_control.one_threshold.risk_and_drop import Paired, certify_both
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 TERMS = {

@@ -1,5 +1,6 @@
 """The cascade's rules by themselves: no engine, no clock, every sequence of events that can happen."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -12,6 +13,7 @@ from serve_graph.cascade.steps import (
     Answered,
     CascadeEvent,
     Decided,
+    Delivery,
     Do,
     Judged,
     RequestState,
@@ -19,6 +21,7 @@ from serve_graph.cascade.steps import (
     Started,
     Step,
     StreamMode,
+    StreamTerms,
     TierFailed,
 )
 from serve_graph.errors import DeadlineError, EngineRequestError
@@ -63,8 +66,10 @@ def test_nothing_below_the_last_tier_is_shown_without_a_verdict_unless_the_terms
         shown = next((step for step in steps if step.do in (Do.COMMIT, Do.REPLY)), None)
         if shown is not None and shown.tier != rules.top and shown.action is Action.ROUTED:
             assert state.decision is not None
-            assert unjudged or not state.decision.promised, "an answer of a tier below the last was not judged"
-            assert not rules.asks_quality
+            pre_routed = rules.policy.pre_routes(shown.tier)
+            assert unjudged or pre_routed or not state.decision.promised, "a tier below the last was not judged"
+            assert pre_routed or not rules.asks_quality
+            assert not (rules.shaped and shown.do is Do.COMMIT and (pre_routed or not state.decision.promised))
         if state.action is Action.ABSTAINED:
             assert not rules.forbids_abstaining
         if state.action is Action.ACCEPTED:
@@ -94,6 +99,19 @@ def test_a_step_is_a_function_of_state_and_event(rules: Rules) -> None:
         assert repr(next_step(state, event)) == repr(next_step(state, event))
         state.step = last
         assert repr(state) == before
+
+
+@settings(max_examples=40, deadline=None)
+@given(rules())
+def test_what_is_pre_routed_is_answered_by_its_tier_alone_unless_its_shape_is_broken(rules: Rules) -> None:
+    for steps, state in every_path(rules):
+        if state.decision is None or not state.decision.promised or not rules.policy.pre_routes(state.decision.tier):
+            continue
+        if rules.forced is None and steps[1].do is Do.CALL and steps[1].tier == state.decision.tier:
+            assert not any(step.do is Do.JUDGE and step.tier == state.decision.tier for step in steps)
+            if state.action is Action.ESCALATED:
+                assert state.verdict is not None
+                assert state.verdict.reason == "no JSON"
 
 
 def two_tiers(**fields: object) -> Rules:
@@ -188,3 +206,43 @@ def test_an_answer_longer_than_any_that_was_certified_is_not_accepted(tokens: in
     assert after(Started(two_tiers()), CHEAP, said, accepted).action is Action.ACCEPTED
     last = after(Started(two_tiers(longest_answer=4)), Decided(Decision("frontier", "so")), said)
     assert (last.do, last.action) == (Do.REPLY, Action.ROUTED)
+
+
+PRE_ROUTED = Policy(("cheap", "frontier"), {"cheap": OperatingPoint(0.5, -math.inf)})
+
+
+@pytest.mark.parametrize("mode", [None, *StreamMode])
+def test_a_pre_routed_answer_is_shown_as_it_comes_whatever_the_mode_of_its_stream(mode: StreamMode | None) -> None:
+    terms = None if mode is None else StreamTerms(mode, first_token_s=0.01, at_first_token="escalate")
+    call = after(Started(two_tiers(policy=PRE_ROUTED, stream=terms)), CHEAP)
+    assert (call.do, call.tier, call.on_trial, call.checked) == (Do.CALL, "cheap", False, False)
+    assert call.delivery is (Delivery.WHOLE if mode is None else Delivery.LIVE)
+
+
+@pytest.mark.parametrize("decision", [CHEAP, Decided(Decision("cheap", "a share", promised=False))])
+def test_an_answer_that_breaks_its_declared_shape_is_sent_on_where_nobody_judges_it(decision: Decided) -> None:
+    """Pre-routed, or below a share of requests: its stream waits for the whole answer."""
+    policy = PRE_ROUTED if decision is CHEAP else two_tiers().policy
+    rules = two_tiers(policy=policy, shaped=True, stream=StreamTerms())
+    state = RequestState()
+    call = after(Started(rules), decision, state=state)
+    assert (call.checked, call.delivery) == (True, Delivery.WHOLE)
+    broken = after(Answered(Completion("{"), "it is no JSON", SOME_TIME), state=state)
+    assert (broken.do, broken.tier, broken.action) == (Do.CALL, "frontier", Action.ESCALATED)
+    assert state.verdict == Verdict(Action.ESCALATED, "it is no JSON")
+    assert state.tried == Completion("{")
+    kept = after(Started(rules), decision, SAID)
+    assert (kept.do, kept.tier, kept.action) == (Do.REPLY, "cheap", Action.ROUTED)
+
+
+def test_a_pre_routed_answer_longer_than_any_that_was_certified_is_sent_on() -> None:
+    rules = two_tiers(policy=PRE_ROUTED, longest_answer=5)
+    long, short = (Answered(Completion("so", usage=Usage(9, tokens))) for tokens in (6, 5))
+    assert after(Started(rules), CHEAP, short).do is Do.REPLY
+    step = after(Started(rules), CHEAP, long)
+    assert (step.do, step.tier, step.action) == (Do.CALL, "frontier", Action.ESCALATED)
+
+
+def test_the_last_tier_may_take_what_a_pre_routed_tier_refuses() -> None:
+    step = after(Started(two_tiers(policy=PRE_ROUTED)), CHEAP, TierFailed(EngineRequestError("no")))
+    assert (step.do, step.tier, step.action) == (Do.CALL, "frontier", Action.FALLBACK)

@@ -262,3 +262,10 @@ async def test_a_shape_in_a_prefix_stream_is_promised_nothing_and_in_any_other_w
 
 def test_a_try_without_an_end_is_cut_off_by_any_deadline() -> None:
     assert set_apart(replace(PLAIN, deadline_s=1e9, whole_try_s=math.inf), False, POLICY) is not None
+
+
+@pytest.mark.parametrize("stream", [StreamTerms(StreamMode.ROUTE), StreamTerms(first_token_s=0.1)])
+def test_a_stream_that_waits_for_nothing_is_the_certified_way_of_what_is_pre_routed(stream: StreamTerms) -> None:
+    facts = RequestFacts(stream=stream, whole_try_s=5.0)
+    assert set_apart(facts, False, POLICY) is not None
+    assert set_apart(facts, False, Policy(POLICY.tiers, {"cheap": OperatingPoint(0.5, -math.inf)})) is None

@@ -1,5 +1,6 @@
 """Every path of the cascade's state machine has a row here that says what is promised at its end."""
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -125,6 +126,29 @@ def test_the_table_in_the_documentation_names_tests_that_exist() -> None:
     assert named - defined == set()
 
 
+PRE_ROUTED_TABLE: Mapping[Way, str] = {
+    ("cheap", "routed", "cheap", "none", ""): "answers of prompts routed to a cheap tier",
+}
+"""What is promised of two tiers that are pre-routed: of every other way nothing is."""
+
+
+def test_of_what_is_pre_routed_every_answer_of_its_tier_is_promised_and_nothing_else() -> None:
+    reached = set()
+    shares = CertifiedShares(0.9, pre_routed=True)
+    for asked in kinds_of_requests():
+        for shaped in (False, True):
+            policy = Policy(asked.policy.tiers, {"cheap": OperatingPoint(0.5, -math.inf)})
+            pre_routed = replace(asked, policy=policy, judges_top=False, shaped=shaped)
+            for steps, end in every_path(pre_routed):
+                found = promise_at(end, pre_routed, shares)
+                way = way_of(end) if steps[-1].do is Do.REPLY else None
+                expected = None if way is None else PRE_ROUTED_TABLE.get(way)
+                assert (found.share, found.share and found.of) == (expected and 0.9, expected), way
+                reached.add(way)
+    assert reached > PRE_ROUTED_TABLE.keys()
+    assert ("frontier", "escalated", "cheap", "escalated", "") in reached, "a broken shape"
+
+
 @settings(max_examples=40, deadline=None)
 @given(rules())
 def test_whoever_has_a_quality_floor_is_shown_nothing_below_the_last_tier_without_a_promise(asked: Rules) -> None:
@@ -147,8 +171,11 @@ def test_a_promise_is_of_an_answer_that_the_router_chose_and_the_verifier_accept
             continue
         done = [step.do for step in steps]
         assert (done[0], done[-1]) == (Do.ASK_ROUTER, Do.REPLY)
-        assert Do.JUDGE in done
         assert end.decision is not None
+        if asked.policy.pre_routes(end.tier):
+            assert (end.tier, end.action, end.verdict) == (end.decision.tier, "routed", None)
+            continue
+        assert Do.JUDGE in done
         assert end.verdict is not None
         assert end.decision.promised
         assert end.verdict.promised

@@ -209,6 +209,25 @@ async def test_the_share_counts_where_the_certificate_does_not_cover_the_request
     assert (await asked(service(), "novel 0.9")).tier == "frontier"
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_below_a_share_an_answer_that_is_not_the_declared_json_is_sent_on(stream: bool) -> None:
+    """The fake's text is no JSON. Nobody estimates anything: the rule alone looks at it, and the reason says so."""
+    asked_for_json = replace(Query.from_prompt("p 0.9"), parameters={"response_format": {"type": "json_object"}})
+    of = service(0.3)
+    request = of.open(asked_for_json, "auto", stream)
+    if stream:
+        assert [chunk async for chunk in of.stream(request)]
+    else:
+        assert await of.answer(request)
+    assert isinstance(of.sink, ListSink)
+    record = of.sink.records[-1]
+    assert (record.tier, record.outcome) == ("frontier", "escalated")
+    assert [call.tier for call in record.calls] == ["cheap", "frontier"]
+    assert record.verdict_reason == "the answer is not the JSON that response_format asks for"
+    assert record.p_answer_ok is None
+    assert record.evidence["layer"] == "check"
+
+
 async def test_a_request_without_a_share_is_answered_as_certified() -> None:
     assert (await asked(service(), "p 0.5")).tier == "frontier"
     assert (await asked(service(), "p 1")).outcome == "escalated"
