@@ -17,6 +17,7 @@ import numpy as np
 from router_models.data.embeddings.encoder import Encoder
 from router_models.data.text_cache import cached_by_text
 from router_models.types import Answers, Completion, FloatArray, PromptEmbedding, Prompts, Query
+from router_models.types.conditions import turns_of
 from router_models.types.exchange import LOGPROB_NAMES, logprob_summary
 
 FEATURES_VERSION = 1
@@ -95,10 +96,14 @@ def _count(text: bytes, kind: bytes) -> int:
 
 
 def prompts_of(queries: Sequence[Query], encoder: Encoder | None) -> Prompts:
-    """Batch queries into columns, with embeddings where an encoder is given."""
+    """Batch queries into columns, with embeddings where an encoder is given.
+
+    Column `turns` is counted, whatever a query's metadata says.
+    """
     texts = tuple(query.text for query in queries)
     names = sorted({name for query in queries for name in query.metadata})
     metadata = {name: tuple(str(query.metadata.get(name, "")) for query in queries) for name in names}
+    metadata["turns"] = tuple(str(turns_of(query.messages)) for query in queries)
     return Prompts(texts, None if encoder is None else encoder.encode(texts), metadata)
 
 

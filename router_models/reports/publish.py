@@ -12,6 +12,7 @@ from router_models.reports.html import html_page
 from router_models.reports.report import write_report
 from router_models.training.candidate import Candidate, Settings
 from router_models.training.certify import Certified
+from router_models.training.labelling.preferences import learned_words
 from router_models.versions.registry import RegisteredVersion, find_version, register
 from router_models.versions.review import TAG, review_state, review_tags
 from router_models.versions.router_version import RouterVersion
@@ -77,6 +78,7 @@ def publish(
             **({f"headline.{i}": line for i, line in enumerate(headline(made), 1)} if made else {}),
             **{f"spill.{tier}": proof.summary() for tier, proof in version.overload_certificates.items()},
             "label_source": made.label_source if made else "none",
+            **({"learned_from": learned} if (learned := learned_words(version)) else {}),
             **review,
             **{f"prefix.{tier}": proof.summary() for tier, proof in version.prefix_certificates.items()},
         },

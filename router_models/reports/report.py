@@ -37,6 +37,7 @@ from router_models.risk_control.promise import Compared
 from router_models.training.candidate import Candidate, Settings
 from router_models.training.certify import Certified
 from router_models.training.evidence import replay_version
+from router_models.training.labelling.preferences import learned_words
 
 
 def write_report(folder: Path, candidate: Candidate, certified: Certified, settings: Settings) -> dict[str, float]:
@@ -94,6 +95,7 @@ def write_report(folder: Path, candidate: Candidate, certified: Certified, setti
         areas=table(
             [["ranking by", "area under the curve"], *([name, f"{area:.3f}"] for name, area in areas.items())]
         ),
+        learned=learned_words(version),
         routers=choice_section("router", candidate.routers),
         verifiers=choice_section("verifier", candidate.verifiers),
         asked=asked_section(version),

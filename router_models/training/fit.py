@@ -30,6 +30,8 @@ from router_models.training.asking import READING_VERIFIERS, VerifierChoice, ask
 from router_models.training.auto_router import choose_by_area
 from router_models.training.candidate import Candidate, Settings
 from router_models.training.evidence import answers_as_served, cheapest_route_at, evidence_of
+from router_models.training.labelling.given_stages import GivenStages, kept_results
+from router_models.training.labelling.preferences import VotesToLearnFrom, with_votes
 from router_models.training.model_selection import (
     Scored,
     check_verifier_served,
@@ -48,7 +50,12 @@ CLEARLY = 1.645
 
 
 def fit_candidate(
-    splits: LabelledSplits, settings: Settings, encoder: Encoder, progress: Progress = lambda _: None
+    splits: LabelledSplits,
+    settings: Settings,
+    encoder: Encoder,
+    progress: Progress = lambda _: None,
+    votes: VotesToLearnFrom | None = None,
+    given: GivenStages | None = None,
 ) -> Candidate:
     """Fit on TRAIN and calibrate on TUNE. CERT is not looked at.
 
@@ -64,6 +71,10 @@ def fit_candidate(
         What made the embeddings; the version keeps it.
     progress : callable
         Called with a sentence for every family that is tried within a budget.
+    votes : VotesToLearnFrom, optional
+        Preference votes, with embeddings: the routers learn from them too. None of a prompt in TUNE or CERT counts.
+    given : GivenStages, optional
+        Stages of tiers below the last that are kept as they are, and routers that were fitted elsewhere.
 
     Returns
     -------
@@ -86,10 +97,28 @@ def fit_candidate(
     routers: dict[str, tuple[Scored, ...]] = {}
     verifiers: dict[str, tuple[Scored, ...]] = {}
     estimates: dict[str, tuple[FloatArray, FloatArray]] = {}
+    if votes is not None:
+        votes, unused = votes.apart_from(splits)
+        progress(f"{len(votes.table):,} votes may train; {unused:,} are on prompts that tune or certify")
     for tier in tiers[:-1]:
-        best, tried = _router(train, tier, settings, progress)
+        if given is not None and tier in given.kept:
+            stages[tier], verifiers[tier] = given.kept[tier], ()
+            routers[tier] = kept_results(stages[tier], tune, tier, settings.seed)
+            estimates[tier] = stages[tier].estimate_route(train.prompts), stages[tier].estimate_route(tune.prompts)
+            continue
+        choice = given.routers.get(tier) if given is not None else None
+        if choice is None:
+            best, tried = _router(train, tier, settings, progress)
+            if votes is not None:
+                choice = with_votes(best, tried, votes, train, tier, tiers[-1], seed=settings.seed, progress=progress)
+            if choice is None:
+                fitted = RouterWithFallback(ROUTERS[best.family]()).fit(train.prompts, train.grade(tier))
+        if choice is not None:
+            if choice.said:
+                progress(choice.said)
+            best, tried = choice.best, list(choice.tried)
+            fitted = RouterWithFallback(choice.router).around(train.prompts, train.grade(tier))
         routers[tier] = tuple(tried)
-        fitted = RouterWithFallback(ROUTERS[best.family]()).fit(train.prompts, train.grade(tier))
         calibrator = choose_calibrator(fitted.router.predict(tune.prompts), tune.grade(tier), seed=settings.seed)
         stage = Stage(fitted.router, calibrator, NonEmptyVerifier(), None, fitted.fallback_)
         # Out of fold on TRAIN: the router never saw these rows.

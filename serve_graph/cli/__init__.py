@@ -10,7 +10,7 @@ import typer
 from serve_graph.cli import alarms, audit, bench, collect, decisions, serve, versions
 from serve_graph.cli.batch import command as batch
 from serve_graph.cli.extras import EXTRA_OF, sentence
-from serve_graph.cli.offline import capacity, certify, evaluate, label, plan, robustness, simulate, train
+from serve_graph.cli.offline import capacity, certify, evaluate, label, models, plan, robustness, simulate, train
 from serve_graph.cli.setup import init, keys, manifests, monitoring, store
 from serve_graph.cli.versions.estimate import estimate
 
@@ -39,6 +39,7 @@ app.command()(simulate.simulate)
 app.command()(capacity.capacity)
 app.command()(bench.bench)
 app.command()(audit.audit)
+app.add_typer(models.app, name="models")
 app.add_typer(batch.app, name="batch")
 app.add_typer(versions.app, name="versions")
 decisions.app.command()(estimate)

@@ -12,10 +12,12 @@ from router_models.estimators.routers.baselines.random import RandomRouter
 from router_models.estimators.routers.combined.default import DefaultRouter
 from router_models.estimators.routers.combined.layered import LayeredRouter
 from router_models.estimators.routers.combined.stacked import StackedRouter
+from router_models.estimators.routers.combined.voted import VotedRouter
 from router_models.estimators.routers.embedding.bradley_terry import BradleyTerryRouter
 from router_models.estimators.routers.embedding.cluster_error import ClusterErrorRouter
 from router_models.estimators.routers.embedding.knn import KnnRouter
 from router_models.estimators.routers.embedding.matrix_factorisation import MatrixFactorisationRouter
+from router_models.estimators.routers.embedding.preferences import PreferenceRouter
 from router_models.estimators.routers.embedding.ridge import RidgeRouter
 from router_models.estimators.routers.embedding.semantic import SemanticRouter
 from router_models.estimators.routers.language_model.encoder import EncoderRouter
@@ -51,6 +53,8 @@ ROUTERS: Registry[RouterModel] = Registry(
         PYesRouter,
         ProbeRouter,
         EncoderRouter,
+        PreferenceRouter,
+        VotedRouter,
     ),
 )
 """Every router family, from baselines to learned ones; `ROUTERS["knn"]` is its class."""
@@ -71,6 +75,7 @@ __all__ = [
     "MetadataRouter",
     "OracleRouter",
     "PYesRouter",
+    "PreferenceRouter",
     "ProbeRouter",
     "RandomRouter",
     "RidgeRouter",
@@ -81,4 +86,5 @@ __all__ = [
     "SurfaceForestRouter",
     "SurfaceRouter",
     "TfidfRouter",
+    "VotedRouter",
 ]

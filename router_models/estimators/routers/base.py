@@ -8,6 +8,7 @@ Scores are raw; `calibrators` turn them into probabilities, so that a score only
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol, Self, TypeVar
 
 import numpy as np
@@ -51,6 +52,8 @@ class RouterModel(ABC):
         Whether it needs what a language model computes from the prompt (`evaluation.benchmarks.prompt_readers`).
     needs_grades : bool
         Whether it reads the answer's grade, which no request brings.
+    needs_votes : bool
+        Whether it is there to learn from votes (`train --votes`).
     takes_weights : bool
         Whether `fit` counts rows by the batch's column `sample_weight`.
     """
@@ -64,6 +67,7 @@ class RouterModel(ABC):
     needs_metadata: ClassVar[tuple[str, ...]] = ()
     needs_reader: ClassVar[bool] = False
     needs_grades: ClassVar[bool] = False
+    needs_votes: ClassVar[bool] = False
     takes_weights: ClassVar[bool] = False
 
     @abstractmethod
@@ -118,6 +122,11 @@ class RouterModel(ABC):
     def labels_read(self) -> tuple[str, ...]:
         """Return the metadata columns that a fitted router scores by."""
         return self.needs_metadata
+
+    @property
+    def learned_from(self) -> Mapping[str, int]:
+        """Return how many votes, and grades beside them, a router learned from; empty: from grades alone."""
+        return {}
 
     def distance(self, X: Prompts) -> FloatArray | None:
         """Return the distance of each prompt from the training data.

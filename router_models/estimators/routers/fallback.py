@@ -150,6 +150,11 @@ class RouterWithFallback:
         """Learn from n graded prompts; raises what the router's `fit` does."""
         with each_text_once():
             self.router.fit(X, y)
+        return self.around(X, y)
+
+    def around(self, X: Prompts, y: FloatArray) -> Self:
+        """Learn the fallback alone, of a router that is fitted, from n graded prompts."""
+        with each_text_once():
             if self.router.family not in NEVER_NOVEL and len(X) >= LEAST:
                 self.fallback_ = LengthFallback().fit(X, y, embedded=self.router.needs_embeddings)
                 scores = self.router.predict(X.take(evenly_spaced(len(X), SHIFT_ROWS)))

@@ -149,6 +149,7 @@ def certify(
     from router_models.training.certify_prefix import check_prefix
     from router_models.training.labelling.begin import check_noted
     from router_models.training.labelling.plan import check_agrees, task_of
+    from router_models.training.labelling.preferences import learned_words
     from router_models.training.labelling.records import read_label_file
     from router_models.training.labelling.streamed import StreamedLabels, planned_settings
     from router_models.training.splits import split_outcomes
@@ -274,6 +275,7 @@ def certify(
         shown: dict[str, Any] = {"version": registered.name, "aliases": registered.aliases}
         shown["review"] = review_state(registered).to_json()
         shown["headline"] = headline(certificate)
+        shown |= {"learned_from": learned} if (learned := learned_words(certified.version)) else {}
         shown["certificate"] = certificate.to_json()
         even = break_even_of(certified.version, graph, now)
         shown["break_even"] = None if even is None else even.to_json()
@@ -287,6 +289,8 @@ def certify(
     say(certificate.summary())
     for tested in certificate.patterns:
         say(f"pattern {tested.words}")
+    if learned := learned_words(certified.version):
+        say(f"{learned}.")
     if (even := break_even_of(certified.version, graph, now)) is not None:
         say(f"break-even: {even.text()}")
     for moment, loss in later_losses(certified.version, graph, now):

@@ -79,6 +79,14 @@ def train(
     pattern: PatternOption = None,
     group_by: GroupByOption = None,
     budget_s: Annotated[float, typer.Option(help="Seconds that --router auto may take to compare families.")] = 300.0,
+    votes: Annotated[
+        Path | None,
+        typer.Option(help="Preference votes that the routers learn from as well: prompt, model_a, model_b, winner."),
+    ] = None,
+    vote_models: Annotated[
+        list[str] | None,
+        typer.Option("--vote-model", help="TIER=NAME: the model of --votes that a tier is. May be repeated."),
+    ] = None,
     from_decisions: Annotated[
         bool, typer.Option("--from-decisions", help="Make the outcomes of served traffic, instead of --outcomes.")
     ] = False,
@@ -117,6 +125,9 @@ def train(
     Of equal prompts one row counts. --group-by user keeps all requests of a user on one side of the splits as well,
     and counts one of them.
 
+    --votes FILE teaches the routers who wins where, of votes on any models (docs/guides/learning/votes.md): mixed with
+    what grades teach unless that orders graded prompts worse; alone with --router preferences. Votes certify nothing.
+
     --from-decisions makes the outcomes of what was served: kept prompts, the answers of every tier that were made for
     them, and labels, judges' grades and comparisons. It says how they were chosen and weights training by the inverse
     of that chance, or says why it cannot; `certify` takes of them those alone that chance drew
@@ -124,23 +135,34 @@ def train(
 
     Example: serve-graph train --outcomes outcomes.parquet --out candidate
 
+    Example: serve-graph train --outcomes outcomes.parquet --votes votes.jsonl --vote-model cheap=llama-8b --out next
+
     Example: serve-graph train --from-decisions --since 2026-11-01 --version router/3 --out next
     """
     from dataclasses import replace
 
     from router_models.data.embeddings.encoder import Encoder
+    from router_models.data.formats.preference_votes import read_votes
     from router_models.data.outcomes import read_outcomes
     from router_models.estimators.asked_signals import check_asked
     from router_models.training.candidate import save_candidate
     from router_models.training.fit import check_outcomes, fit_candidate
+    from router_models.training.labelling.preferences import VotesToLearnFrom, learned_words
     from router_models.training.splits import split_outcomes
     from serve_graph.cli.offline.from_decisions import SESSION, served_table, unweighted_parts, window_of
     from serve_graph.config.graph import load_config
     from serve_graph.errors import ServeGraphError
     from serve_graph.policy.serving_version import settings_of
 
+    if votes is not None and outcomes is None and not from_decisions:
+        raise typer.BadParameter(
+            "votes teach which prompts need the dearer model, and not how often an answer is right: --votes needs "
+            "graded answers, from --outcomes FILE or --from-decisions (a few hundred prompts)"
+        )
     if (outcomes is None) != from_decisions:
         raise typer.BadParameter("give either --outcomes FILE or --from-decisions")
+    if vote_models and votes is None:
+        raise typer.BadParameter("--vote-model names models of --votes FILE")
     if out.exists():
         raise ServeGraphError(f"{out} exists; a candidate is never overwritten: choose another --out")
     graph = load_config(config)
@@ -159,6 +181,10 @@ def train(
     )
     settings.check_pattern()
     progress = progress_to_stderr()
+    named = _named_models(vote_models or [], settings.tiers)
+    voted = None if votes is None else read_votes(votes)
+    if voted is not None and (unknown := sorted({*named.values()} - {*voted.models})):
+        raise ServeGraphError(f"{votes}: no vote on {', '.join(unknown)}; it has {', '.join(voted.models)}")
     served: ServedOutcomes | None = None
     if outcomes is None:
         window = window_of(decisions, since, until, version, limit, label_source, corrected=not uncorrected)
@@ -174,7 +200,12 @@ def train(
     encoder = Encoder()
     splits = split_outcomes(table, settings.tiers, settings.seed, settings.group_by, last_ungraded=settings.harm)
     splits = splits.with_embeddings(encoder, graph.state_folder / "embeddings", progress)
-    candidate = fit_candidate(splits, settings, encoder, progress)
+    preferences = None
+    if voted is not None:
+        preferences = VotesToLearnFrom(
+            voted.with_embeddings(encoder, graph.state_folder / "embeddings", progress), named
+        )
+    candidate = fit_candidate(splits, settings, encoder, progress, preferences)
     save_candidate(candidate, settings, out)
     tried = [
         {
@@ -197,12 +228,14 @@ def train(
     if as_json:
         beside = {} if served is None else {"served": served.shown(), "unweighted": unweighted}
         found = {"candidate": str(out), "outcomes": str(outcomes), "dataset_sha256": candidate.dataset_hash}
+        found |= {} if voted is None else {"learned_from": learned_words(candidate.version) or "grades alone"}
         say_json(found | {"tried": tried} | beside)
         return
     for row in tried:
         span = f"{row['advantage']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f})"
         unseen = row["auc_unseen_domains"]
-        suffix = "" if row["apgr"] is None else f"  APGR {row['apgr']:.3f}, {row['seconds']:.1f} s"
+        suffix = "" if row["apgr"] is None else f"  APGR {row['apgr']:.3f}"
+        suffix += "" if row["seconds"] is None else f", {row['seconds']:.1f} s"
         suffix += "" if unseen is None else f"  on unseen domains {unseen:.3f}"
         name = f"{row['what']:8} {row['tier']:10} {row['family']:14}"
         say(f"{name} AUC {row['auc']:.3f}  over the baseline {span}{suffix}")
@@ -210,8 +243,21 @@ def train(
         if stage.router is not None:
             asks = f", which asks for {' and '.join(stage.asked)}" if stage.asked else ""
             say(f"chosen for {tier}: router {stage.router.family}, verifier {stage.verifier.family}{asks}")
+    if voted is not None:
+        say(learned_words(candidate.version) or "votes were left out: with them the graded prompts are ordered worse")
     for part in unweighted:
         say(f"{part} takes no weights: it learned from the rows as they came")
     for tier in (tier for tier, scored in candidate.verifiers.items() if not scored):
         say(f"verifier {tier:10} none: every training answer is correct, so it will never abstain")
     say(f"candidate written to {out}; next: serve-graph certify --candidate {out} --outcomes {outcomes}")
+
+
+def _named_models(words: list[str], tiers: tuple[str, ...]) -> dict[str, str]:
+    """The models of votes by the tiers that they are; exit 2 for anything but TIER=NAME of a configured tier."""
+    found = {}
+    for word in words:
+        tier, equals, name = word.partition("=")
+        if not equals or not name or tier not in tiers:
+            raise typer.BadParameter(f"--vote-model takes TIER=NAME with a tier of {', '.join(tiers)}; found {word!r}")
+        found[tier] = name
+    return found

@@ -1,4 +1,4 @@
-"""A router on request metadata: task label, language, user tier, length of the conversation."""
+"""A router on request metadata and history: task label, language, user tier, turns of the conversation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from router_models.estimators.routers.base import RouterModel, array_of, check_p
 from router_models.estimators.routers.embedding.ridge import fit_ridge
 from router_models.types import FloatArray, Prompts
 
-COLUMNS = ("domain", "category", "family", "task", "language", "user_tier", "history_length")
+COLUMNS = ("domain", "category", "family", "task", "language", "user_tier", "history_length", "turns")
+TURNS = "turns"
+"""The column of how many turns of the user a conversation has: counted on each request, and nobody's label."""
 
 
 class MetadataRouter(RouterModel):
@@ -39,11 +41,11 @@ class MetadataRouter(RouterModel):
 
     @property
     def labels_read(self) -> tuple[str, ...]:
-        return tuple(self.values_ or ())
+        return tuple(name for name in self.values_ or () if name != TURNS)
 
     def fit(self, X: Prompts, y: FloatArray) -> Self:
         y = check_prompts_input(X, y)
-        present = {c: X.metadata[c] for c in self.columns if c in X.metadata and len(set(X.metadata[c])) > 1}
+        present = {c: _cells(X, c) for c in self.columns if c in X.metadata and len(set(_cells(X, c))) > 1}
         if not present:
             raise DataError(f"no metadata column that varies; looked for: {', '.join(self.columns)}")
         self.values_ = {c: None if _numeric(v) else sorted(set(v) - {""}) for c, v in present.items()}
@@ -57,7 +59,7 @@ class MetadataRouter(RouterModel):
     def _encode(self, X: Prompts) -> FloatArray:
         blocks = []
         for name, values in fitted(self.values_, self.family).items():
-            column = X.metadata.get(name, ("",) * len(X))
+            column = _cells(X, name)
             if values is None:
                 blocks.append(np.array([[_log(value)] for value in column]).reshape(len(X), 1))
                 continue
@@ -80,6 +82,12 @@ class MetadataRouter(RouterModel):
         router.values_ = {str(name): values for name, values in columns}
         router.weights_ = array_of(state, "weights").astype(np.float64)
         return router
+
+
+def _cells(X: Prompts, name: str) -> tuple[str, ...]:
+    """Return a column, empty where it is not there; of turns one where a row does not say."""
+    column = X.metadata.get(name, ("",) * len(X))
+    return tuple(cell or "1" for cell in column) if name == TURNS else column
 
 
 def _numeric(values: tuple[str, ...]) -> bool:

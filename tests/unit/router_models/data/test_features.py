@@ -124,7 +124,7 @@ def test_the_encoders_digest_is_of_its_model_and_its_tokenizer(tmp_path: Path) -
 def test_queries_are_batched_into_columns() -> None:
     prompts = prompts_of([Query.from_prompt("a", lang="en"), Query.from_prompt("b", task="sum")], None)
     assert prompts.texts == ("a", "b")
-    assert prompts.metadata == {"lang": ("en", ""), "task": ("", "sum")}
+    assert prompts.metadata == {"lang": ("en", ""), "task": ("", "sum"), "turns": ("1", "1")}
     assert prompts.embeddings is None
 
 

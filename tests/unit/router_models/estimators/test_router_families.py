@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from router_models.data.artifacts import State
+from router_models.data.features import prompts_of
 from router_models.errors import ArtifactError, DataError
 from router_models.estimators.routers import (
     DefaultRouter,
@@ -26,7 +27,7 @@ from router_models.estimators.routers.combined.default import balanced_folds
 from router_models.estimators.routers.combined.layered import CLASSIFIER, HARD, INTENT, UNCERTAIN
 from router_models.estimators.routers.combined.stacked import folds_by_text, stack_weights
 from router_models.estimators.routers.language_model.p_yes import p_yes, question_for
-from router_models.types import Prompts
+from router_models.types import Message, Prompts, Query
 
 
 def test_the_random_router_is_uniform_and_depends_on_the_seed() -> None:
@@ -109,6 +110,7 @@ def test_metadata_values_never_seen_fall_back_to_the_overall_share(draws: Callab
         ("task", "chat", "proof"),
         ("language", "en", "sw"),
         ("history_length", "1", "40"),
+        ("turns", "", "9"),
     ],
 )
 def test_every_kind_of_metadata_may_enter(column: str, easy: str, hard: str) -> None:
@@ -116,6 +118,18 @@ def test_every_kind_of_metadata_may_enter(column: str, easy: str, hard: str) -> 
     router = MetadataRouter().fit(X, np.array([1.0, 0.0] * 100))
     low, high = router.predict(Prompts(("x", "x"), None, {column: (hard, easy)}))
     assert high > low + 0.3
+
+
+def test_the_turns_of_a_conversation_are_counted_and_are_nobodys_label() -> None:
+    """A table says nothing of one turn; a request is counted, whatever its metadata says."""
+    X = Prompts(("x",) * 200, None, {"turns": ("", "9") * 100, "task": ("a", "b") * 100})
+    router = MetadataRouter(("turns",)).fit(X, np.array([1.0, 0.0] * 100))
+    first, later = Message("user", "x"), Message("assistant", "y")
+    long = Query((first, later) * 8 + (first,), {"turns": "1"})
+    short, lengthy = router.predict(prompts_of([Query((first,), {"turns": "9"}), long], None))
+    assert short > lengthy + 0.3
+    assert router.labels_read == ()
+    assert MetadataRouter().fit(X, np.array([1.0, 0.0] * 100)).labels_read == ("task",)
 
 
 def test_p_yes_weighs_spellings_of_yes_against_no() -> None:

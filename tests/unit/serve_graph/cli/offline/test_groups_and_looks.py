@@ -110,3 +110,24 @@ def test_a_column_of_few_values_is_for_holding_out(workshop: dict[str, Path], tm
     done = call("evaluate", "-o", tmp_path / "o.parquet", *PAIR, "--router", "surface", "--group-by", "domain")
     assert done.exit_code == 2
     assert "--hold-out domain" in done.output
+
+
+def test_one_look_spends_all_of_delta_and_lets_no_other_through(
+    workshop: dict[str, Path], tmp_path: Path, new_registry: Callable[[Path], str]
+) -> None:
+    """On a registry of its own: the shipped way spends .0608 of .1 at first, `--looks 1` all of it."""
+    graph = yaml.safe_load(workshop["config"].read_text())
+    config = tmp_path / "graph.yaml"
+    new_registry(tmp_path / "state" / "mlflow.db")
+    config.write_text(yaml.safe_dump(graph | {"state_folder": str(tmp_path / "state")}))
+    own = {**workshop, "config": config}
+    found = certify(own, "--looks", "1", "--json")
+    assert found.exit_code == 0, found.output
+    certificate = json.loads(found.stdout)["certificate"]
+    assert certificate["level"] == certificate["delta"] == 0.1
+    assert "the only look at these labels" in found.stderr
+    for words in ([], ["--looks", "1"]):
+        again = certify(own, *words)
+        assert again.exit_code == 1
+        assert "spent the whole δ of these labels (--looks 1)" in str(again.exception)
+    assert certify(own, "--looks", "2").exit_code == 2

@@ -208,3 +208,112 @@ def test_a_version_that_loses_money_is_refused_by_certify_promote_approve_and_up
     dear.write_text(yaml.safe_dump(serving | {"policy": serving["policy"] | asked}))
     refused_for_loss("versions", "approve", number, "--config", dear)
     done("versions", "approve", number, "--config", dear, "--allow-loss", *REVIEW)
+
+
+def votes_file(path: Path, *, winner: str = "") -> Path:
+    """On long questions the dearer model wins, on short ones nobody does."""
+    rows = [
+        {
+            "prompt": f"{'short' if easy else 'rather long and winding'} question v{i}",
+            "model_a": "m8b",
+            "model_b": "m70b",
+        }
+        | {"winner": winner or ("tie" if easy else "b")}
+        for i, easy in enumerate([True, False] * 60)
+    ]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return path
+
+
+def test_votes_train_a_router_and_the_version_says_how_many_and_that_they_certify_nothing(bench: Bench) -> None:
+    given = ["train", "--config", bench.context, "-o", bench.outcomes, "--verifier", "combined"]
+    votes, out = votes_file(bench.folder / "votes.jsonl"), bench.folder / "voted"
+    named = ["--vote-model", "cheap=m8b", "--vote-model", "frontier=m70b"]
+    said = done(*given, "--router", "preferences", "--votes", votes, *named, "--out", out)
+    words = "the router of cheap learned from 120 votes, and from no grades. Votes certify nothing"
+    assert words in said
+    shown = json.loads(done(*bench.certify("--candidate", out, "--json")))
+    assert shown["learned_from"].startswith(words)
+    assert shown["certificate"]["label_source"] != "votes"
+    assert words in done(*bench.versions("show", shown["version"].rpartition("/")[2]))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--vote-model", "cheap=unheard", "--votes", "{votes}"], "no vote on unheard; it has m70b, m8b"),
+        (["--votes", "{bad}"], "column 'winner', line 1: 'nobody' is no winner"),
+    ],
+    ids=["unknown model", "bad row"],
+)
+def test_votes_that_cannot_be_used_are_refused_by_name(bench: Bench, words: list[str], message: str) -> None:
+    files = {
+        "votes": votes_file(bench.folder / "v.jsonl"),
+        "bad": votes_file(bench.folder / "bad.jsonl", winner="nobody"),
+    }
+    given = [word.format(**files) for word in words]
+    found = call("train", "--config", bench.context, "-o", bench.outcomes, "--out", bench.folder / "never", *given)
+    assert found.exit_code == 1
+    assert message in str(found.exception)
+
+
+ASKED_WRONGLY = {
+    "without grades": ["--votes", "v.jsonl"],
+    "without votes": ["-o", "x", "--vote-model", "cheap=a"],
+    "no pair": ["-o", "x", "--votes", "v.jsonl", "--vote-model", "cheap"],
+}
+
+
+@pytest.mark.parametrize("words", ASKED_WRONGLY.values(), ids=list(ASKED_WRONGLY))
+def test_votes_are_asked_for_with_grades(bench: Bench, words: list[str]) -> None:
+    assert call("train", "--config", bench.context, "--out", bench.folder / "never", *words).exit_code == 2
+
+
+def test_a_new_model_is_measured_and_added_from_the_command_line(bench: Bench) -> None:
+    """The cheap tier taken for new, beside a third model that finds the same questions easy, whatever their length."""
+    chance, n, graded = np.random.default_rng(4), 420, 300
+    easy = chance.random(n) < 0.6
+    more, asked = ["very " * k for k in chance.integers(0, 9, n)], {True: "Name a -fruit", False: "Prove the -lemma"}
+    columns: dict[str, Any] = {
+        "prompt": [f"{asked[e]} {i}".replace("-", m) for i, (e, m) in enumerate(zip(easy, more, strict=True))],
+        "cheap": (chance.random(n) < np.where(easy, 0.98, 0.1)).astype(float),
+        "other": chance.random(n) < np.where(easy, 0.98, 0.1),
+        "frontier": chance.random(n) < 0.97,
+    }
+    columns["cheap"][graded:] = np.nan
+    for tier in ("cheap", "frontier"):
+        columns |= {f"{tier}_prompt_tokens": 50, f"{tier}_completion_tokens": 20}
+    table, out = bench.folder / "with-new.parquet", bench.folder / "added"
+    pd.DataFrame(columns).to_parquet(table)
+    given = ["models", "add", "cheap", "-o", table, "--config", bench.context]
+    found = json.loads(done(*given, "--json"))
+    assert found["candidate"] is None
+    assert found["graded"] < 170 < found["side_prompts"]
+    assert found["over_length"]["low"] > 0
+    assert {one["model"] for one in found["beside"]} == {"frontier", "other"}
+    said = done(*given, "--out", out)
+    assert "over prompt length" in said
+    assert "In its place: " in said
+    write_collected_binds(table, tier_binds(load_config(bench.context)))
+    shown = json.loads(done(*bench.certify("--candidate", out, "--json", outcomes=table)))
+    assert shown["certificate"]["epsilon"] == 0.2
+    assert "never overwritten" in refused(*given, "--out", out)
+    assert "is no tier of" in refused("models", "add", "frontier", "-o", table, "--config", bench.context)
+    assert call(*given, "--method", "guess").exit_code == 2
+
+
+def test_a_new_model_whose_router_is_no_better_than_prompt_length_is_refused_unless_asked_for(bench: Bench) -> None:
+    """Its right answers follow from the prompt's length alone."""
+    chance, n = np.random.default_rng(3), 300
+    words = chance.integers(1, 30, n)
+    columns = {"prompt": [f"{i} " + "word " * k for i, k in enumerate(words)], "cheap": (words < 15).astype(float)}
+    columns |= {"other": chance.random(n) < 0.5, "frontier": chance.random(n) < 0.97}
+    for tier in ("cheap", "frontier"):
+        columns |= {f"{tier}_prompt_tokens": 50, f"{tier}_completion_tokens": 20}
+    table = bench.folder / "by-length.parquet"
+    pd.DataFrame(columns).to_parquet(table)
+    given = ["models", "add", "cheap", "-o", table, "--config", bench.context, "--method", "cluster-error"]
+    found = call(*given)
+    assert found.exit_code == 1
+    assert "cheap is not added: it orders cheap's prompts no better than their length does" in str(found.exception)
+    assert "measured only" in done(*given, "--allow-unproven")
