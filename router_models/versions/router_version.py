@@ -138,7 +138,9 @@ class RouterVersion:
             return self.policy.decide_uncovered({}, None, long, to_top=True)
         encoder = self.encoder if self.needs_encoder else None
         prompts = prompts_of([query], None) if encoder is None else prompt_of(query, encoder, made)
-        ruled = by_intent(self, self._ruled(query, prompts, long, open_slice), prompts)
+        ruled = self._ruled(query, prompts, long, open_slice)
+        if self.catalogue is not None or (self.certificate is not None and self.certificate.coverage.catalogue):
+            ruled = by_intent(self, ruled, prompts)
         return ruled if encoder is None else replace(ruled, embedding=embedding_of(prompts, encoder))
 
     def _ruled(self, query: Query, prompts: Prompts, long: Uncovered | None, open_slice: str | None) -> Decision:
