@@ -90,7 +90,9 @@ async def until(holds: Callable[[], bool]) -> None:
 @pytest.fixture
 def graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> GraphConfig:
     monkeypatch.setattr(catalogue_watch, "CATALOGUE_LOOK_S", 0.02)
-    return echo_graph(tmp_path, catalogue=written(tmp_path / "intents.yaml", INTENTS), placement="ingress", timeout_s=60)
+    return echo_graph(
+        tmp_path, catalogue=written(tmp_path / "intents.yaml", INTENTS), placement="ingress", timeout_s=60
+    )
 
 
 @pytest.fixture
