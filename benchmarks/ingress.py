@@ -69,6 +69,8 @@ async def ingress(folder: Path) -> AsyncIterator[Any]:
     from serve_graph.cluster.ingress_deployment import IngressDeployment
 
     config = load_config(prepared(folder)["ingress"][0])
+    patient = config.policy.model_copy(update={"give_up_s": 60.0})  # a busy machine must not send requests elsewhere
+    config = config.model_copy(update={"policy": patient})
     tiers: Any = {tier.name: _Handle(EchoDeployment(tier)) for tier in config.tiers}  # type: ignore[arg-type]
     made = IngressDeployment(
         config, ServedVersion.of(serving_version(config), config, 1), tiers, None, None, b"x" * 16

@@ -10,7 +10,6 @@ from pathlib import Path
 from router_models.data.artifacts import verify
 from router_models.data.starter import STARTER_OUTCOMES
 from router_models.errors import ArtifactError, CertificateError, LossError, NotCertifiedError, RegistryError
-from router_models.pipeline import run_pipeline
 from router_models.pricing.savings import TokenRatios
 from router_models.training.candidate import Settings
 from router_models.types import Progress
@@ -145,6 +144,8 @@ def ensure_first_version(config: GraphConfig, progress: Progress, budget_s: floa
         return (
             f"{model} has versions, and none of them is `stable`: `serve-graph versions promote` one that is approved"
         )
+    from router_models.pipeline import run_pipeline  # with pandas and what fits: nothing that serves needs it
+
     progress("no router version yet: training the first one from the shipped outcomes")
     now = datetime.now(UTC)
     try:

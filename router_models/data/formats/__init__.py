@@ -14,12 +14,20 @@ WIDE, one row per prompt: `prompt`, one column of grades per model, and where kn
 `<model>_label_source` or one `label_source` for all; text and flag columns become metadata.
 
 Nothing is repaired silently: a value that cannot be used raises DataError naming its column and its row or line.
+
+A name below is loaded from its module when it is first asked for: the modules that read lines of text need no pandas.
 """
 
-from router_models.data.formats.columns import LABEL_SOURCE, LONG_COLUMNS, METADATA_NAMES, Columns, parse_columns
-from router_models.data.formats.frames import frame_to_outcomes, outcomes_to_frame, write_outcomes
-from router_models.data.formats.readers import read_frame
-from router_models.data.formats.token_columns import TOKEN_COLUMNS, token_cells, tokens_of
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from router_models.data.formats.columns import LABEL_SOURCE, LONG_COLUMNS, METADATA_NAMES, Columns, parse_columns
+    from router_models.data.formats.frames import frame_to_outcomes, outcomes_to_frame, write_outcomes
+    from router_models.data.formats.readers import read_frame
+    from router_models.data.formats.token_columns import TOKEN_COLUMNS, token_cells, tokens_of
 
 __all__ = [
     "LABEL_SOURCE",
@@ -35,3 +43,16 @@ __all__ = [
     "tokens_of",
     "write_outcomes",
 ]
+
+_MODULES = {
+    **dict.fromkeys(("LABEL_SOURCE", "LONG_COLUMNS", "METADATA_NAMES", "Columns", "parse_columns"), "columns"),
+    **dict.fromkeys(("frame_to_outcomes", "outcomes_to_frame", "write_outcomes"), "frames"),
+    "read_frame": "readers",
+    **dict.fromkeys(("TOKEN_COLUMNS", "token_cells", "tokens_of"), "token_columns"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

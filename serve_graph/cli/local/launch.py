@@ -27,6 +27,7 @@ from router_models.types import Progress
 from serve_graph.access.listening import check_listening
 from serve_graph.cli.local.haproxy import CONFIG_NAME, usable_haproxy, without_splicing
 from serve_graph.cli.local.haproxy import OVERRIDE as HAPROXY_OVERRIDE
+from serve_graph.cluster.replicas.lean_imports import spare_pandas_in_workers
 from serve_graph.config.graph import GraphConfig
 from serve_graph.config.tiers import LOAD_TOLD
 from serve_graph.errors import ConfigError, ServeGraphError
@@ -81,6 +82,7 @@ def prepare_environment(config: GraphConfig, scratch: Path) -> bool:
         ports = (metrics_port, stats_port)
         settings[HAPROXY_OVERRIDE] = str(without_splicing(haproxy, scratch, ports, config.http.head_timeout_s))
     os.environ.update(settings)
+    spare_pandas_in_workers()
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # vLLM logs to stdout, which is for results
     return haproxy is not None
 

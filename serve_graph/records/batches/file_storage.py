@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
-
-import pyarrow as pa
-import pyarrow.fs as pafs
 
 from serve_graph.errors import ConfigError, StoreUnavailableError
 
@@ -43,6 +41,9 @@ class FileStorage:
         self._filesystem: Any = None
         self._root = ""
         if self.folder is None:
+            import pyarrow as pa  # 35 MB that a folder does not need
+            import pyarrow.fs as pafs
+
             try:
                 self._filesystem, self._root = pafs.FileSystem.from_uri(uri)
             except (pa.ArrowException, OSError, ValueError) as error:
@@ -102,8 +103,16 @@ def _told(what: str) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise
-    except (OSError, pa.ArrowException) as error:
+    except Exception as error:
+        if not isinstance(error, (OSError, *_arrow_errors())):
+            raise
         raise StoreUnavailableError(f"the file cannot be {what} ({type(error).__name__})") from error
+
+
+def _arrow_errors() -> tuple[type[Exception], ...]:
+    """What pyarrow raises; none where it is not loaded."""
+    arrow = sys.modules.get("pyarrow")
+    return () if arrow is None else (arrow.ArrowException,)
 
 
 def pieces_of(file: IO[bytes]) -> Iterator[bytes]:

@@ -1,17 +1,24 @@
 """What the processes of a graph import before they can answer: every start, and every replacement, waits for it."""
 
 import json
+import os
 import pickle
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from router_models.estimators.calibrators.scores import CALIBRATORS
+from serve_graph.cluster.replicas.lean_imports import HOOK, spare_pandas_in_workers
 
 FOR_FITTING_ALONE = {"sklearn", "scipy.stats", "scipy.optimize"}
 """Libraries that no served version needs: half a second to a second of processor each time."""
+
+DATA_FRAMES = {"pandas", "pyarrow"}
+"""Some 60 MB of every process that holds them."""
+SPARED = "from serve_graph.cluster.replicas.lean_imports import spare_pandas; spare_pandas()\n"
 
 
 def loaded_by(code: str, *words: str) -> set[str]:
@@ -26,6 +33,28 @@ def test_a_graph_starts_without_what_only_fitting_and_hosted_tiers_need() -> Non
     loaded = loaded_by("import serve_graph.app")
     assert loaded >= {"serve_graph.cluster.ingress_deployment", "serve_graph.cluster.policy_deployment", "ray.serve"}
     assert loaded & {*FOR_FITTING_ALONE, "openai", "mlflow"} == set()
+
+
+def test_no_process_of_a_graph_holds_data_frames() -> None:
+    """Not even Ray Serve's, which imports pandas wherever it is installed; whoever asks for it has it afterwards."""
+    assert loaded_by(f"{SPARED}import serve_graph.app") & DATA_FRAMES == set()
+    assert loaded_by(f"{SPARED}import ray.serve, pandas; assert pandas.DataFrame") >= DATA_FRAMES
+    assert loaded_by("import ray.serve") >= {"pandas"}  # else nothing has to be spared any more
+
+
+def test_workers_are_told_to_spare_pandas(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray._common.utils import load_class
+    from ray._private.ray_constants import WORKER_PROCESS_SETUP_HOOK_ENV_VAR
+
+    assert HOOK == WORKER_PROCESS_SETUP_HOOK_ENV_VAR
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path])
+    monkeypatch.setenv(HOOK, "somebody.elses")
+    spare_pandas_in_workers()
+    assert os.environ[HOOK] == "somebody.elses"
+    monkeypatch.delenv(HOOK)
+    spare_pandas_in_workers()
+    load_class(os.environ[HOOK])()  # as a worker finds and calls it
+    assert [type(finder).__name__ for finder in sys.meta_path].count("WithoutPandas") == 1
 
 
 def test_a_served_calibrator_predicts_without_what_fitting_needs(tmp_path: Path) -> None:
