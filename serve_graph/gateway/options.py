@@ -85,7 +85,7 @@ def resolve_options(
         None if not session else hashlib.sha256(f"{caller.name}\0{session}".encode()).hexdigest()[:32],
         {} if caller.key is None else caller.key.labels,
         requested.cost_quality,
-        asked_among(requested.signals or ()),
+        asked_among(requested.signals) if requested.signals else (),
     )
 
 

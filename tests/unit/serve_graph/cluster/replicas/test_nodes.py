@@ -152,6 +152,11 @@ def test_the_builtin_version_is_written_on_the_node_that_starts() -> None:
     assert set(faults(policy={"version": "builtin"})) == {"policy.version"}
 
 
+def test_a_catalogue_is_read_by_every_node() -> None:
+    assert set(faults(policy={"catalogue": "/srv/intents.yaml"})) == {"policy.catalogue"}
+    assert faults(policy={"catalogue": "/mnt/all/intents.yaml"}) == {}
+
+
 def test_golden_tasks_are_read_by_every_node() -> None:
     hosted = {"name": "frontier", "engine": "openai", "model": "m", "price": PRICE}
     assert set(faults(tiers=[hosted], golden={"tasks": "/srv/tasks.jsonl"})) == {"golden.tasks"}
@@ -221,4 +226,4 @@ def test_every_path_that_a_configuration_can_hold_is_looked_at() -> None:
             waiting |= models(field.annotation) - seen
             if holds_path(field.annotation):
                 found.add(name)
-    assert found == {"state_folder", "shared_folders", "keys_file", "api_key_file", "folder", "tasks"}
+    assert found == {"state_folder", "shared_folders", "keys_file", "api_key_file", "folder", "tasks", "catalogue"}

@@ -54,7 +54,9 @@ def test_a_broken_schema_counts_as_escalated_but_at_the_last_tier() -> None:
     """As in serving, where a rule rejects it whatever the verifier says."""
     table = table_of(parse_columns(outcomes_to_frame(ROWS), TIERS))
     version: Any = SimpleNamespace(
-        stages=dict.fromkeys(TIERS, SureStage()), policy=SimpleNamespace(tiers=TIERS, top="frontier")
+        stages=dict.fromkeys(TIERS, SureStage()),
+        policy=SimpleNamespace(tiers=TIERS, top="frontier"),
+        asked_of=lambda tier: (),
     )
     scores = score_table(cast("Any", version), table).p_ok
     assert scores["cheap"].tolist() == [0.0, 0.9]
