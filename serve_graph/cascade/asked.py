@@ -101,7 +101,7 @@ async def _signal(
 async def _call(
     context: CascadeContext, call: Query, tier: str, name: str, state: RequestState, left_s: float
 ) -> Completion:
-    """One call for a signal, on the bill under the signal's name, however it ends."""
+    """One call for a signal, on the bill however it ends: under the signal's name, or as failed or cancelled."""
     started = time.perf_counter()
     try:
         with state.trace.tier(tier, name, call) as span:

@@ -200,7 +200,13 @@ def _as_pattern(glob_path: str) -> str:
     """A glob as a regular expression: `*` stays in its folder, `**/` is any number of folders."""
     parts = re.split(r"(\*\*/|\*|\[[^\]]+\])", glob_path)
     known = {"**/": "(?:.*/)?", "*": "[^/]*"}
-    return "".join(known.get(part) or (part if part.startswith("[") else re.escape(part)) for part in parts)
+    return "".join(known.get(part) or (_one_of(part) if part.startswith("[") else re.escape(part)) for part in parts)
+
+
+def _one_of(part: str) -> str:
+    """Characters in brackets as a regular expression has them: a glob excludes with `!`, and escapes none."""
+    inside = part[1:-1].replace("\\", r"\\").replace("[", r"\[")
+    return f"[^{inside[1:]}]" if inside.startswith("!") else "[" + inside.replace("^", r"\^") + "]"
 
 
 @contextmanager

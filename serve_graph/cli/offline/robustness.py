@@ -6,7 +6,7 @@ import shlex
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -113,15 +113,7 @@ def robustness(
             progress=progress,
         )
         found = [attacked]
-    page = misrouting_page(found, _made())
-    if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(page)
-        progress(f"written to {out}")
-    if as_json:
-        say_json(misrouting_figures(found))
-    else:
-        say(page)
+    _tell(misrouting_page(found, _made()), misrouting_figures(found), out, as_json=as_json)
 
 
 def _say_flips(
@@ -151,13 +143,17 @@ def _say_flips(
     choices |= family_choices(splits, fitted, progress=progress)
     texts, encoder = splits.cert.prompts.texts[:most], encoder_for(fitted, version)
     found = measure_flips(choices, texts, encoder, seed=seed, progress=progress)
-    page = flips_page(found, _made())
+    _tell(flips_page(found, _made()), flips_figures(found), out, as_json=as_json)
+
+
+def _tell(page: str, figures: Any, out: Path | None, *, as_json: bool) -> None:
+    """Write the page where a file is named, and say it or its figures."""
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(page)
-        progress(f"written to {out}")
+        progress_to_stderr()(f"written to {out}")
     if as_json:
-        say_json(flips_figures(found))
+        say_json(figures)
     else:
         say(page)
 

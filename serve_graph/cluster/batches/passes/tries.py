@@ -35,10 +35,8 @@ class RowTries:
             reply, took = await ask()
             seconds += took
             calls = list(reply.get("attempts") or ())
-            if number and not calls:
-                calls = [asdict(Attempt(self.deployment, _status(reply), took))]
             wait_s = passing_wait_s(reply)
-            if wait_s is not None and not calls:
+            if not calls and (number or wait_s is not None):
                 calls = [asdict(Attempt(self.deployment, _status(reply), took))]
             made += calls
             if wait_s is None or number + 1 == self.most:

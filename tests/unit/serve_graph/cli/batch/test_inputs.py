@@ -34,7 +34,7 @@ def test_globs_of_a_store_match_as_those_of_paths(tmp_path: Path) -> None:
     for name in ("a1.jsonl", "a2.jsonl", "b1.jsonl", "deep/er/a3.jsonl", "a4.txt"):
         jsonl(tmp_path / "data" / name, name)
     base = f"file://{tmp_path}/data"
-    for pattern in ("a*.jsonl", "[ab]1.jsonl", "**/a*.jsonl", "deep/*/a3.jsonl"):
+    for pattern in ("a*.jsonl", "[ab]1.jsonl", "[!a]*.jsonl", "a[^1].jsonl", "**/a*.jsonl", "deep/*/a3.jsonl"):
         assert prompts(f"{base}/{pattern}") == prompts(f"{tmp_path}/data/{pattern}"), pattern
     with pytest.raises(ServeGraphError, match="no file is named"):
         prompts(f"{base}/c*.jsonl")
