@@ -9,15 +9,75 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from router_models.estimators.asked_signals import ASKED_SIGNALS, AskedTier, may_be_asked
 from router_models.types import Completion, Query
 from serve_graph.cascade.billing import answered, unanswered
-from serve_graph.cascade.context import CascadeContext
+from serve_graph.cascade.context import AskedTerms, CascadeContext
 from serve_graph.cascade.steps import RequestState
 from serve_graph.errors import EngineError
+
+
+@dataclass(frozen=True, slots=True)
+class AskedCall:
+    """One call for a signal: the signal's name, the tier that is asked, and what."""
+
+    name: str
+    tier: str
+    query: Query
+
+
+@dataclass(frozen=True, slots=True)
+class AskedReply:
+    """How a call for a signal ended, and the seconds that it took."""
+
+    found: Completion | EngineError
+    seconds: float
+
+
+def asked_calls(
+    terms: AskedTerms, query: Query, completion: Completion, tier: str, names: Sequence[str]
+) -> list[AskedCall]:
+    """The calls for the named signals of a tier's answer, none of which depends on another's reply; [] for none."""
+    if not names or not may_be_asked(completion):
+        return []
+    return [
+        AskedCall(name, terms.last if ASKED_SIGNALS[name].asks is AskedTier.LAST else tier, call)
+        for name in names
+        for call in ASKED_SIGNALS[name].calls(query, completion, terms.settings)
+    ]
+
+
+def told_signals(
+    context: CascadeContext,
+    completion: Completion,
+    names: Sequence[str],
+    calls: Sequence[AskedCall],
+    replies: Sequence[AskedReply],
+    state: RequestState,
+) -> Completion:
+    """The answer with those of the named signals that replies from elsewhere tell: as `with_signals`, without a call.
+
+    `calls` is what `asked_calls` gave, `replies` are theirs in the same order.
+    """
+    made = list(zip(calls, replies, strict=True))
+    for call, reply in made:
+        if isinstance(reply.found, EngineError):
+            state.overhead.append(unanswered(context.prices, call.tier, reply.seconds, reply.found))
+        else:
+            _bill(context, call, reply.found, reply.seconds, state)
+    values: dict[str, float] = {}
+    for name in names:
+        own = [(call, reply.found) for call, reply in made if call.name == name]
+        failed = next(((call, found) for call, found in own if isinstance(found, EngineError)), None)
+        if failed is not None:
+            state.notes.append(_why_failed(*failed))
+        elif own:
+            found = [one for _, one in own if isinstance(one, Completion)]
+            values[name] = _read(context, own[0][0], completion, found, state)
+    return _with(completion, values, state)
 
 
 async def with_signals(
@@ -48,10 +108,12 @@ async def with_signals(
     reserve_s
         Seconds of the request's deadline that these calls leave to the last tier.
     """
-    if not names or not may_be_asked(completion):
+    found = {name: asked_calls(context.asked, query, completion, tier, [name]) for name in names}
+    by_name = {name: calls for name, calls in found.items() if calls}
+    if not by_name:
         return completion
     asking = [
-        asyncio.ensure_future(_signal(context, query, completion, tier, name, state, reserve_s)) for name in names
+        asyncio.ensure_future(_signal(context, completion, calls, state, reserve_s)) for calls in by_name.values()
     ]
     try:
         values = await asyncio.gather(*asking)
@@ -59,54 +121,71 @@ async def with_signals(
         for one in asking:
             one.cancel()
         await asyncio.wait(asking)
-    found = {name: value for name, value in zip(names, values, strict=True) if math.isfinite(value)}
+    return _with(completion, dict(zip(by_name, values, strict=True)), state)
+
+
+def _with(completion: Completion, values: Mapping[str, float], state: RequestState) -> Completion:
+    found = {name: value for name, value in values.items() if math.isfinite(value)}
     state.signals |= found
     return replace(completion, signals={**completion.signals, **found})
 
 
 async def _signal(
     context: CascadeContext,
-    query: Query,
     completion: Completion,
-    tier: str,
-    name: str,
+    asked: Sequence[AskedCall],
     state: RequestState,
     reserve_s: float,
 ) -> float:
     """One signal; NaN where it was not had, with a note that says why."""
-    row, terms = ASKED_SIGNALS[name], context.asked
-    who = terms.last if row.asks is AskedTier.LAST else tier
-    left_s = min(terms.timeout_s, context.deadline.left_s - reserve_s)
+    first = asked[0]
+    left_s = min(context.asked.timeout_s, context.deadline.left_s - reserve_s)
     if left_s <= 0:
-        state.notes.append(f"no {name}: no time is left to ask {who}")
+        state.notes.append(f"no {first.name}: no time is left to ask {first.tier}")
         return math.nan
-    calls = [
-        asyncio.ensure_future(_call(context, call, who, name, state, left_s))
-        for call in row.calls(query, completion, terms.settings)
-    ]
+    calls = [asyncio.ensure_future(_call(context, call, state, left_s)) for call in asked]
     try:
-        value = row.read(completion, await asyncio.gather(*calls), terms.settings)
+        return _read(context, first, completion, await asyncio.gather(*calls), state)
     except EngineError as error:
-        state.notes.append(f"no {name}: {who} failed: {error.recordable}")
+        state.notes.append(_why_failed(first, error))
         return math.nan
     finally:
         for call in calls:
             call.cancel()
         await asyncio.wait(calls)
+
+
+def _read(
+    context: CascadeContext,
+    call: AskedCall,
+    completion: Completion,
+    replies: Sequence[Completion],
+    state: RequestState,
+) -> float:
+    """What the replies to a signal's calls say, with a note where they do not."""
+    value = ASKED_SIGNALS[call.name].read(completion, replies, context.asked.settings)
     if not math.isfinite(value):
-        state.notes.append(f"no {name}: the reply of {who} does not say")
+        state.notes.append(f"no {call.name}: the reply of {call.tier} does not say")
     return value
 
 
-async def _call(
-    context: CascadeContext, call: Query, tier: str, name: str, state: RequestState, left_s: float
-) -> Completion:
+def _why_failed(call: AskedCall, error: EngineError) -> str:
+    return f"no {call.name}: {call.tier} failed: {error.recordable}"
+
+
+def _bill(context: CascadeContext, call: AskedCall, reply: Completion, seconds: float, state: RequestState) -> None:
+    line = answered(context.prices, call.tier, reply, seconds)
+    state.overhead.append(replace(line, what=call.name))
+    state.unmetered |= not line.metered
+
+
+async def _call(context: CascadeContext, asked: AskedCall, state: RequestState, left_s: float) -> Completion:
     """One call for a signal, on the bill however it ends: under the signal's name, or as failed or cancelled."""
-    started = time.perf_counter()
+    started, tier = time.perf_counter(), asked.tier
     try:
-        with state.trace.tier(tier, name, call) as span:
-            async with asyncio.timeout(left_s):
-                reply = await context.asked.engines[tier].generate(call, left_s)
+        with state.trace.tier(tier, asked.name, asked.query) as span:
+            async with asyncio.timeout(None if math.isinf(left_s) else left_s):
+                reply = await context.asked.engines[tier].generate(asked.query, left_s)
             span.answered(reply)
     except BaseException as error:
         line = unanswered(context.prices, tier, time.perf_counter() - started, error)
@@ -114,7 +193,5 @@ async def _call(
         if isinstance(error, TimeoutError):
             raise EngineError(f"tier {tier!r} took over {left_s:.3g} s", recordable=f"over {left_s:.3g} s") from None
         raise
-    line = answered(context.prices, tier, reply, time.perf_counter() - started)
-    state.overhead.append(replace(line, what=name))
-    state.unmetered |= not line.metered
+    _bill(context, asked, reply, time.perf_counter() - started, state)
     return reply

@@ -10,7 +10,7 @@ from typing import Any
 
 from router_models.estimators.verifiers.checks.formats import declares_shape, read_answer
 from router_models.types import Action, Attempt, Completion, Decision, Query, Verdict
-from serve_graph.cascade.asked import with_signals
+from serve_graph.cascade.asked import AskedCall, asked_calls, with_signals
 from serve_graph.cascade.billing import answered, timed, unanswered
 from serve_graph.cascade.context import CascadeContext
 from serve_graph.cascade.steps import (
@@ -136,6 +136,20 @@ def bill_answer(
     state.unmetered |= not line.metered
 
 
+def judging_calls(context: CascadeContext, query: Query, step: Step) -> list[AskedCall]:
+    """The calls that the verdict on an answer with one choice takes, of those that the version asks for."""
+    completion = step.completion
+    if completion is None or len(completion.payload.get("choices") or ()) > 1:
+        return []
+    return asked_calls(context.asked, query, completion, step.tier, _asked_of(context, step))
+
+
+def _asked_of(context: CascadeContext, step: Step) -> Sequence[str]:
+    """The signals that are asked for before a step's verdict: of a whole answer on trial."""
+    is_whole = step.do is Do.JUDGE and step.on_trial and step.commit_policy.prefix_tokens is None
+    return context.asked.by_tier.get(step.tier, ()) if is_whole else ()
+
+
 async def _judge(context: CascadeContext, query: Query, step: Step, state: RequestState) -> Sequence[Verdict]:
     """The verdict on a completion: of a whole answer on trial, one for each of its choices."""
     completion, decision = step.completion, state.decision
@@ -145,7 +159,7 @@ async def _judge(context: CascadeContext, query: Query, step: Step, state: Reque
         decision = Decision(step.tier, "last tier", estimate, embedding=embedding)
     assert decision is not None, "nothing is on trial that the router did not choose"
     is_prefix = step.commit_policy.prefix_tokens is not None
-    asked = () if is_prefix or not step.on_trial else context.asked.by_tier.get(step.tier, ())
+    asked = _asked_of(context, step)
     if is_prefix or not step.on_trial or len(completion.payload.get("choices") or ()) < 2:
         return [await _verdict(context, query, completion, decision, state, is_prefix, asked)]
     verdicts = [

@@ -1,4 +1,7 @@
-"""Passes over a dataset, from the first row to the last: route all, then one pass for each tier that has rows."""
+"""Passes over a dataset, from the first row to the last: route all, then one pass for each tier that has rows.
+
+A version that asks for signals of answers has a pass of its own for each tier that is asked (`about`).
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,10 @@ from typing import Any
 from serve_graph.cli.batch.asking import RowAsk, request_bytes
 from serve_graph.cli.batch.journal import Journal
 from serve_graph.cli.batch.passes.under_way import RowsUnderWay
-from serve_graph.cluster.batches.passes.pass_rows import PassRow, RowPieces, RowProgress
+from serve_graph.cluster.batches.passes.pass_rows import ABOUT, PassRow, RowPieces, RowProgress, about, error_reply
 from serve_graph.cluster.batches.passes.passes import Passes
 from serve_graph.cluster.batches.passes.purse import Purse
+from serve_graph.cluster.batches.passes.row_story import RowStory
 from serve_graph.errors import ServeGraphError
 
 ROUTED_AT_ONCE = 16
@@ -59,10 +63,15 @@ class PassRun:
                 self.say(f"{dropped:,} rows were begun under another version or graph: they begin again")
             self._route(folder, self.under_way.ask(self._bodies(rows)))
             while self.stopped is None and (waiting := self.under_way.counts()):
-                tier = next(name for name in self.tiers if name in waiting)
-                self._tier_pass(folder, tier, waiting[tier])
+                place = next(name for name in self._places() if name in waiting)
+                self._tier_pass(folder, place, waiting[place])
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+    def _places(self) -> list[str]:
+        """Where rows may wait, in the order of the passes: what the last tier says of answers decides what it gets."""
+        *below, last = self.tiers
+        return [*(place for tier in below for place in (tier, about(tier))), about(last), last]
 
     def _bodies(self, rows: Iterable[RowAsk]) -> Iterator[PassRow]:
         for key, messages in rows:
@@ -83,11 +92,11 @@ class PassRun:
             self.say(f"routing, in {chunks.count:,} pieces")
             if self._routed(chunks) < chunks.rows:
                 every = (row for number in range(chunks.count) for row in chunks.read(number))
-                left = (row for row in every if not self._is_known(row.key))
+                left = (row for row in every if not self.under_way.is_noted(row.key))
                 singles = RowPieces.write(folder / "singles", left, 1, alone=True)
                 self._routed(singles)
                 every = (row for number in range(singles.count) for row in singles.read(number))
-                self._note(_died(row) for row in every if not self._is_known(row.key))
+                self._note(_died(row) for row in every if not self.under_way.is_noted(row.key))
         shutil.rmtree(place, ignore_errors=True)
 
     def _routed(self, chunks: RowPieces) -> int:
@@ -95,62 +104,79 @@ class PassRun:
         for progress in self.passes.route(chunks) if chunks.count else ():
             self._waited(began, came)
             came += len(progress)
-            self.spent += sum((Decimal(row.cost_usd) for row in progress), Decimal(0))
+            self.spent += sum(self._costs(progress), Decimal(0))
             self._note(progress)
         return came
 
-    def _is_known(self, key: str) -> bool:
-        return self.under_way.has(key) or self.journal.find(key) is not None
+    def _costs(self, progress: Iterable[RowProgress]) -> list[Decimal]:
+        """What rows cost in this pass."""
+        return [max(Decimal(0), Decimal(row.cost_usd) - self.under_way.cost(row.key)) for row in progress]
 
-    def _tier_pass(self, folder: Path, tier: str, rows: int) -> None:
+    def _tier_pass(self, folder: Path, place: str, rows: int) -> None:
         """Have a tier answer all rows that wait for it; those whose worker died are tried alone, and then fail.
 
         Raises ServeGraphError where not one of several rows came back: that is no row's fault.
         """
-        self.say(f"a pass of {rows:,} rows at {tier}")
-        came = self._pass(folder, tier, self.batch_rows)
-        if not self._left(tier) or self._is_spent(tier):
+        self.say(f"a pass of {rows:,} rows at {_named(place)}")
+        came = self._pass(folder, place, self.batch_rows)
+        if not self._left(place) or self._is_spent(place):
             return
-        self.say(f"{self._left(tier):,} rows at {tier} are tried one by one: the worker of their batch died")
+        self.say(f"{self._left(place):,} rows at {_named(place)} are tried one by one: the worker of their batch died")
         for _ in range(2):  # one may have been given to a worker whose death was not known yet
-            came += self._pass(folder, tier, 1)
-            if not self._left(tier) or self._is_spent(tier):
+            came += self._pass(folder, place, 1)
+            if not self._left(place) or self._is_spent(place):
                 return
         if came == 0 and rows > 1:
-            raise ServeGraphError(f"not one of {rows:,} rows came back from {tier}: {NONE_CAME}")
-        self._note(_died(row) for row in self.under_way.waiting(tier))
+            raise ServeGraphError(f"not one of {rows:,} rows came back from {_named(place)}: {NONE_CAME}")
+        if place.endswith(ABOUT):
+            self._judge_without(folder, place.removesuffix(ABOUT), self.under_way.waiting(place))
+        else:
+            self._note(_died(row) for row in self.under_way.waiting(place))
 
-    def _pass(self, folder: Path, tier: str, size: int) -> int:
+    def _judge_without(self, folder: Path, tier: str, rows: Iterable[PassRow]) -> None:
+        """Have answers judged without what killed a tier's worker: as where a tier that is asked of answers fails."""
+
+        def failed(row: PassRow) -> PassRow:
+            story = RowStory.from_json(row.story)
+            assert story.pending is not None, "it waits for a word on an answer"
+            story.pending.failed(tier, error_reply(DIED, 500))
+            return replace(row, story=story.to_json())
+
+        self._routed(RowPieces.write(folder / f"{tier}-without", map(failed, list(rows)), 1, alone=True))
+
+    def _pass(self, folder: Path, place: str, size: int) -> int:
         """Have a tier answer what waits for it, in pieces of a size; returns how many rows came back."""
-        place, self.dearest = folder / f"{tier}-{size}", Decimal(0)
+        tier, is_about = place.removesuffix(ABOUT), place.endswith(ABOUT)
+        scratch, self.dearest = folder / f"{tier}-{size}{'-about' * is_about}", Decimal(0)
         purse = None if self.budget is None else self.passes.shared(Purse(self.budget, self.spent))
-        chunks = RowPieces.write(place, self.under_way.waiting(tier), size, purse, alone=size == 1)
+        waiting = self.under_way.waiting(place)
+        chunks = RowPieces.write(scratch, waiting, size, purse, alone=size == 1, about=tier if is_about else None)
         came, began = 0, time.monotonic()
         for progress in self.passes.answer(tier, chunks):
             self._waited(began, came)
-            costs = [max(Decimal(0), Decimal(row.cost_usd) - self.under_way.cost(row.key)) for row in progress]
+            costs = self._costs(progress)
             came += len(progress)
             self._note(progress)
             total, dearest = sum(costs, Decimal(0)), max(costs, default=Decimal(0))
             self.spent, self.dearest = self.spent + total, max(dearest, self.dearest)
             if purse is not None:
                 purse.ended(len(progress), total, dearest)
-        shutil.rmtree(place, ignore_errors=True)
+        shutil.rmtree(scratch, ignore_errors=True)
         return came
 
     def _waited(self, began: float, came: int) -> None:
         """Count what a pass waited for its first rows: an engine's start is in that."""
         self.once_s += 0.0 if came else time.monotonic() - began
 
-    def _left(self, tier: str) -> int:
-        return self.under_way.counts().get(tier, 0)
+    def _left(self, place: str) -> int:
+        return self.under_way.counts().get(place, 0)
 
-    def _is_spent(self, tier: str) -> bool:
+    def _is_spent(self, place: str) -> bool:
         if self.budget is None or self.spent + self.dearest <= self.budget > self.spent:
             return False
         self.stopped = (
-            f"the budget of ${self.budget} has no room for another row at {tier} (${self.spent:.6f} spent); "
-            f"{self._left(tier):,} rows wait there"
+            f"the budget of ${self.budget} has no room for another row at {_named(place)} (${self.spent:.6f} spent); "
+            f"{self._left(place):,} rows wait there"
         )
         return True
 
@@ -168,6 +194,11 @@ class PassRun:
         if self.keep_records is not None:
             self.keep_records([row.record for row in ended if row.record is not None])
         self.advance()
+
+
+def _named(place: str) -> str:
+    tier = place.removesuffix(ABOUT)
+    return f"{tier}, about answers" if place.endswith(ABOUT) else tier
 
 
 def _unrecorded(row: RowProgress) -> RowProgress:

@@ -22,7 +22,7 @@ class RowsUnderWay:
         self.made_under = made_under
         with journal.at_once() as db:
             db.execute("DROP TABLE IF EXISTS temp.asked_now")
-            db.execute("CREATE TEMP TABLE asked_now (key TEXT PRIMARY KEY) WITHOUT ROWID")
+            db.execute("CREATE TEMP TABLE asked_now (key TEXT PRIMARY KEY, noted INTEGER) WITHOUT ROWID")
 
     def forget_others(self) -> int:
         """Forget rows that another version or another graph has begun: nothing is promised of a mixture."""
@@ -35,7 +35,7 @@ class RowsUnderWay:
             fresh = []
             with self.journal.at_once() as db:
                 for row in page:
-                    is_new = db.execute("INSERT OR IGNORE INTO temp.asked_now VALUES (?)", (row.key,)).rowcount
+                    is_new = db.execute("INSERT OR IGNORE INTO temp.asked_now VALUES (?, 0)", (row.key,)).rowcount
                     if is_new and not self.has(row.key):
                         fresh.append(row)
             yield from fresh
@@ -44,6 +44,7 @@ class RowsUnderWay:
         """Note where rows stand, at their end or at their next tier, in one transaction."""
         with self.journal.at_once() as db:
             for row in progress:
+                db.execute("UPDATE temp.asked_now SET noted = 1 WHERE key = ?", (row.key,))
                 if row.tier is None:
                     self.journal.note(row.key, row.ok, row.result)
                     db.execute("DELETE FROM under_way WHERE key = ?", (row.key,))
@@ -63,6 +64,11 @@ class RowsUnderWay:
     def has(self, key: str) -> bool:
         """Whether a row waits for a tier."""
         return next(self.journal.reading("SELECT 1 FROM under_way WHERE key = ?", key), None) is not None
+
+    def is_noted(self, key: str) -> bool:
+        """Whether something became of a row in this run."""
+        chosen = "SELECT 1 FROM temp.asked_now WHERE key = ? AND noted"
+        return next(self.journal.reading(chosen, key), None) is not None
 
     def cost(self, key: str) -> Decimal:
         """What a row that waits has cost so far."""

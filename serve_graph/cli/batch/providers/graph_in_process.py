@@ -8,6 +8,7 @@ hosted ones wait for a provider's batch.
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -45,6 +46,7 @@ from serve_graph.records.spool import SpooledSink
 from serve_graph.records.store import DecisionStore
 
 LONGEST_ROW = 1 << 26
+OVER_HTTP_NOBODY_ASKS = "last_tier_likelihood"
 IN_BACKGROUND = {"x-serve-graph-background": "1"}
 
 
@@ -111,7 +113,8 @@ async def graph_in_process(
 ) -> AsyncIterator[GraphInProcess]:
     """Open the graph, take up batches that an earlier run had begun, and store the records at the end.
 
-    Raises ServeGraphError where no tier of the configuration can be sent in batches.
+    Raises ServeGraphError where no tier of the configuration can be sent in batches, or a tier of the running graph
+    cannot be asked for a signal that the version reads.
     """
     config, batched = terms.config.model_copy(update={"embedders": ()}), batched_tiers(terms.config)
     if not batched:
@@ -119,6 +122,11 @@ async def graph_in_process(
             "no tier has batches of its provider: that takes `engine: openai` and one API (OpenAI's or Anthropic's)"
         )
     version = ServedVersion.of(serving_version(config), config)
+    if any(OVER_HTTP_NOBODY_ASKS in names for names in version.policy.asked.values()):
+        raise ServeGraphError(
+            f"{version.name} judges answers by {OVER_HTTP_NOBODY_ASKS} of the last tier, which has no batches and is "
+            "asked over HTTP, where that cannot be asked for: leave --provider-batches out, or take --passes"
+        )
     ledger = ProviderLedger(journal.connection)
     purse = HeldMoney(terms.budget, journal.totals().usd + ledger.unaccounted_usd())
     client = httpx.AsyncClient(base_url=terms.url, headers=key_headers() | IN_BACKGROUND, timeout=terms.timeout_s)
@@ -131,6 +139,7 @@ async def graph_in_process(
     if files is not None:
         held = PolicyDeployment(files, config.policy.uncovered, config.policy.timeout_s, catalogue=catalogue)
     context = cascade_context(config, policy, engines, PolicySource(held=held))
+    context = replace(context, asked=replace(context.asked, timeout_s=math.inf))  # its calls wait for batches, too
     store = DecisionStore(config.records_url)
     sink = SpooledSink(store, config.state_folder.resolve() / "spool", config.records.retry_s)
     without_deadline = config.model_copy(update={"http": config.http.model_copy(update={"deadline_s": None})})

@@ -109,7 +109,8 @@ class GraphTierEngine:
         self.purse.hold(most)
         usd, began = Decimal(0), time.perf_counter()
         try:
-            body = {**query.parameters, "model": tier, "stream": False, "logprobs": True}
+            sent = {"messages": [{"role": m.role, "content": m.content} for m in query.messages], **query.parameters}
+            body = {**sent, "model": tier, "stream": False, "logprobs": True}
             answer = await self.client.post("/v1/chat/completions", json=body)
             reply = answer.json()
             if answer.status_code != 200 and "error" not in reply:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -14,8 +15,20 @@ import pyarrow.parquet as pq
 from serve_graph.cluster.batches.passes.purse import PurseLike
 
 TEXT_COLUMNS = pa.schema([(name, pa.large_string()) for name in ("key", "body", "story")])
+CALL_COLUMNS = pa.schema([*TEXT_COLUMNS, ("call", pa.large_string())])
 Columns = dict[str, list[Any]]
-"""A table of rows by columns: `key`, `body`, `story`; after a tier also `reply` and `seconds`."""
+"""A table of rows by columns: `key`, `body`, `story`, `call`; after a tier also `reply` and `seconds`.
+
+`call` is "" where a tier is to answer the request in `body`. In a pass of calls about answers each call is a line of
+its own: its number among the row's calls and its body, as JSON; the first of a row's lines has its body and its story.
+"""
+ABOUT = "?"
+"""Ends the name of a place where rows wait for a tier's word on an answer, and not for its answer."""
+
+
+def about(tier: str) -> str:
+    """The place where rows wait for what a tier says of an answer."""
+    return f"{tier}{ABOUT}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +49,14 @@ class TierReply:
     seconds: float
 
 
+def error_reply(message: str, status: int) -> dict[str, Any]:
+    """An engine's error object."""
+    return {"error": {"message": message[:2000], "code": status}}
+
+
 @dataclass(frozen=True, slots=True)
 class RowProgress:
-    """Where a row stands after a pass: at a tier whose answer is wanted, or at its end with a result.
+    """Where a row stands after a pass: at a tier whose answer is wanted, or its word on one (`about`), or at its end.
 
     `cost_usd`: what it cost so far. `body`: its request, of a row that began in this pass. `record`: its decision
     record as JSON, at the end.
@@ -59,7 +77,8 @@ class RowPieces:
     """Rows in pieces, one file each, so that a pass holds no more of them than it works on.
 
     With a `purse` a piece gives no more rows than may begin; the others are left. `alone`: each is a row of which
-    nothing else may be in its worker, since it may be what kills one.
+    nothing else may be in its worker, since it may be what kills one. `about`: the tier whose calls about the rows'
+    answers are to be made; None: the rows' own requests.
     """
 
     folder: Path
@@ -67,18 +86,27 @@ class RowPieces:
     rows: int
     purse: PurseLike | None = None
     alone: bool = False
+    about: str | None = None
 
     @classmethod
     def write(
-        cls, folder: Path, rows: Iterable[PassRow], size: int, purse: PurseLike | None = None, *, alone: bool = False
+        cls,
+        folder: Path,
+        rows: Iterable[PassRow],
+        size: int,
+        purse: PurseLike | None = None,
+        *,
+        alone: bool = False,
+        about: str | None = None,
     ) -> RowPieces:
         """Write rows in pieces of `size`. With a `purse` the first are small: little is known of their cost yet."""
         folder.mkdir(parents=True, exist_ok=True)
         left, count, total, most = iter(rows), 0, 0, size if purse is None else 1
         while piece := list(islice(left, most)):
-            pq.write_table(pa.table(columns_of(piece), schema=TEXT_COLUMNS), folder / f"{count}.parquet")
+            texts = {name: [getattr(row, name) for row in piece] for name in TEXT_COLUMNS.names}
+            pq.write_table(pa.table(texts, schema=TEXT_COLUMNS), folder / f"{count}.parquet")
             count, total, most = count + 1, total + len(piece), min(size, most * 2)
-        return cls(folder, count, total, purse, alone)
+        return cls(folder, count, total, purse, alone, about)
 
     def read(self, number: int) -> list[PassRow]:
         """The rows of a piece that may begin now; waits where that is not known yet."""
@@ -87,14 +115,26 @@ class RowPieces:
             found = found[: self.purse.begin(len(found))]
         return [PassRow(**row) for row in found]
 
+    def columns(self, number: int) -> Columns:
+        """What a pass's first worker gets of a piece, as columns."""
+        lines = [line for row in self.read(number) for line in self._lines(row)]
+        return {name: [line[at] for line in lines] for at, name in enumerate(CALL_COLUMNS.names)}
 
-def columns_of(rows: Iterable[PassRow]) -> Columns:
-    """Rows as columns."""
-    found = list(rows)
-    return {name: [getattr(row, name) for row in found] for name in ("key", "body", "story")}
+    def _lines(self, row: PassRow) -> Iterator[tuple[str, str, str, str]]:
+        if self.about is None:
+            yield row.key, row.body, row.story, ""
+            return
+        body, story = row.body, row.story
+        for number, call in enumerate(json.loads(row.story)["pending"]["calls"]):
+            if call["tier"] == self.about and call["reply"] is None:
+                yield row.key, body, story, json.dumps([number, call["body"]])
+                body = story = ""
 
 
 def read_pieces(chunks: RowPieces, numbers: pa.Table) -> pa.Table:
     """The rows of the pieces in the column `id`, as Ray Data reads them."""
-    rows = [row for number in numbers.column("id").to_pylist() for row in chunks.read(number)]
-    return pa.table(columns_of(rows), schema=TEXT_COLUMNS)
+    found: Columns = {name: [] for name in CALL_COLUMNS.names}
+    for number in numbers.column("id").to_pylist():
+        for name, values in chunks.columns(number).items():
+            found[name] += values
+    return pa.table(found, schema=CALL_COLUMNS)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from typing import Protocol
 
-from serve_graph.cluster.batches.passes.pass_rows import Columns, RowPieces, RowProgress, columns_of
+from serve_graph.cluster.batches.passes.pass_rows import Columns, RowPieces, RowProgress
 from serve_graph.cluster.batches.passes.purse import Purse, PurseLike
 from serve_graph.cluster.batches.passes.row_cascade import PassesPlan
 from serve_graph.cluster.batches.passes.workers import CascadeWorker, TierWorker, progress_of_rows
@@ -19,7 +19,7 @@ class Passes(Protocol):
         """Take rows to the first tier that is to answer them."""
 
     def answer(self, tier: str, chunks: RowPieces) -> Iterator[list[RowProgress]]:
-        """Have a tier answer rows, judge the answers, and take the rows on."""
+        """Have a tier answer rows, or the calls about their answers, judge the answers, and take the rows on."""
 
     def shared(self, purse: Purse) -> PurseLike:
         """A purse that every worker can ask."""
@@ -35,8 +35,8 @@ class LocalPasses:
         worker = CascadeWorker(self.plan)
         with asyncio.Runner() as loop:
             for number in range(chunks.count):
-                if rows := chunks.read(number):
-                    yield list(progress_of_rows(loop.run(worker(columns_of(rows)))))
+                if (rows := chunks.columns(number))["key"]:
+                    yield list(progress_of_rows(loop.run(worker(rows))))
 
     def answer(self, tier: str, chunks: RowPieces) -> Iterator[list[RowProgress]]:
         worker, engine = CascadeWorker(self.plan, tier), TierWorker(self.plan.config.tier(tier))
@@ -46,8 +46,8 @@ class LocalPasses:
 
         with asyncio.Runner() as loop:
             for number in range(chunks.count):
-                if rows := chunks.read(number):
-                    yield list(progress_of_rows(loop.run(done(columns_of(rows)))))
+                if (rows := chunks.columns(number))["key"]:
+                    yield list(progress_of_rows(loop.run(done(rows))))
 
     def shared(self, purse: Purse) -> PurseLike:
         return purse

@@ -47,12 +47,6 @@ def checked_plan(config: GraphConfig) -> CheckedPlan:
     served = ServedVersion.of(found, config)
     revoked = asyncio.run(_revoked(config, served, found)) if served.policy.watched is not None else None
     policy = served.policy
-    if policy.asked:
-        named = "; ".join(f"{' and '.join(names)} of {tier}" for tier, names in policy.asked.items())
-        raise ConfigError(
-            f"{policy.name} judges answers by signals that it asks for ({named}), which passes over the data do not "
-            "ask. Start the graph and leave --passes out, or serve a version that asks for none"
-        )
     if not policy.certified:
         said = f"nothing is promised of these rows: {found.reason}"
     elif config.policy.share is not None:

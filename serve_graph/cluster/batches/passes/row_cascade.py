@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 from router_models.types import Attempt, Completion, DecisionRecord, Query
 from serve_graph.api.batches.answering import failure
 from serve_graph.api.generation import options_from
-from serve_graph.cascade.calls import answered_event, bill_answer, bill_unanswered, perform, start, tier_failed
+from serve_graph.cascade.asked import AskedReply, told_signals
+from serve_graph.cascade.calls import (
+    answered_event,
+    bill_answer,
+    bill_unanswered,
+    judging_calls,
+    perform,
+    start,
+    tier_failed,
+)
+from serve_graph.cascade.context import AskedTerms
 from serve_graph.cascade.next_step import advance
 from serve_graph.cascade.steps import CascadeEvent, Do, Step
-from serve_graph.cluster.batches.passes.pass_rows import PassRow, RowProgress, TierReply
+from serve_graph.cluster.batches.passes.pass_rows import PassRow, RowProgress, TierReply, about, error_reply
 from serve_graph.cluster.batches.passes.row_answer import row_answer, row_failure, said_of
-from serve_graph.cluster.batches.passes.row_story import RowStory
+from serve_graph.cluster.batches.passes.row_story import PendingCall, PendingVerdict, RowStory
 from serve_graph.cluster.policy_client import PolicySource
 from serve_graph.cluster.policy_deployment import PolicyDeployment
 from serve_graph.cluster.service import build_service, cascade_context
@@ -26,10 +38,12 @@ from serve_graph.policy.catalogue_watch import CatalogueWatch
 from serve_graph.policy.served_policy import ServedPolicy
 from serve_graph.policy.served_version import VersionFiles
 from serve_graph.policy.validity import CertificateStatus
-from serve_graph.protocol.requests import ChatRequest, chat_query, parse_request
+from serve_graph.protocol.requests import ChatRequest, chat_query, engine_body, parse_request
 from serve_graph.protocol.responses import MALFORMED, completion_of
 from serve_graph.records.explanation import explained
 from serve_graph.records.store import record_to_json
+
+NOTHING_SAID: Mapping[int, TierReply] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +87,12 @@ class RowCascade:
         self.service = build_service(config, served, context, status, self.sink, secrets.token_bytes(16))
         self.service.deadline_s = None
 
-    async def go(self, row: PassRow, given: TierReply | None = None) -> RowProgress:
-        """Take a row on from where its story ends, with a tier's reply where it waits for one."""
+    async def go(
+        self, row: PassRow, given: TierReply | None = None, said: Mapping[int, TierReply] = NOTHING_SAID
+    ) -> RowProgress:
+        """Take a row on from where its story ends: with a tier's reply where it waits for one, or with what was said
+        of its answer, by the numbers of the calls.
+        """
         try:
             parsed = parse_request(ChatRequest, row.body.encode("utf-8", "surrogatepass"))
             request = self.service.open(chat_query(parsed), parsed.model, False, options_from(parsed))
@@ -85,20 +103,62 @@ class RowCascade:
         step = advance(state, start(context, request.query, request.forced))
         for known in story.events:
             step = advance(state, known)
-        state.calls[:], state.overhead[:], state.unmetered = story.calls, story.overhead, story.unmetered
+        if row.story:
+            state.calls[:], state.overhead[:], state.unmetered = story.calls, story.overhead, story.unmetered
+            state.notes[:], state.signals = story.notes, story.signals
         event = None if given is None else self._replied(request, step, given)
+        if (pending := story.pending) is not None:
+            for number, reply in said.items():
+                pending.calls[number].reply = reply
+            event = answered_event(context, request.query, step, read_completion(pending.answer))
         while True:
             if event is not None:
                 story.events.append(event)
                 step = advance(state, event)
             if step.do not in (Do.ASK_ROUTER, Do.JUDGE):
                 break
-            event = await perform(context, request.query, step, state)
-        if step.do is not Do.CALL:
+            if step.do is Do.JUDGE and pending is None and (calls := self._calls(request, step)):
+                assert given is not None, "an answer came with its reply"
+                pending = PendingVerdict(given, calls)
+            if pending is not None and pending.waits_for is not None:
+                story.events.pop()  # the answer: it is pending whole, its story is without what the verdict reads
+                break
+            event = await self._performed(request, step, pending)
+            pending = None
+        if step.do not in (Do.CALL, Do.JUDGE):
             return self._ended(row, request, step)
         story.calls, story.overhead, story.unmetered = state.calls, state.overhead, state.unmetered
+        story.notes, story.signals, story.pending = state.notes, state.signals, pending
         began = "" if row.story else row.body
-        return RowProgress(row.key, str(request.cost_usd), step.tier, story.to_json(), began)
+        place = step.tier if pending is None else about(pending.waits_for or "")
+        return RowProgress(row.key, str(request.cost_usd), place, story.to_json(), began)
+
+    def _calls(self, request: Request, step: Step) -> list[PendingCall]:
+        """The calls that an answer's verdict waits for, as their tiers take them."""
+        found = []
+        for call in judging_calls(request.context, request.query, step):
+            tier = self.config.tier(call.tier)
+            defaults = {**tier.decoding, "max_tokens": tier.default_max_tokens}
+            try:
+                made = PendingCall(
+                    call.name, call.tier, dict(engine_body(call.query, call.tier, defaults, tier.engine))
+                )
+            except EngineError as error:
+                made = PendingCall(call.name, call.tier, {}, TierReply(call.tier, error_reply(str(error), 400), 0.0))
+            found.append(made)
+        return found
+
+    async def _performed(self, request: Request, step: Step, pending: PendingVerdict | None) -> CascadeEvent:
+        """The router's decision, or the verdict on an answer with what was said of it."""
+        context, completion = request.context, step.completion
+        if pending is not None and completion is not None:
+            calls = judging_calls(context, request.query, step)
+            replies = [read_asked(call.reply) for call in pending.calls if call.reply is not None]
+            names = context.asked.by_tier.get(step.tier, ())
+            completion = told_signals(context, completion, names, calls, replies, request.state)
+            step = replace(step, completion=completion)
+            context = replace(context, asked=AskedTerms())
+        return await perform(context, request.query, step, request.state)
 
     def _replied(self, request: Request, step: Step, given: TierReply) -> CascadeEvent:
         """A tier's reply as the event that it is, billed."""
@@ -138,6 +198,14 @@ class _NoEngine(HandleEngine):
 
     async def generate(self, query: Query, left_s: float = 0.0) -> Completion:
         raise EngineError(f"tier {self.config.name!r} answers in a pass of its own")
+
+
+def read_asked(given: TierReply) -> AskedReply:
+    """How a call about an answer ended."""
+    try:
+        return AskedReply(read_completion(given), given.seconds)
+    except EngineError as error:
+        return AskedReply(error, given.seconds)
 
 
 def read_completion(given: TierReply) -> Completion:

@@ -18,6 +18,7 @@ import numpy as np
 from router_models.types import Action, Call, Completion, Decision, IntentMatch, PromptEmbedding, Usage, Verdict
 from router_models.types.coverage import Uncovered
 from serve_graph.cascade.steps import Answered, CascadeEvent, Decided, Judged, PolicyFailed, TierFailed
+from serve_graph.cluster.batches.passes.pass_rows import TierReply
 from serve_graph.errors import (
     CertificateVoidError,
     EngineError,
@@ -38,13 +39,76 @@ ENGINE_ERRORS: Mapping[str, type[EngineError]] = MappingProxyType(
 
 
 @dataclass(slots=True)
+class PendingCall:
+    """A call about an answer: the signal that it is for, the tier that is asked, its body, the reply once it is there.
+
+    A call that the tier cannot take has a reply, an error, and no body.
+    """
+
+    name: str
+    tier: str
+    body: dict[str, Any]
+    reply: TierReply | None = None
+
+
+@dataclass(slots=True)
+class PendingVerdict:
+    """A tier's answer, whole, and the calls that its verdict waits for."""
+
+    answer: TierReply
+    calls: list[PendingCall]
+
+    @property
+    def waits_for(self) -> str | None:
+        """The tier that is to be asked next; None: all replies are there."""
+        return next((call.tier for call in self.calls if call.reply is None), None)
+
+    def failed(self, tier: str, error: Mapping[str, Any]) -> None:
+        """Let an error be the reply to all that a tier was to be asked."""
+        for call in self.calls:
+            if call.tier == tier and call.reply is None:
+                call.reply = TierReply(tier, error, 0.0)
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON, with the engines' own replies: the verdict reads them."""
+        calls = [
+            {
+                "name": call.name,
+                "tier": call.tier,
+                "body": call.body,
+                "reply": call.reply and _reply_to_json(call.reply),
+            }
+            for call in self.calls
+        ]
+        return {"answer": _reply_to_json(self.answer), "calls": calls}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> PendingVerdict:
+        """The inverse of `to_json`."""
+        calls = [
+            PendingCall(**call | {"reply": call["reply"] and TierReply(**call["reply"])}) for call in data["calls"]
+        ]
+        return cls(TierReply(**data["answer"]), calls)
+
+
+def _reply_to_json(reply: TierReply) -> dict[str, Any]:
+    return {"tier": reply.tier, "reply": reply.reply, "seconds": reply.seconds}
+
+
+@dataclass(slots=True)
 class RowStory:
-    """Events in their order, without the first (`Started`), and what is on the bill so far."""
+    """Events in their order, without the first (`Started`), what is on the bill so far, and what was noted.
+
+    `signals`: what was asked for of an answer and was had. `pending`: an answer that is not judged yet; no event.
+    """
 
     events: list[CascadeEvent] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     overhead: list[Call] = field(default_factory=list)
     unmetered: bool = False
+    notes: list[str] = field(default_factory=list)
+    signals: dict[str, float] = field(default_factory=dict)
+    pending: PendingVerdict | None = None
 
     def to_json(self) -> str:
         """As text, without what no later step reads: logprobs, engines' own replies."""
@@ -54,6 +118,9 @@ class RowStory:
                 "calls": [line_to_json(line) for line in self.calls],
                 "overhead": [line_to_json(line) for line in self.overhead],
                 "unmetered": self.unmetered,
+                "notes": self.notes,
+                "signals": self.signals,
+                "pending": None if self.pending is None else self.pending.to_json(),
             },
             default=dict,
         )
@@ -69,6 +136,9 @@ class RowStory:
             [line_from_json(line) for line in data["calls"]],
             [line_from_json(line) for line in data["overhead"]],
             data["unmetered"],
+            data.get("notes", []),  # journals of 0.3 lack these three
+            data.get("signals", {}),
+            None if data.get("pending") is None else PendingVerdict.from_json(data["pending"]),
         )
 
 

@@ -18,7 +18,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from serve_graph.cluster.batches.passes.workers import error_reply, tier_body
+from serve_graph.cluster.batches.passes.pass_rows import error_reply
+from serve_graph.cluster.batches.passes.vllm_reply import completion_reply, engine_seconds
+from serve_graph.cluster.batches.passes.workers import tier_body
 from serve_graph.config.graph import GraphConfig
 from serve_graph.config.tiers import VllmTierConfig
 from serve_graph.engines.vllm.settings import llm_config
@@ -34,8 +36,12 @@ SAMPLING = frozenset(
 )  # fmt: skip
 GENERATION_DEFAULTS = ("repetition_penalty", "temperature", "top_k", "top_p", "min_p")
 UNTOLD = frozenset(
-    {"messages", "model", "max_tokens", "logprobs", "top_logprobs", "chat_template_kwargs", "response_format"}
-)
+    {
+        "messages", "model", "max_tokens", "logprobs", "top_logprobs", "prompt_logprobs", "chat_template_kwargs",
+        "add_generation_prompt", "continue_final_message", "response_format",
+    }
+)  # fmt: skip
+KEPT_COLUMNS = ("key", "body", "story", "call")
 BATCH_ROWS = 64
 TRIES_OF_A_PIECE = 1
 """How often a piece is tried again whose engine died."""
@@ -157,22 +163,23 @@ class PromptActor:
 
     def __call__(self, table: pa.Table) -> pa.Table:
         rows = table.to_pylist()
-        made = [self._prompt(row["body"]) for row in rows]
+        made = [self._prompt(row["body"], row["call"]) for row in rows]
         return pa.table(
-            {name: table.column(name) for name in ("key", "body", "story")}
+            {name: table.column(name) for name in KEPT_COLUMNS}
             | {name: [one[name] for one in made] for name in ("tokenized_prompt", "asked", "__inference_error__")}
         )
 
-    def _prompt(self, body: str) -> dict[str, Any]:
+    def _prompt(self, body: str, call: str = "") -> dict[str, Any]:
         nothing: dict[str, Any] = {"tokenized_prompt": [0], "asked": "{}", "__inference_error__": ""}
         try:
-            asked = tier_body(self.tier, body)
+            asked = tier_body(self.tier, body, call)
             if unknown := sorted(asked.keys() - SAMPLING - UNTOLD):
                 return nothing | _refused(f"{unknown[0]} is not taken in passes over the data")
             ids = self.tokenizer.apply_chat_template(
                 [_flat(message) for message in asked["messages"]],
                 tokenize=True,
-                add_generation_prompt=True,
+                add_generation_prompt=asked.get("add_generation_prompt", True),
+                continue_final_message=asked.get("continue_final_message", False),
                 return_dict=False,
                 **(asked.get("chat_template_kwargs") or {}),
             )
@@ -187,8 +194,10 @@ class PromptActor:
         most = min(n for n in (asked["max_tokens"], room, self.defaults.get("max_tokens")) if n is not None)
         own = {name: value for name, value in self.defaults.items() if name != "max_tokens"}
         params = own | {name: value for name, value in asked.items() if name in SAMPLING and value is not None}
-        params |= {"max_tokens": most, "logprobs": 0} | structured(asked.get("response_format"))
-        told = {"ends": self.ends, "max_tokens": most}
+        top, reads = int(asked.get("top_logprobs") or 0), asked.get("prompt_logprobs")
+        params |= {"max_tokens": most, "logprobs": top} | structured(asked.get("response_format"))
+        params |= {} if reads is None else {"prompt_logprobs": reads}
+        told = {"ends": self.ends, "max_tokens": most, "top": top} | ({} if reads is None else {"prompt": ids})
         return nothing | {"tokenized_prompt": list(ids), "asked": json.dumps({"params": params, "told": told})}
 
 
@@ -211,50 +220,13 @@ def engine_input(row: dict[str, Any]) -> dict[str, Any]:
 def engine_output(tier: str, row: dict[str, Any]) -> dict[str, Any]:
     """What the stage gave, as the row's columns with the reply that the served engine would give."""
     data = row["__data"]
-    kept = {name: data[name] for name in ("key", "body", "story")}
+    kept = {name: data[name] for name in KEPT_COLUMNS}
     if error := data.get("__inference_error__"):
         reply = json.loads(error) if error.startswith("{") else error_reply(error, _status_of(error))
         return kept | {"reply": json.dumps(reply), "seconds": 0.0}
     told = json.loads(data["told"])
-    reply = completion_reply(tier, data, told["ends"], told["max_tokens"])
+    reply = completion_reply(tier, data, told)
     return kept | {"reply": json.dumps(reply), "seconds": engine_seconds(data)}
-
-
-def completion_reply(tier: str, data: Mapping[str, Any], ends: list[int], max_tokens: int) -> dict[str, Any]:
-    """The chat.completion of an engine's output. `ends`: token ids that end an answer."""
-    ids = [int(token) for token in data["generated_tokens"]]
-    is_cut = len(ids) >= max_tokens and not (ids and ids[-1] in ends)
-    logprobs = []
-    for token, found in zip(ids, data.get("logprobs") or (), strict=False):
-        chosen = found.get(token) or found.get(str(token)) or {}
-        logprobs.append(
-            {"token": chosen.get("decoded_token") or "", "logprob": max(float(chosen["logprob"]), -9999.0)}
-            if "logprob" in chosen
-            else {"token": "", "logprob": -9999.0}
-        )
-    prompt, made = int(data["num_input_tokens"]), len(ids)
-    return {
-        "object": "chat.completion",
-        "model": tier,
-        "choices": [
-            {
-                "index": 0,
-                "message": {"role": "assistant", "content": data["generated_text"]},
-                "finish_reason": "length" if is_cut else "stop",
-                "logprobs": {"content": logprobs},
-            }
-        ],
-        "usage": {"prompt_tokens": prompt, "completion_tokens": made, "total_tokens": prompt + made},
-    }
-
-
-def engine_seconds(data: Mapping[str, Any]) -> float:
-    """Seconds that a row was worked on in the engine; what it waited for its turn is no time of the engine's."""
-    metrics = data.get("metrics") or {}
-    began, ended = metrics.get("scheduled_ts"), metrics.get("last_token_ts")
-    if began and ended and ended >= began:
-        return float(ended - began)
-    return float(data.get("time_taken_llm") or 0.0)
 
 
 def generation_defaults(model: str, given: Mapping[str, Any], eos: int | None) -> tuple[dict[str, Any], list[int]]:

@@ -10,11 +10,11 @@ import asyncio
 import json
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from functools import partial
 from typing import Any
 
-from serve_graph.cluster.batches.passes.pass_rows import Columns, PassRow, RowProgress, TierReply
+from serve_graph.cluster.batches.passes.pass_rows import Columns, PassRow, RowProgress, TierReply, about, error_reply
 from serve_graph.cluster.batches.passes.row_cascade import PassesPlan, RowCascade
 from serve_graph.cluster.batches.passes.tries import RowTries
 from serve_graph.config.tiers import AnyTierConfig, EchoTierConfig, HostedTierConfig
@@ -22,6 +22,8 @@ from serve_graph.engines.echo.engine import EchoEngine, EchoError
 from serve_graph.engines.hosted.engine import HostedEngine
 from serve_graph.errors import EngineError
 from serve_graph.protocol.requests import ChatRequest, chat_query, engine_body, parse_request
+
+PROGRESS_FIELDS = tuple(field.name for field in fields(RowProgress))
 
 
 class CascadeWorker:
@@ -32,17 +34,22 @@ class CascadeWorker:
         self.tier = tier
 
     async def __call__(self, rows: Columns) -> Columns:
-        """Take every row on; the result is in the column `progress`, as JSON."""
-        made = [await self._row(*row) for row in _each(rows, self.tier is not None)]
-        return {"progress": [json.dumps(asdict(one)) for one in made]}
+        """Take every row on; the result is in the column `progress`, as JSON.
 
-    async def _row(self, row: PassRow, reply: str | None, seconds: float) -> RowProgress:
-        given = None if reply is None or self.tier is None else TierReply(self.tier, json.loads(reply), seconds)
+        A row some of whose calls about its answer are missing is left out.
+        """
+        made = [await self._row(*row) for row in _each(rows, self.tier)]
+        return {"progress": [text for text in made if text is not None]}
+
+    async def _row(self, row: PassRow, given: TierReply | None, said: Mapping[int, TierReply]) -> str | None:
         try:
-            return await self.cascade.go(row, given)
+            progress = await self.cascade.go(row, given, said)
+            if said and progress.tier == about(self.tier or ""):
+                return None
         except Exception as error:  # noqa: BLE001 (a row that breaks the code is that row's failure)
             why = f"the row cannot be worked on ({type(error).__name__}: {error})"
-            return RowProgress(row.key, "0", result={"status": 500, "error": why[:2000], "kind": "server_error"})
+            progress = RowProgress(row.key, "0", result={"status": 500, "error": why[:2000], "kind": "server_error"})
+        return json.dumps({name: getattr(progress, name) for name in PROGRESS_FIELDS})
 
 
 class TierWorker:
@@ -61,16 +68,16 @@ class TierWorker:
 
     async def __call__(self, rows: Columns) -> Columns:
         """Add the columns `reply` and `seconds`."""
-        asked = [row.body for row, _, _ in _each(rows, False)]
-        replies = await asyncio.gather(*(self.tries.run(partial(self._reply, body)) for body in asked))
+        asked = zip(rows["body"], rows["call"], strict=True)
+        replies = await asyncio.gather(*(self.tries.run(partial(self._reply, *line)) for line in asked))
         return rows | {"reply": [json.dumps(reply) for reply, _ in replies], "seconds": [s for _, s in replies]}
 
-    async def _reply(self, body: str) -> tuple[dict[str, Any], float]:
+    async def _reply(self, body: str, call: str) -> tuple[dict[str, Any], float]:
         async with self.places:
             started = time.perf_counter()
             try:
                 async with asyncio.timeout(self.tier.timeout_s):
-                    reply = await self._asked(tier_body(self.tier, body))
+                    reply = await self._asked(tier_body(self.tier, body, call))
             except TimeoutError:
                 reply = error_reply(f"no answer in {self.tier.timeout_s:g} s", 504)
             except EchoError as fault:
@@ -89,15 +96,16 @@ class TierWorker:
         return reply | {"attempts": [asdict(attempt) for attempt in reply.get("attempts", ())]}
 
 
-def tier_body(tier: AnyTierConfig, body: str) -> dict[str, Any]:
-    """A row's request as a tier's engine gets it when it is served; raises EngineError where it cannot take it."""
+def tier_body(tier: AnyTierConfig, body: str, call: str = "") -> dict[str, Any]:
+    """A row's request, or a call about its answer, as a tier's engine gets it when it is served.
+
+    Raises EngineError where it cannot take the request.
+    """
+    if call:
+        made: dict[str, Any] = json.loads(call)[1]
+        return made
     query = chat_query(parse_request(ChatRequest, body.encode("utf-8", "surrogatepass")))
     return dict(engine_body(query, tier.name, {**tier.decoding, "max_tokens": tier.default_max_tokens}, tier.engine))
-
-
-def error_reply(message: str, status: int) -> dict[str, Any]:
-    """An engine's error object."""
-    return {"error": {"message": message[:2000], "code": status}}
 
 
 def progress_of_rows(columns: Mapping[str, Iterable[Any]]) -> Iterator[RowProgress]:
@@ -106,9 +114,16 @@ def progress_of_rows(columns: Mapping[str, Iterable[Any]]) -> Iterator[RowProgre
         yield RowProgress(**json.loads(text))
 
 
-def _each(rows: Columns, answered: bool) -> Iterator[tuple[PassRow, str | None, float]]:
-    count = len(rows["key"])
-    replies = rows["reply"] if answered else [None] * count
-    seconds = rows["seconds"] if answered else [0.0] * count
-    for n in range(count):
-        yield PassRow(rows["key"][n], rows["body"][n], rows["story"][n]), replies[n], float(seconds[n])
+def _each(rows: Columns, tier: str | None) -> Iterator[tuple[PassRow, TierReply | None, Mapping[int, TierReply]]]:
+    """The rows of a table with what a tier said: to each, or by the calls' numbers, of its answer."""
+    found: dict[str, tuple[PassRow, dict[int, TierReply]]] = {}
+    for n, key in enumerate(rows["key"]):
+        row = PassRow(key, rows["body"][n], rows["story"][n])
+        given = None if tier is None else TierReply(tier, json.loads(rows["reply"][n]), float(rows["seconds"][n]))
+        if not (call := rows["call"][n]) or given is None:
+            yield row, given, {}
+            continue
+        known, said = found.get(key) or (row, {})
+        found[key] = (row if row.body else known), said
+        said[json.loads(call)[0]] = given
+    yield from ((row, None, said) for row, said in found.values() if row.body)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from router_models.estimators.routers import LengthRouter
-from router_models.estimators.verifiers import NonEmptyVerifier
+from router_models.estimators.verifiers import NonEmptyVerifier, VerifierModel
 from router_models.types import OperatingPoint
 from router_models.versions.policy import Policy
 from router_models.versions.router_version import RouterVersion
@@ -24,8 +24,10 @@ LONG = " many words" * 300
 """What makes a prompt that goes to the last tier at once."""
 
 
-def echo_config(folder: Path, accept_at: float = 0.5, **more: Any) -> GraphConfig:
-    """Two echo tiers and a version: short prompts go to the cheap one, whose answers score 1."""
+def echo_config(
+    folder: Path, accept_at: float = 0.5, verifier: VerifierModel | None = None, **more: Any
+) -> GraphConfig:
+    """Two echo tiers and a version: short prompts go to the cheap one, whose answers score 1 or by `verifier`."""
     prices = {"cheap": (1, 2), "frontier": (10, 20)}
     tiers = [
         {"name": name, "engine": "echo", "price": {"input_usd_per_mtok": put, "output_usd_per_mtok": made}}
@@ -34,7 +36,7 @@ def echo_config(folder: Path, accept_at: float = 0.5, **more: Any) -> GraphConfi
     config = GraphConfig.model_validate(
         {"tiers": tiers, "state_folder": folder / "state", "policy": {"version": "builtin"}} | more
     )
-    stages = {"cheap": Stage(LengthRouter(), None, NonEmptyVerifier(), None)}
+    stages = {"cheap": Stage(LengthRouter(), None, verifier or NonEmptyVerifier(), None)}
     policy = Policy(config.tier_names, {"cheap": OperatingPoint(0.2, accept_at)})
     RouterVersion(policy, stages).save(config.state_folder.resolve() / "builtin" / "builtin-uncertified")
     return config

@@ -162,6 +162,21 @@ def test_a_row_whose_worker_dies_fails_alone(in_passes: Run, tmp_path: Path) -> 
     assert (summary["answered"], summary["failed"], summary["left"]) == (18, 2, 0)
 
 
+def test_a_row_that_is_asked_again_is_routed_alone_where_a_worker_dies(in_passes: Run, tmp_path: Path) -> None:
+    from serve_graph.cluster.batches.passes.passes import LocalPasses
+
+    class Dying(LocalPasses):
+        def route(self, chunks: Any) -> Any:
+            return super().route(chunks) if chunks.alone else iter(())
+
+    rows, config = [{"prompt": f"question {n}"} for n in range(6)], echo_config(tmp_path)
+    rows[2]["prompt"] += " [echo:refuse]"
+    in_passes(rows, config)
+    again, found, _ = in_passes(rows, config, make=Dying, retry_failed=True)
+    assert (again["asked"], again["failed"]) == (1, 1)
+    assert "asked to refuse" in found[2]["serve_graph_error"]
+
+
 def test_where_no_row_comes_back_nothing_is_noted_of_any(in_passes: Run, tmp_path: Path) -> None:
     """A folder that the workers do not see, an engine that never starts: no row's fault."""
     from serve_graph.cluster.batches.passes.passes import LocalPasses

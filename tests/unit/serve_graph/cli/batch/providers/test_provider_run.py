@@ -2,17 +2,26 @@
 
 import asyncio
 import json
+import math
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from typer.testing import CliRunner
 
+from router_models.estimators.routers import LengthRouter
+from router_models.estimators.verifiers import VERIFIERS
+from router_models.types import Answers, OperatingPoint, Prompts
+from router_models.versions.policy import Policy
+from router_models.versions.router_version import RouterVersion
+from router_models.versions.sealed.tier_models import Stage
 from serve_graph.cli import app
 from serve_graph.config.graph import load_config
+from serve_graph.errors import ServeGraphError
 from serve_graph.records.store import DecisionStore
 from tests.fixtures.local_graph import listening
 from tests.unit.serve_graph.cli.batch.providers.provider_server import ProviderServer, echo_reply
@@ -92,6 +101,61 @@ def test_a_line_that_the_provider_refuses_fails_its_row_alone(provider: Provider
     assert rows[1]["serve_graph_status"] == "400"
     assert {row["serve_graph_tier"] for row in rows if row["answer"]} == {"cheap"}
     assert provider.sizes == [6]
+
+
+def saying(body: dict[str, Any]) -> dict[str, Any]:
+    """As `echo_reply`; a question of one token about an answer has the reply no, where that is of row 1."""
+    reply = echo_reply(body)
+    if body.get("max_tokens") == 1:
+        yes = 0.05 if "row 1" in json.dumps(body["messages"]) else 0.95
+        top = [{"token": word, "logprob": math.log(p)} for word, p in (("Yes", yes), ("No", 1 - yes))]
+        reply["choices"][0]["logprobs"] = {"content": [{**top[0], "top_logprobs": top}]}
+        reply["usage"] = {"prompt_tokens": 40, "completion_tokens": 1, "total_tokens": 41}
+    return reply
+
+
+@pytest.mark.parametrize("name", ["p-true", "last-tier-verdict"])
+def test_signals_of_answers_are_lines_of_batches_and_on_the_bill(
+    provider: ProviderServer, tmp_path: Path, name: str
+) -> None:
+    provider.answer = saying
+    verifier = VERIFIERS[name]()
+    y = np.array([1.0, 0.0] * 30)
+    told = {verifier.wants_signals[0]: 0.1 + 0.8 * y}
+    prompts = Prompts(tuple(f"question {n}" for n in range(60)))
+    verifier.fit(Answers(prompts, ("an answer",) * 60, ("stop",) * 60, told), y)
+    policy = Policy(("cheap", "frontier"), {"cheap": OperatingPoint(0.2, 0.5)})
+    version = RouterVersion(policy, {"cheap": Stage(LengthRouter(), None, verifier, None)})
+    version.save(tmp_path / "state" / "builtin" / "builtin-uncertified")
+    graph = yaml.safe_load((tmp_path / "graph.yaml").read_text())
+    graph |= {"policy": {"version": "builtin"}, "signals": {"timeout_s": 0.001}}
+    (tmp_path / "graph.yaml").write_text(yaml.safe_dump(graph))
+    summary, rows = batch_run(tmp_path, "--records")
+    tiers = [row["serve_graph_tier"] for row in rows]
+    assert tiers == ["cheap", "frontier", "cheap", "cheap", "cheap", "cheap"]
+    assert provider.sizes == [6, 6, 1], "answers, what is said of them, and one that is escalated"
+    asked = 41 * (100 if name == "p-true" else 1000) / 2
+    bills = [14 * 100 / 2 + asked + (14 * 1000 / 2 if tier == "frontier" else 0) for tier in tiers]
+    assert [float(row["serve_graph_cost_usd"]) for row in rows] == pytest.approx([bill / 1e6 for bill in bills])
+    assert float(summary["spent_usd"]) == pytest.approx(sum(bills) / 1e6)
+    stored = asyncio.run(_stored(tmp_path, rows[0]["serve_graph_decision"]))
+    assert stored.evidence["asked_signals"] == {verifier.wants_signals[0]: pytest.approx(0.95)}
+
+
+def test_a_signal_that_no_batch_and_no_route_asks_for_is_refused(provider: ProviderServer, tmp_path: Path) -> None:
+    graph = yaml.safe_load((tmp_path / "graph.yaml").read_text())
+    graph["tiers"][1] = {"name": "frontier", "engine": "echo", "price": graph["tiers"][0]["price"]}
+    graph |= {"policy": {"version": "builtin"}}
+    (tmp_path / "graph.yaml").write_text(yaml.safe_dump(graph))
+    verifier = VERIFIERS["last-tier-likelihood"]()
+    y = np.array([1.0, 0.0] * 30)
+    prompts = Prompts(tuple(f"question {n}" for n in range(60)))
+    verifier.fit(Answers(prompts, ("x",) * 60, ("stop",) * 60, {"last_tier_likelihood": y - 2.0}), y)
+    policy = Policy(("cheap", "frontier"), {"cheap": OperatingPoint(0.2, 0.5)})
+    version = RouterVersion(policy, {"cheap": Stage(LengthRouter(), None, verifier, None)})
+    version.save(tmp_path / "state" / "builtin" / "builtin-uncertified")
+    with pytest.raises(ServeGraphError, match="judges answers by last_tier_likelihood of the last tier"):
+        batch_run(tmp_path)
 
 
 def test_without_a_configuration_it_says_what_is_missing(tmp_path: Path) -> None:

@@ -63,7 +63,8 @@ def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[FailingApi, TierWorke
 
 async def replies(worker: TierWorker, *prompts: str) -> list[dict[str, Any]]:
     bodies = [json.dumps({"model": "auto", "messages": [{"role": "user", "content": text}]}) for text in prompts]
-    rows = {"key": list(prompts), "body": bodies, "story": [""] * len(prompts)}
+    none = [""] * len(prompts)
+    rows = {"key": list(prompts), "body": bodies, "story": none, "call": none}
     found = await worker(rows)
     assert worker.hosted is not None
     await worker.hosted.close()

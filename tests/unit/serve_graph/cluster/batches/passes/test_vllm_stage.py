@@ -1,12 +1,15 @@
 """What a tier of vLLM is told in a pass, and what its output becomes: as the served one. Without vLLM."""
 
 import json
+import math
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from router_models.estimators.asked_signals import ASKED_SIGNALS, AskedSettings
+from router_models.types import Completion, Query
 from serve_graph.cluster.batches.passes.vllm_stage import (
     PromptActor,
     engine_input,
@@ -16,6 +19,8 @@ from serve_graph.cluster.batches.passes.vllm_stage import (
     worker_place,
 )
 from serve_graph.config.tiers import VllmTierConfig
+from serve_graph.protocol.requests import engine_body
+from serve_graph.protocol.responses import completion_of
 
 transformers = pytest.importorskip("transformers")
 
@@ -56,6 +61,51 @@ def test_sampling_is_the_models_own_under_the_tiers_under_the_rows() -> None:
     assert engine_input(prompt(tier()))["sampling_params"]["max_tokens"] == 35  # the room that is left
 
 
+ASKED = {
+    "p_true": {"max_tokens": 1, "temperature": 0.0, "logprobs": 20},
+    "agreement": {"max_tokens": 35, "temperature": 0.7, "seed": 1, "logprobs": 0},
+    "last_tier_likelihood": {"max_tokens": 1, "temperature": 0.0, "logprobs": 0, "prompt_logprobs": 0},
+}
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_calls_about_an_answer_are_put_as_the_served_engine_gets_them(name: str) -> None:
+    """A token of every character: 40 of context, five of the question."""
+    query, config = (
+        Query.from_prompt("hello"),
+        tier(engine_kwargs={"max_model_len": 40 if name == "agreement" else 999}),
+    )
+    asked = ASKED_SIGNALS[name].calls(query, Completion("yes"), AskedSettings())[0]
+    body = engine_body(asked, "big", {"temperature": 0.0, "max_tokens": 50}, "vllm")
+    made, seen = actor(config), dict[str, Any]()
+    own = made.tokenizer.apply_chat_template
+    made.tokenizer.apply_chat_template = lambda messages, **more: seen.update(more) or own(messages)
+    row = made._prompt("", json.dumps([0, dict(body)]))
+    assert row["__inference_error__"] == ""
+    assert engine_input(row)["sampling_params"] == ASKED[name]
+    continues = name == "last_tier_likelihood"
+    assert (seen["continue_final_message"], seen["add_generation_prompt"]) == (continues, not continues)
+
+
+def test_what_an_engine_says_of_an_answer_is_read_as_of_the_served_one() -> None:
+    top = {5: {"logprob": -0.1, "decoded_token": "Yes"}, 6: {"logprob": -2.5, "decoded_token": "No"}}
+    data = {
+        "key": "k", "body": "b", "story": "s", "call": '[0, {}]', "__inference_error__": "", "generated_text": "Yes",
+        "generated_tokens": [5], "num_input_tokens": 4, "logprobs": [top],
+        "prompt_logprobs": [None, {8: {"logprob": -9.0, "decoded_token": "hello"}},
+                            {9: {"logprob": -0.5, "decoded_token": "ye"}, 3: {"logprob": -0.1, "decoded_token": "x"}},
+                            {1: None, 7: {"logprob": -0.25, "decoded_token": "s"}}],
+        "told": json.dumps({"ends": [], "max_tokens": 1, "top": 20, "prompt": [1, 8, 9, 7]}),
+    }  # fmt: skip
+    row = engine_output("big", {"__data": data})
+    assert (row["key"], row["call"]) == ("k", "[0, {}]")
+    found, settings = completion_of(json.loads(row["reply"]), 0.0), AskedSettings()
+    p_true = ASKED_SIGNALS["p_true"].read(Completion("yes"), [found], settings)
+    assert p_true == pytest.approx(math.exp(-0.1) / (math.exp(-0.1) + math.exp(-2.5)))
+    likelihood = ASKED_SIGNALS["last_tier_likelihood"].read(Completion("yes"), [found], settings)
+    assert likelihood == pytest.approx(-0.375)
+
+
 def test_a_schema_is_kept_to() -> None:
     schema = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}}
     sent = engine_input(prompt(tier(), response_format=schema))["sampling_params"]
@@ -76,7 +126,9 @@ def test_a_schema_is_kept_to() -> None:
 )
 def test_a_row_that_cannot_be_asked_is_refused_alone(body: dict[str, Any], said: str) -> None:
     row = prompt(tier(), **body)
-    reply = json.loads(engine_output("big", {"__data": {"key": "k", "body": "b", "story": "", **row}})["reply"])
+    reply = json.loads(
+        engine_output("big", {"__data": {"key": "k", "body": "b", "story": "", "call": "", **row}})["reply"]
+    )
     assert reply["error"]["code"] == 400
     assert said in reply["error"]["message"]
 
@@ -86,7 +138,7 @@ def test_a_row_that_cannot_be_asked_is_refused_alone(body: dict[str, Any], said:
 )
 def test_the_engines_output_is_the_served_reply(ids: list[int], finish: str) -> None:
     data = {
-        "key": "k", "body": "b", "story": "s", "__inference_error__": "", "generated_text": "so it is",
+        "key": "k", "body": "b", "story": "s", "call": "", "__inference_error__": "", "generated_text": "so it is",
         "generated_tokens": ids, "num_input_tokens": 11, "time_taken_llm": 9.0,
         "metrics": {"scheduled_ts": 2.0, "last_token_ts": 2.5},
         "logprobs": [{token: {"logprob": -0.5, "decoded_token": "t"}} for token in ids],
@@ -104,7 +156,7 @@ def test_the_engines_output_is_the_served_reply(ids: list[int], finish: str) -> 
 
 
 def test_an_engine_that_fails_on_a_row_is_the_tiers_failure() -> None:
-    data = {"key": "k", "body": "b", "story": "", "__inference_error__": "RuntimeError: out of memory"}
+    data = {"key": "k", "body": "b", "story": "", "call": "", "__inference_error__": "RuntimeError: out of memory"}
     reply = json.loads(engine_output("big", {"__data": data})["reply"])
     assert reply["error"]["code"] == 500
 
