@@ -23,6 +23,7 @@ from serve_graph.cluster.proxy_address import host_of_serve, nodes_of_ray
 from serve_graph.cluster.replicas.nodes import check_nodes
 from serve_graph.cluster.replicas.replica_logs import log_in_replica
 from serve_graph.config.graph import GraphConfig, load_config
+from serve_graph.config.judge import AnyVerifierConfig, VllmVerifierConfig
 from serve_graph.config.tiers import (
     AnyTierConfig,
     EchoTierConfig,
@@ -31,6 +32,7 @@ from serve_graph.config.tiers import (
     ServePolicy,
     VllmTierConfig,
 )
+from serve_graph.engines.scores import Scoring
 from serve_graph.engines.telemetry.tracing import check_tracing
 from serve_graph.engines.vllm.settings import llm_config
 from serve_graph.engines.weights.loaded_files import loaded_files
@@ -77,6 +79,7 @@ def build_app(args: dict[str, Any]) -> Application:
     served = serving_folder(config, Path(args["version"])) if args.get("version") else serving_version(config)
     tiers = {tier.name: bind_tier(tier, config) for tier in config.tiers}
     tiers |= {embedder.name: bind_embedder(embedder, config) for embedder in config.embedders}
+    tiers |= {verifier.name: bind_verifier(verifier, config) for verifier in config.verifiers}
     begun = ServedVersion.of(served, config)
     router = verifier = controller = None
     follows = not args.get("version") and follows_registry(config)
@@ -92,7 +95,7 @@ def build_app(args: dict[str, Any]) -> Application:
     secret = secrets.token_bytes(16)  # the same for every ingress replica of this deployment
     keys = Keyring(config.access.keys, config.keys_file).required
     ingress_args = config, begun, tiers, router, verifier, secret, keys, controller, catalogue
-    policy: ServePolicy | None = None if all(tier.scaling.is_fixed for tier in config.tiers) else "IngressScaling"
+    policy: ServePolicy | None = None if all(tier.scaling.is_fixed for tier in config.every_tier) else "IngressScaling"
     return bind("ingress", ingress, config.http.scaling, *ingress_args, policy=policy)
 
 
@@ -146,6 +149,21 @@ def bind_embedder(embedder: VllmTierConfig, config: GraphConfig) -> Application:
     deployment = serve.deployment(VllmEmbedder).options(**options | {"name": embedder.name})
     files, logs = loaded_files(embedder, model, config.state_folder), partial(log_in_replica, config.logging)
     application: Application = deployment.bind(settings, files, logs)
+    return application
+
+
+def bind_verifier(verifier: AnyVerifierConfig, config: GraphConfig) -> Application:
+    """Bind the deployment of a verifier model."""
+    if not isinstance(verifier, VllmVerifierConfig):
+        return bind_tier(verifier, config)
+    from serve_graph.engines.vllm.verifier import VllmVerifier
+
+    model = resolve_weights(verifier.weights, config.state_folder)
+    settings = llm_config(verifier, model, pooling=True, tracing=config.tracing)
+    options = VllmVerifier.get_deployment_options(settings)
+    deployment = serve.deployment(VllmVerifier).options(**options | {"name": verifier.name})
+    files, logs = loaded_files(verifier, model, config.state_folder), partial(log_in_replica, config.logging)
+    application: Application = deployment.bind(settings, Scoring.of(verifier), files, logs)
     return application
 
 

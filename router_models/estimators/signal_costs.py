@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from router_models.data.outcomes import OutcomeTable
-from router_models.estimators.asked_signals import ASKED_SIGNALS, AskedSettings, AskedTier
+from router_models.estimators.asked_signals import asked_signal
+from router_models.estimators.questions.terms import AskedSettings, AskedTier
 from router_models.pricing.call_costs import call_costs
 from router_models.pricing.prices import Price
 from router_models.types import Answers, BoolArray, FloatArray
@@ -36,20 +37,23 @@ def signal_costs(
     """Return dollars per prompt of asking for signals of a tier's answers, foreseen from recorded token counts, (n,).
 
     Every call is counted in full: what a prompt cache would spare is not. Of a tier that is paid for by the second a
-    call takes its share of an answer's seconds, a generated token counting for `GENERATED` of the prompt's.
+    call takes its share of an answer's seconds, a generated token counting for `GENERATED` of the prompt's. A verifier
+    model is taken to count tokens, and to read them, as the tier does whose answers it reads.
     """
     usd = np.zeros(len(table))
     for name in asked:
-        row = ASKED_SIGNALS[name]
-        who = last if row.asks is AskedTier.LAST else tier
-        prompt, answer = row.tokens(table.prompt_tokens[who], table.completion_tokens[tier], settings)
+        row = asked_signal(name)
+        who, is_model = row.who(tier, last), row.asks is AskedTier.VERIFIER
+        known = tier if is_model else who
+        price = settings.verifiers[who].price if is_model else prices[who]
+        prompt, answer = row.tokens(table.prompt_tokens[known], table.completion_tokens[tier], settings)
         call = replace(
             table,
             prompt_tokens={who: np.ceil(prompt)},
             completion_tokens={who: np.ceil(answer)},
-            latency_s={who: _seconds(table, who, prompt + GENERATED * answer)},
+            latency_s={who: _seconds(table, known, prompt + GENERATED * answer)},
         )
-        usd = usd + call_costs(call, who, prices[who])
+        usd = usd + call_costs(call, who, price)
     return usd
 
 

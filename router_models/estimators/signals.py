@@ -8,12 +8,12 @@ verifier. docs/reference/signals.md is made from it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from types import MappingProxyType
 
 from router_models.errors import DataError
-from router_models.types.exchange import FORMAT_NAMES, LOGPROB_NAMES
+from router_models.types.exchange import FORMAT_NAMES, LOGPROB_NAMES, REWARD_PREFIX, verifier_of
 
 
 class TierKind(StrEnum):
@@ -73,6 +73,8 @@ def _logprob(name: str, meaning: str) -> Signal:
     return Signal(name, meaning, "the logprobs of the answer's tokens", WITH_LOGPROBS, SignalCost.NOTHING, needs)
 
 
+ANY_REWARD = f"{REWARD_PREFIX}NAME"
+"""The row that holds of every verifier model's score."""
 _ROWS = (
     Signal("prompt", "the text of all turns", "the request", ALL_KINDS, SignalCost.NOTHING),
     Signal("embedding", "the prompt's embedding", "the version's encoder", ALL_KINDS, SignalCost.EMBEDDING),
@@ -131,8 +133,12 @@ _ROWS = (
         SignalCost.CALL, "a last tier that returns the logprobs of its prompt (vLLM)",
     ),
     Signal(
-        "reward", "a reward model's score of the answer", "a reward model", NO_KIND, SignalCost.MODEL,
-        "a reward model that reads every answer, which the served graph does not run",
+        ANY_REWARD, "a reward or cross-encoder model's score of the answer, on its own scale",
+        "one call to the verifier model NAME (`verifiers`), for a version that reads it", ALL_KINDS, SignalCost.MODEL,
+    ),
+    Signal(
+        "reward", "a reward model's score that a table brings along", "the outcomes table", NO_KIND, SignalCost.MODEL,
+        "a verifier model that reads every answer: configure it (`verifiers`) and collect its score, `reward:NAME`",
     ),
     Signal(
         "judge", "another language model's estimate that the answer is right", "a judge", NO_KIND, SignalCost.CALL,
@@ -194,6 +200,8 @@ def signal_named(name: str) -> Signal:
     """Return a signal's row; of one that the table does not hold (a column of a foreign table) that no tier has it."""
     if (row := SIGNALS.get(name)) is not None:
         return row
+    if verifier_of(name) is not None:
+        return replace(SIGNALS[ANY_REWARD], name=name)
     needs = "whatever wrote it into the table: no tier returns it"
     return Signal(name, "a column of the outcomes", "the outcomes table", NO_KIND, SignalCost.NOTHING, needs)
 
@@ -222,7 +230,7 @@ def served_names(names: Iterable[str], kind: TierKind = TierKind.VLLM, asked: It
     `asked`: the signals that are asked for (`estimators.asked_signals`); others that take a call are not shown.
     """
     shown = {*COMES_WITH_AN_ANSWER, *asked}
-    return tuple(name for name in names if name in shown and kind in SIGNALS[name].kinds)
+    return tuple(name for name in names if name in shown and kind in signal_named(name).kinds)
 
 
 def check_served(family: str, reads: Iterable[str], kind: TierKind = TierKind.VLLM) -> None:

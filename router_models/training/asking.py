@@ -16,7 +16,6 @@ from router_models.errors import DataError
 from router_models.estimators.asked_signals import asked_among, cannot_ask
 from router_models.estimators.calibrators.scores import choose_calibrator
 from router_models.estimators.signal_costs import not_had, signal_costs
-from router_models.estimators.signals import TierKind
 from router_models.metrics import bootstrap
 from router_models.metrics.intervals import Interval
 from router_models.pricing.call_costs import call_costs
@@ -38,13 +37,14 @@ class VerifierChoice:
     asked: tuple[str, ...] = ()
 
 
-def recorded_signals(table: OutcomeTable, tier: str, last: str, kinds: Mapping[str, TierKind]) -> tuple[str, ...]:
+def recorded_signals(table: OutcomeTable, tier: str, settings: Settings) -> tuple[str, ...]:
     """Return the signals that can be asked for of a tier's answers and that a table holds of most of them."""
-    columns = table.answers_of(tier).signals
+    columns, last = table.answers_of(tier).signals, settings.tiers[-1]
     return tuple(
         name
         for name in asked_among(columns)
-        if cannot_ask(name, tier, last, kinds) is None and np.isfinite(columns[name]).mean() > 0.5
+        if cannot_ask(name, tier, last, settings.kinds, settings.asking) is None
+        and np.isfinite(columns[name]).mean() > 0.5
     )
 
 

@@ -15,7 +15,8 @@ from router_models.data.artifacts import read_json_file
 from router_models.data.embeddings.encoder import Encoder
 from router_models.data.slices import SLICERS
 from router_models.errors import ArtifactError, DataError
-from router_models.estimators.asked_signals import USUAL_QUESTIONS, AskedSettings, check_asked
+from router_models.estimators.asked_signals import check_asked
+from router_models.estimators.questions.terms import USUAL_QUESTIONS, AskedSettings
 from router_models.estimators.signals import TierKind
 from router_models.pricing.prices import Price
 from router_models.risk_control.certificate import PROMPT, check_budget

@@ -246,7 +246,7 @@ def check_candidate(candidate: Candidate, settings: Settings) -> None:
         named = f"tier {tier!r}: verifier {stage.verifier.family}"
         check_served(named, stage.verifier.wants_signals, settings.kind(tier))
         for name in stage.asked:
-            if (why := cannot_ask(name, tier, settings.tiers[-1], settings.kinds)) is not None:
+            if (why := cannot_ask(name, tier, settings.tiers[-1], settings.kinds, settings.asking)) is not None:
                 raise DataError(f"{named}: {why}")
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from router_models.data.outcomes import OutcomeTable
 from router_models.data.slices import slices_of
 from router_models.errors import DataError
-from router_models.estimators.asked_signals import USUAL_QUESTIONS, AskedSettings
+from router_models.estimators.questions.terms import USUAL_QUESTIONS, AskedSettings
 from router_models.estimators.signal_costs import not_had, signal_costs
 from router_models.estimators.signals import TierKind, served_names
 from router_models.metrics import bootstrap

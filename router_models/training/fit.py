@@ -34,13 +34,14 @@ from router_models.training.labelling.given_stages import GivenStages, kept_resu
 from router_models.training.labelling.preferences import VotesToLearnFrom, with_votes
 from router_models.training.model_selection import (
     Scored,
-    check_verifier_served,
     choose_router,
     choose_verifier,
+    served_verifier_signals,
     usable_verifiers,
 )
 from router_models.training.splits import LabelledSplits
 from router_models.types import Answers, FloatArray, IntArray, OperatingPoint, Progress
+from router_models.types.exchange import verifier_of
 from router_models.versions.policy import Policy
 from router_models.versions.router_version import RouterVersion, Stage
 
@@ -239,15 +240,17 @@ def _verifier(
     """
     kind, y, seed = settings.kind(tier), train.grade(tier), settings.seed
     named = None if settings.verifier == "auto" else settings.verifier
+    read: tuple[str, ...] = ()
     if named is not None:
         try:
-            check_verifier_served(named, kind)
-            _check_asked_of(asked_among(VERIFIERS[named]().wants_signals), tier, settings)
+            given = settings.signals if settings.signals is not None else train.answers_of(tier).signals
+            read = served_verifier_signals(named, kind, [name for name in given if verifier_of(name) is not None])
+            _check_asked_of(asked_among(read), tier, settings)
         except DataError as error:
             if tier != settings.tiers[-1]:
                 raise DataError(f"tier {tier!r}: {error}") from None
             named = None  # the last tier's answers need no such verifier: nothing dearer could take over
-    asked = asked_among((*(settings.signals or ()), *(VERIFIERS[named]().wants_signals if named else ())))
+    asked = asked_among((*(settings.signals or ()), *(read if named else ())))
     if tier == settings.tiers[-1]:
         asked = ()
     _check_asked_of(asked, tier, settings)
@@ -262,7 +265,7 @@ def _verifier(
     families = READING_VERIFIERS if asked else usable_verifiers(answers)
     best, tried = choose_verifier(answers, y, train.groups, families, seed=seed)
     choice = VerifierChoice(best, asked)
-    possible = recorded_signals(train, tier, settings.tiers[-1], settings.kinds)
+    possible = recorded_signals(train, tier, settings)
     if settings.signals is not None or tier == settings.tiers[-1] or not possible:
         return choice, tried
     shown_more: dict[tuple[str, ...], Scored] = {}
@@ -287,7 +290,7 @@ def _check_asked_of(asked: Sequence[str], tier: str, settings: Settings) -> None
     for name in asked:
         if tier == settings.tiers[-1]:
             raise DataError(f"the signal {name} is not asked for of the last tier's answers")
-        if (why := cannot_ask(name, tier, settings.tiers[-1], settings.kinds)) is not None:
+        if (why := cannot_ask(name, tier, settings.tiers[-1], settings.kinds, settings.asking)) is not None:
             raise DataError(f"tier {tier!r}: {why}")
 
 

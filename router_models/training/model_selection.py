@@ -127,10 +127,23 @@ def served_families(families: Sequence[str]) -> list[str]:
     return families
 
 
-def check_verifier_served(family: str, kind: TierKind) -> None:
-    """Raise DataError where a verifier family reads a signal that the served graph lacks at a kind of tier."""
+def served_verifier_signals(family: str, kind: TierKind, scores: Sequence[str]) -> tuple[str, ...]:
+    """Return the signals that a verifier family is to read of a kind of tier.
+
+    `reward` is the one verifier model's score of `scores`. Raises DataError where these are none or several, and for a
+    signal that the served graph lacks there.
+    """
     (name,) = _known((family,), VERIFIERS)
-    check_served(f"verifier {name}", VERIFIERS[name]().wants_signals, kind)
+    reads = VERIFIERS[name]().wants_signals
+    if "reward" in reads:
+        if len(scores) != 1:
+            raise DataError(
+                f"verifier {name} reads one verifier model's score: name it (`--signals reward:NAME`); there are "
+                f"{' and '.join(scores) or 'none in the outcomes (`serve-graph collect --signals reward:NAME`)'}"
+            )
+        reads = tuple(scores[0] if signal == "reward" else signal for signal in reads)
+    check_served(f"verifier {name}", reads, kind)
+    return reads
 
 
 def choose_verifier(

@@ -36,7 +36,7 @@ class Outcome:
         OpenAI's word for why generation ended.
     logprobs : mapping of str to float
         The summary that `logprob_summary` returns, and `FORMAT_NAMES` where the request declared JSON, and
-        `ASKED_NAMES` where they were asked for; what was not measured is left out.
+        what was asked for (`ASKED_NAMES`, `reward:NAME`); what was not measured is left out.
     metadata : mapping of str to str
         Features of the request.
     token_texts, token_logprobs : tuple

@@ -17,7 +17,15 @@ FORMAT_NAMES = ("schema_fault", "field_agreement")
 """What is measured of an answer for which the request declares JSON (`response_format`); NaN of all others."""
 
 ASKED_NAMES = ("p_true", "agreement", "last_tier_verdict", "last_tier_likelihood")
-"""What is asked for by further calls once an answer is there (`estimators.asked_signals`)."""
+"""What tiers are asked for by further calls once an answer is there (`estimators.asked_signals`)."""
+REWARD_PREFIX = "reward:"
+"""Begins the name of a verifier model's score, which ends in the model's name."""
+
+
+def verifier_of(name: str) -> str | None:
+    """Return the verifier model whose score a signal is; None for any other signal."""
+    model = name.removeprefix(REWARD_PREFIX)
+    return model if model and model != name else None
 
 
 @dataclass(frozen=True, slots=True)

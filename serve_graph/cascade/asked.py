@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from router_models.estimators.asked_signals import ASKED_SIGNALS, AskedTier, may_be_asked
+from router_models.estimators.asked_signals import asked_signal, may_be_asked
 from router_models.types import Completion, Query
 from serve_graph.cascade.billing import answered, unanswered
 from serve_graph.cascade.context import AskedTerms, CascadeContext
@@ -44,9 +44,9 @@ def asked_calls(
     if not names or not may_be_asked(completion):
         return []
     return [
-        AskedCall(name, terms.last if ASKED_SIGNALS[name].asks is AskedTier.LAST else tier, call)
-        for name in names
-        for call in ASKED_SIGNALS[name].calls(query, completion, terms.settings)
+        AskedCall(name, row.who(tier, terms.last), call)
+        for name, row in ((name, asked_signal(name)) for name in names)
+        for call in row.calls(query, completion, terms.settings)
     ]
 
 
@@ -163,7 +163,7 @@ def _read(
     state: RequestState,
 ) -> float:
     """What the replies to a signal's calls say, with a note where they do not."""
-    value = ASKED_SIGNALS[call.name].read(completion, replies, context.asked.settings)
+    value = asked_signal(call.name).read(completion, replies, context.asked.settings)
     if not math.isfinite(value):
         state.notes.append(f"no {call.name}: the reply of {call.tier} does not say")
     return value

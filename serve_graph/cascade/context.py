@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from router_models.estimators.asked_signals import USUAL_QUESTIONS, AskedSettings
+from router_models.estimators.questions.terms import USUAL_QUESTIONS, AskedSettings
 from router_models.types.coverage import Uncovered
 from router_models.versions.policy import Policy
 from serve_graph.cascade.billing import Prices

@@ -80,7 +80,7 @@ def need_vllm(config: GraphConfig) -> None:
     """Exit with 2 and what to install if a tier of `config` uses vLLM and vLLM is not installed."""
     from serve_graph.config.tiers import VllmTierConfig
 
-    for tier in (*config.tiers, *config.embedders):
+    for tier in config.every_tier:
         if isinstance(tier, VllmTierConfig):
             require(f"tier {tier.name!r} of this configuration", "vllm", extra=vllm_extra(tier.accelerator))
 

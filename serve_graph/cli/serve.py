@@ -165,7 +165,7 @@ def prepare(config: GraphConfig, progress: Any, budget_s: float | None = None) -
     need_vllm(config)
     check_port(config.http.host, config.http.port)
     remove_leftovers(config.state_folder)
-    engines = (tier for tier in (*config.tiers, *config.embedders) if isinstance(tier, VllmTierConfig))
+    engines = (tier for tier in config.every_tier if isinstance(tier, VllmTierConfig))
     with weights_beside([tier.weights for tier in engines], config.state_folder, progress):
         return ensure_first_version(config, progress, budget_s)
 

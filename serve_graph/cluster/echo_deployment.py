@@ -1,4 +1,4 @@
-"""An echo tier as a Ray Serve deployment: builds an EchoEngine and forwards."""
+"""An echo tier, or verifier, as a Ray Serve deployment: builds an EchoEngine and forwards."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 from serve_graph.cluster.replicas.replica_logs import log_in_replica
 from serve_graph.config.records import LoggingConfig
 from serve_graph.config.tiers import EchoTierConfig
-from serve_graph.engines.echo.engine import EchoEngine, EchoError
+from serve_graph.engines.echo.engine import EchoError
+from serve_graph.engines.echo.verifier import echo_engine
 from serve_graph.engines.replica_counters import CountedReplica
 from serve_graph.engines.telemetry.call_context import CallContext, take_over
 
@@ -20,7 +21,7 @@ class EchoDeployment(CountedReplica):
     def __init__(self, config: EchoTierConfig, logs: LoggingConfig | None = None) -> None:
         log_in_replica(logs)
         time.sleep(config.start_s)  # there is nothing else for it to do yet
-        self.engine = EchoEngine(config)
+        self.engine = echo_engine(config)
         self.running = 0
 
     async def generate(self, body: dict[str, Any], carried: CallContext | None = None) -> dict[str, Any]:

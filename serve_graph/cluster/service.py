@@ -37,9 +37,8 @@ from serve_graph.learning.judging.live_judge import LiveJudge
 from serve_graph.learning.judging.task_graders import TaskGraders
 from serve_graph.learning.traffic.tickets import TicketWatch
 from serve_graph.learning.webhook import webhook_of
-from serve_graph.policy.bindings import price_list, price_lists
+from serve_graph.policy.bindings import asked_settings, price_list
 from serve_graph.policy.served_policy import ServedPolicy
-from serve_graph.policy.tier_kinds import asked_settings
 from serve_graph.policy.validity import CertificateStatus
 from serve_graph.records.audit import left_in
 from serve_graph.records.feedback import Feedback
@@ -91,7 +90,7 @@ def live_judge(
     """The judge of a sample of answers, where the configuration has one; `write` keeps its labels."""
     if config.judge is None:
         return None
-    gates = {tier: engines[tier].gate for tier in config.tier_names}
+    gates = {tier: engines[tier].gate for tier in config.asked_names}
     return LiveJudge(
         config.judge,
         judge_source(config.tier(config.judge.tier)),
@@ -114,10 +113,10 @@ def tiers_beside(
     is_busy: Callable[[str], bool],
     spare: Mapping[str, int],
 ) -> JudgeTiers:
-    """The tiers for work beside requests, as `JudgeTiers` has them."""
-    prices = price_lists(config)
+    """The tiers, and verifier models, for work beside requests, as `JudgeTiers` has them."""
+    prices = {tier.name: price_list(tier) for tier in config.every_tier}
     rooms = {tier.name: Room(tier.context_limit, tier.default_max_tokens) for tier in config.tiers}
-    answering = {tier: engines[tier].beside() for tier in config.tier_names}
+    answering = {tier: engines[tier].beside() for tier in config.asked_names}
 
     def most_usd(tier: str, query: Query) -> Decimal:
         return worst_case(query, (tier,), prices, rooms)[tier]
@@ -186,7 +185,7 @@ def golden_watch(
     golden, judge = config.golden, config.judge
     if golden is None:
         return None
-    gates = {tier: engines[tier].gate for tier in config.tier_names}
+    gates = {tier: engines[tier].gate for tier in config.asked_names}
     spare = {tier: (gate.spare + 1) // 2 for tier, gate in gates.items()}
 
     def is_busy(tier: str) -> bool:
@@ -221,19 +220,24 @@ def cascade_context(
     decider, judge = policies.of(served.policy, served.name, policy.timeout_s)
     answering = {name: engines[name] for name in config.tier_names}
     embedding = {embedder.name: engines[embedder.name] for embedder in config.embedders}
+    reading = {verifier.name: engines[verifier.name] for verifier in config.verifiers}
     return CascadeContext(
         engines=answering,
         streams=answering,
         decider=decider,
         judge=judge,
         policy=served.policy,
-        prices=price_lists(config) | {embedder.name: price_list(embedder) for embedder in config.embedders},
+        prices={tier.name: price_list(tier) for tier in config.every_tier},
         safe_tier=policy.safe_tier,
         version=served.name,
         router_usd_per_s=policy.router_usd_per_s,
         verifier_usd_per_s=policy.verifier_usd_per_s,
         embedders=embedding | {name: engine for name, engine in answering.items() if engine.config.embeddings},
         asked=AskedTerms(
-            served.asked, config.tier_names[-1], answering, asked_settings(config), config.signals.timeout_s
+            served.asked,
+            config.tier_names[-1],
+            answering | reading,
+            asked_settings(config, bound=False),
+            config.signals.timeout_s,
         ),
     )

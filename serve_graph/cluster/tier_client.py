@@ -18,12 +18,13 @@ from ray.serve.handle import DeploymentHandle
 from router_models.types import Attempt, Completion, Query
 from serve_graph.access.auth import CALLER
 from serve_graph.cluster.load.admission import AdmissionController
+from serve_graph.config.judge import AnswerReader
 from serve_graph.config.tiers import AnyTierConfig, HostedTierConfig, VllmTierConfig
 from serve_graph.engines.error_meanings import ErrorFault, ErrorMeaning, meaning_of
 from serve_graph.engines.telemetry.call_context import carried
 from serve_graph.errors import EngineError, EngineRequestError, EngineTimeoutError, SaturatedError, TierSetupError
 from serve_graph.protocol.fields import WITHHELD
-from serve_graph.protocol.requests import engine_body
+from serve_graph.protocol.requests import EngineBody, engine_body
 from serve_graph.protocol.responses import MALFORMED, completion_of
 
 BACKGROUND_PRIORITY = 1
@@ -47,6 +48,7 @@ class HandleEngine:
         self.defaults = {**config.decoding, "max_tokens": config.default_max_tokens}
         self.salted = isinstance(config, VllmTierConfig) and config.prefix_cache == "key"
         self.has_priorities = has_priorities(config)
+        self.scores = isinstance(config, AnswerReader)
         self.hosted = isinstance(config, HostedTierConfig)
         self.grace_s = GRACE_S if self.hosted else 0.0
         self.is_beside = False
@@ -132,7 +134,10 @@ class HandleEngine:
                     pieces.cancel()
 
     def _body(self, query: Query) -> dict[str, Any]:
-        body = engine_body(query, self.model, self.defaults, self.config.engine)
+        if self.scores:  # a verifier model generates nothing: it is sent the conversation alone
+            body = EngineBody({"messages": query.parameters["messages"]})
+        else:
+            body = engine_body(query, self.model, self.defaults, self.config.engine)
         if not self.hosted:
             body.pop("anthropic_cache_control", None)
         if self.salted and (key := CALLER.get().key) is not None:

@@ -22,7 +22,7 @@ from serve_graph.config.access import AccessConfig, SessionsConfig
 from serve_graph.config.base import Frozen
 from serve_graph.config.comparisons import ComparisonsConfig
 from serve_graph.config.http import HttpConfig
-from serve_graph.config.judge import GradersConfig, JudgeConfig, SignalsConfig
+from serve_graph.config.judge import AnyVerifierConfig, GradersConfig, JudgeConfig, SignalsConfig
 from serve_graph.config.learning import AlarmsConfig, FeedbackConfig, GoldenConfig, TicketsConfig
 from serve_graph.config.prices import Amount
 from serve_graph.config.records import BatchesConfig, LoggingConfig, RecordsConfig, TracingConfig
@@ -172,6 +172,10 @@ class GraphConfig(Frozen):
     """The tiers, cheapest first."""
     embedders: tuple[VllmTierConfig, ...] = ()
     """Models that only serve embeddings; nothing is routed to them."""
+    verifiers: tuple[AnyVerifierConfig, ...] = ()
+    """Reward and cross-encoder models that score answers; nothing is routed to them. A router version that was trained
+    with the signal `reward:NAME` asks the one called NAME (docs/guides/learning/verifiers.md).
+    """
     models: ModelsConfig = ModelsConfig()
     """Names of models beside the tiers'."""
     policy: PolicyConfig = PolicyConfig()
@@ -228,7 +232,7 @@ class GraphConfig(Frozen):
     @model_validator(mode="after")
     def _coherent(self) -> Self:
         names = [tier.name for tier in self.tiers]
-        every = [*names, *(embedder.name for embedder in self.embedders)]
+        every = [tier.name for tier in self.every_tier]
         if len(set(every)) != len(every):
             raise ValueError(f"tier names must differ: {every}")
         if reserved := RESERVED_NAMES & set(every):
@@ -238,9 +242,9 @@ class GraphConfig(Frozen):
                 f"tier(s) {both}: vLLM serves a model for answers or for embeddings, not for both; "
                 "list a model that makes embeddings under `embedders`"
             )
-        known = {"auto", *every}
+        known = {"auto", *every} - {verifier.name for verifier in self.verifiers}
         for alias, name in self.models.aliases.items():
-            if alias in known or name not in known:
+            if alias in {*known, *every} or name not in known:
                 raise ValueError(
                     f"models.aliases: {alias!r} must be a new name, and {name!r} one of {', '.join(sorted(known))}"
                 )
@@ -260,12 +264,22 @@ class GraphConfig(Frozen):
         return self
 
     def tier(self, name: str) -> AnyTierConfig:
-        """Return a tier or an embedder by name; raises KeyError if there is none."""
-        return {tier.name: tier for tier in (*self.tiers, *self.embedders)}[name]
+        """Return a tier, an embedder or a verifier model by name; raises KeyError if there is none."""
+        return {tier.name: tier for tier in self.every_tier}[name]
+
+    @property
+    def every_tier(self) -> tuple[AnyTierConfig, ...]:
+        """The tiers, and the models beside them: embedders and verifier models."""
+        return (*self.tiers, *self.embedders, *self.verifiers)
 
     @property
     def tier_names(self) -> tuple[str, ...]:
         return tuple(tier.name for tier in self.tiers)
+
+    @property
+    def asked_names(self) -> tuple[str, ...]:
+        """The names of all that are asked on the way to an answer: the tiers, and verifier models."""
+        return (*self.tier_names, *(verifier.name for verifier in self.verifiers))
 
     @property
     def golden_tiers(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Configuration of the judge: a tier that grades a sample of served answers, off the path of requests."""
+"""Configuration of what judges answers: verifier models, signals that are asked for, a judge, programs that grade."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from pydantic import Field, model_validator
 
 from serve_graph.config.base import Frozen
 from serve_graph.config.prices import Amount
-from serve_graph.config.tiers import AnyTierConfig, EchoTierConfig, HostedTierConfig, TierName
+from serve_graph.config.tiers import AnyTierConfig, EchoTierConfig, HostedTierConfig, TierName, VllmTierConfig
 
 JudgedRoute = Literal["accepted", "escalated", "routed", "forced", "fallback"]
 """How an answer came about: the outcomes of requests that have one."""
 JudgeMode = Literal["pointwise", "pairwise"]
+ReadAs = Literal["conversation", "pair"]
+NOT_OF_A_READER = ("price_changes", "decoding", "embeddings", "lora", "speculation")
 Share = Annotated[float, Field(ge=0, le=1)]
 PLACEHOLDERS: dict[JudgeMode, tuple[str, ...]] = {
     "pointwise": ("question", "answer", "nonce"),
@@ -108,6 +110,61 @@ class GradersConfig(Frozen):
     grader and reference: in comparisons, in the judge's sample, by `decisions replay`, `collect --from-decisions` and
     `train --from-decisions`.
     """
+
+
+class AnswerReader(Frozen):
+    """What a verifier model is given to read, and which of its numbers is the score."""
+
+    reads: ReadAs = "conversation"
+    """`conversation`: the request's turns and the answer, through the model's chat template, as reward models are
+    trained (`/classify`); `pair`: the text of the request and that of the answer, as cross-encoders and rerankers
+    are.
+    """
+    label: Annotated[int, Field(ge=0)] | None = None
+    """Of a model with several labels, the one whose log-odds are the score; null: the model has one label, whose logit
+    is.
+    """
+
+    @model_validator(mode="after")
+    def _is_a_model_that_scores(self) -> Self:
+        if self.reads == "pair" and self.label is not None:
+            raise ValueError("label: a model that reads pairs has one score; `reads: conversation` has labels")
+        if strangers := [name for name in NOT_OF_A_READER if _is_set(self, name)]:
+            raise ValueError(f"{', '.join(strangers)}: not of a verifier model")
+        return self
+
+
+def _is_set(config: Frozen, name: str) -> bool:
+    fields = type(config).model_fields
+    return name in fields and getattr(config, name) != fields[name].get_default(call_default_factory=True)
+
+
+class VllmVerifierConfig(AnswerReader, VllmTierConfig):
+    """A sequence-classification or scoring model served by vLLM's pooling runner, one deployment of its own."""
+
+
+class HostedVerifierConfig(AnswerReader, HostedTierConfig):
+    """A model behind the HTTP API of another server, such as `vllm serve`: `base_url` with the route behind it."""
+
+    route: Literal["score", "rerank"] = "score"
+    """With `reads: pair`, what is called: `/score` or `/rerank`. A conversation goes to `/classify`, which vLLM has at
+    its root.
+    """
+
+    @model_validator(mode="after")
+    def _has_an_address(self) -> Self:
+        if any(api.api != "openai" or api.base_url is None for api in self.apis):
+            raise ValueError("a verifier model needs the `base_url` of a server that scores, and no `api: anthropic`")
+        return self
+
+
+class EchoVerifierConfig(AnswerReader, EchoTierConfig):
+    """No model, for tests and benchmarks: its score follows from the question by the echo tiers' draw."""
+
+
+AnyVerifierConfig = Annotated[
+    VllmVerifierConfig | HostedVerifierConfig | EchoVerifierConfig, Field(discriminator="engine")
+]
 
 
 def judge_source(tier: AnyTierConfig) -> str:

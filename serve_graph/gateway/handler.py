@@ -34,7 +34,7 @@ from serve_graph.errors import EngineError, RequestError, UnknownModelError
 from serve_graph.gateway.arms import RolloutArms
 from serve_graph.gateway.compared import offer_comparison
 from serve_graph.gateway.constraints import RoutingContext, request_context
-from serve_graph.gateway.options import ResolvedOptions, resolve_options
+from serve_graph.gateway.options import ResolvedOptions, check_models, resolve_options
 from serve_graph.gateway.request import Request, embedded_request, offer_answer, record_of
 from serve_graph.gateway.tool_affinity import ToolAffinity, bound
 from serve_graph.gateway.worst_case import permitted, worst_case, worst_signals
@@ -134,6 +134,7 @@ class Service:
         if resolved.signals and (forced is None or stream):
             message = "signals are asked for of a whole answer of a tier that is named as the model"
             raise RequestError(message, "serve_graph", "invalid_value")
+        check_models(resolved.signals, self.context.asked.settings.verifiers)
         deadline = self.deadline(resolved)
         query = replace(query, metadata=resolved.labels(query.metadata))
         if caller.key is not None:

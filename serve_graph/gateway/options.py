@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from router_models.estimators.asked_signals import asked_among
 from router_models.types import Query
+from router_models.types.exchange import verifier_of
 from serve_graph.access.auth import Caller
 from serve_graph.errors import AccessError, RequestError
 from serve_graph.protocol.requests import METADATA_PREFIX, RequestOptions
@@ -98,6 +99,15 @@ def _check_share(forced: str | None, floors: Sequence[float | None], caller: Cal
     if caller.key is not None and caller.key.max_quality_floor is not None:
         name = caller.key.name
         raise AccessError(f"key {name!r} is limited in what quality it may ask for: it has no cost_quality")
+
+
+def check_models(signals: Sequence[str], models: Collection[str]) -> None:
+    """Raise RequestError for the score of a verifier model that the graph does not run."""
+    for name in signals:
+        if (model := verifier_of(name)) is not None and model not in models:
+            known = ", ".join(models) or "none"
+            message = f"serve_graph.signals: there is no verifier model {model!r}; known: {known}"
+            raise RequestError(message, "serve_graph", "invalid_value")
 
 
 def chosen_tier(caller: Caller, model: str | None) -> str | None:

@@ -10,7 +10,7 @@ from decimal import Decimal
 
 import numpy as np
 
-from router_models.estimators.asked_signals import ASKED_SIGNALS, AskedTier
+from router_models.estimators.asked_signals import asked_signal
 from router_models.types import Query, Usage
 from serve_graph.cascade.billing import Prices
 from serve_graph.cascade.context import AskedTerms
@@ -60,8 +60,8 @@ def worst_signals(
         longest = int(query.parameters.get("max_tokens") or room.default_max_tokens)
         sent = np.array([float(prompt_tokens(query))])
         for name in names:
-            row = ASKED_SIGNALS[name]
-            who = asked.last if row.asks is AskedTier.LAST else tier
+            row = asked_signal(name)
+            who = row.who(tier, asked.last)
             prompt, answer = row.tokens(sent, np.array([float(longest)]), asked.settings)
             usage = Usage(math.ceil(float(prompt[0])), math.ceil(float(answer[0])))
             found[who] = found.get(who, Decimal(0)) + choices * prices[who].at(now).cost(usage)

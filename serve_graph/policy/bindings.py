@@ -13,10 +13,12 @@ from typing import Any
 from router_models.data.artifacts import read_json_file
 from router_models.errors import ArtifactError, CertificateError
 from router_models.estimators.asked_signals import BIND, cannot_ask, check_asked, question_binds
+from router_models.estimators.questions.terms import AskedSettings, VerifierTerms
 from router_models.pricing.prices import Price, PriceList, Rates
 from router_models.risk_control.certificate import binding_hashes
 from router_models.versions.router_version import RouterVersion
 from serve_graph.config.graph import GraphConfig
+from serve_graph.config.judge import AnyVerifierConfig
 from serve_graph.config.prices import RATES, PriceConfig
 from serve_graph.config.tiers import AnyTierConfig, HostedTierConfig, VllmTierConfig
 from serve_graph.engines.vllm.settings import engine_arguments
@@ -24,7 +26,7 @@ from serve_graph.engines.weights.loaded_files import with_digests
 from serve_graph.engines.weights.model_folder import look_at
 from serve_graph.engines.weights.resolve import weights_digest
 from serve_graph.errors import ServeGraphError
-from serve_graph.policy.tier_kinds import asked_settings, tier_kinds
+from serve_graph.policy.tier_kinds import tier_kinds
 
 MOST_NOTE_BYTES = 1 << 20
 CREDENTIALS = ("TOKEN", "KEY", "SECRET", "PASSWORD")
@@ -50,6 +52,26 @@ def tier_binds(config: GraphConfig) -> dict[str, str]:
 def price_lists(config: GraphConfig) -> dict[str, PriceList]:
     """Every tier's configured prices over time as the offline half's noun."""
     return {tier.name: price_list(tier) for tier in config.tiers}
+
+
+def asked_settings(config: GraphConfig, *, bound: bool = True) -> AskedSettings:
+    """How signals are asked for, as the offline half's noun.
+
+    `bound`: with the digests of verifier models, for which the files of their weights are looked at.
+    """
+    given = config.signals.agreement
+    models = {
+        model.name: VerifierTerms(_price(model.price), verifier_digest(model, config) if bound else "")
+        for model in config.verifiers
+    }
+    return AskedSettings(given.samples, given.temperature, given.max_tokens, given.match, models)
+
+
+def verifier_digest(model: AnyVerifierConfig, config: GraphConfig) -> str:
+    """One sha256 over all that a verifier model's scores depend on: weights, engine, what it is given to read."""
+    route = getattr(model, "route", None)
+    parts = [_weights(model, config), _engine(model, config.state_folder), model.reads, model.label, route]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def price_list(tier: AnyTierConfig) -> PriceList:
@@ -124,9 +146,10 @@ def check_certificate(version: RouterVersion, config: GraphConfig, now: datetime
     in_order = all(tier in remaining for tier in version.policy.tiers)
     if not in_order or version.policy.top != config.tier_names[-1]:
         raise CertificateError(f"{version.name} is for the tiers {version.policy.tiers}, not {config.tier_names}")
+    kinds, settings = tier_kinds(config), asked_settings(config, bound=False)
     for tier in version.policy.tiers:
         for name in version.asked_of(tier):
-            if (why := cannot_ask(name, tier, version.policy.top, tier_kinds(config))) is not None:
+            if (why := cannot_ask(name, tier, version.policy.top, kinds, settings)) is not None:
                 raise CertificateError(f"{version.name} judges answers of {tier!r} by {name}: {why}")
     binds = {**engine_binds(version, config), **version.binds(tier_prices(config, now))}
     version.certificate.check(binds, now)
@@ -138,9 +161,10 @@ def asked_by_tier(config: GraphConfig, names: Iterable[str]) -> dict[str, tuple[
     Raises DataError for one that there is none of, ServeGraphError for one that a tier cannot be asked for.
     """
     wanted, kinds, last = check_asked(names), tier_kinds(config), config.tier_names[-1]
+    settings = asked_settings(config, bound=False)
     for tier in config.tier_names[:-1]:
         for name in wanted:
-            if (why := cannot_ask(name, tier, last, kinds)) is not None:
+            if (why := cannot_ask(name, tier, last, kinds, settings)) is not None:
                 raise ServeGraphError(f"answers of tier {tier!r}: {why}")
     return dict.fromkeys(config.tier_names[:-1], wanted) if wanted else {}
 

@@ -14,14 +14,14 @@ from datetime import datetime
 import numpy as np
 
 from router_models.errors import LossError
-from router_models.estimators.asked_signals import ASKED_SIGNALS, AskedTier
+from router_models.estimators.asked_signals import asked_signal
+from router_models.estimators.questions.terms import AskedTier
 from router_models.pricing.break_even import MeasuredBreakEven, measured_break_even
 from router_models.pricing.prices import Price
 from router_models.types import Completion, Query, Usage
 from router_models.versions.router_version import RouterVersion
 from serve_graph.config.graph import GraphConfig
-from serve_graph.policy.bindings import price_lists
-from serve_graph.policy.tier_kinds import asked_settings
+from serve_graph.policy.bindings import asked_settings, price_lists
 
 REPEATS = 9
 WORDS = (8, 64, 256)
@@ -89,7 +89,7 @@ def asked_usd(version: RouterVersion, config: GraphConfig, prices: Mapping[str, 
     made = version.certificate
     if made is None or made.tries is None or not version.asked:
         return 0.0
-    found, tries = 0.0, 0
+    found, tries, settings = 0.0, 0, asked_settings(config, bound=False)
     for tier, spent in made.tries.spent.items():
         tries += spent.calls
         if spent.calls == 0:
@@ -98,11 +98,12 @@ def asked_usd(version: RouterVersion, config: GraphConfig, prices: Mapping[str, 
             np.array([tokens / spent.calls]) for tokens in (spent.prompt_tokens, spent.completion_tokens)
         )
         for name in version.asked_of(tier):
-            row = ASKED_SIGNALS[name]
-            who = made.tries.last if row.asks is AskedTier.LAST else tier
-            sent, generated = row.tokens(prompt, answer, asked_settings(config))
+            row = asked_signal(name)
+            who = row.who(tier, made.tries.last)
+            sent, generated = row.tokens(prompt, answer, settings)
             usage = Usage(round(float(sent[0])), round(float(generated[0])))
-            found += spent.calls * float(prices[who].cost(usage))
+            price = settings.verifiers[who].price if row.asks is AskedTier.VERIFIER else prices[who]
+            found += spent.calls * float(price.cost(usage))
     return found / max(tries, 1)
 
 

@@ -19,9 +19,9 @@ from router_models.versions.router_version import RouterVersion
 from router_models.versions.sealed.builtin import builtin_version
 from serve_graph.config.graph import GraphConfig
 from serve_graph.engines.prompt_room import longest_prompt_bytes
-from serve_graph.policy.bindings import check_certificate, collected_binds, tier_binds, tier_prices
+from serve_graph.policy.bindings import asked_settings, check_certificate, collected_binds, tier_binds, tier_prices
 from serve_graph.policy.pays import check_pays, loss_of
-from serve_graph.policy.tier_kinds import asked_settings, tier_kinds
+from serve_graph.policy.tier_kinds import tier_kinds
 from serve_graph.policy.validity import Validity, validity_of
 from serve_graph.records import audit
 

@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-from router_models.estimators.asked_signals import AskedSettings
 from router_models.estimators.signals import TierKind
 from serve_graph.config.graph import GraphConfig
 from serve_graph.config.tiers import AnyTierConfig, HostedTierConfig, VllmTierConfig
-
-
-def asked_settings(config: GraphConfig) -> AskedSettings:
-    """How signals are asked for, as the offline half's noun."""
-    given = config.signals.agreement
-    return AskedSettings(given.samples, given.temperature, given.max_tokens, given.match)
 
 
 def tier_kinds(config: GraphConfig) -> dict[str, TierKind]:

@@ -62,7 +62,9 @@ class ChatMessage(BaseModel):
 
 
 AskedName = Literal["p_true", "agreement", "last_tier_verdict", "last_tier_likelihood"]
-"""The signals of an answer that take further calls (docs/reference/signals.md)."""
+"""The signals of an answer that take further calls to tiers (docs/reference/signals.md)."""
+RewardName = Annotated[str, Field(pattern=r"^reward:[a-z][a-z0-9_-]{0,31}$")]
+"""The score of a verifier model of the graph."""
 
 
 class StreamOptions(BaseModel):
@@ -96,7 +98,7 @@ class RequestOptions(BaseModel):
     user_tier: Annotated[str, Field(max_length=64)] | None = None
     abstain: Literal["allow", "forbid"] | None = None
     session: Annotated[str, Field(max_length=256)] | None = None
-    signals: list[AskedName] | None = None
+    signals: Annotated[list[AskedName | RewardName], Field(max_length=16)] | None = None
 
 
 class Extensible(BaseModel):

@@ -276,7 +276,7 @@ def test_the_simplest_within_one_standard_error_is_chosen(areas: dict[str, float
 def test_a_verifier_of_a_signal_that_no_request_brings_is_refused_with_what_it_would_need(
     splits: LabelledSplits,
 ) -> None:
-    with pytest.raises(DataError, match="tier 'cheap': verifier reward: the signal reward would need"):
+    with pytest.raises(DataError, match="tier 'cheap': verifier reward reads one verifier model's score: name it"):
         fit_candidate(splits, replace(SETTINGS, router="length", verifier="reward"), WordCounts())
 
 

@@ -10,7 +10,8 @@ import pytest
 
 from router_models.data.features import answers_of
 from router_models.errors import DataError
-from router_models.estimators.asked_signals import ASKED_SIGNALS, AskedTier
+from router_models.estimators.asked_signals import ASKED_SIGNALS, check_asked
+from router_models.estimators.questions.terms import AskedTier
 from router_models.estimators.routers import ROUTERS
 from router_models.estimators.signals import (
     COMES_WITH_AN_ANSWER,
@@ -19,6 +20,7 @@ from router_models.estimators.signals import (
     TierKind,
     check_served,
     served_names,
+    signal_named,
     would_need,
 )
 from router_models.estimators.verifiers import VERIFIERS
@@ -160,12 +162,14 @@ def test_what_the_served_graph_lacks_says_what_it_would_need() -> None:
             assert (sentence is None) == (kind in row.kinds)
             assert sentence is None or sentence.startswith(f"the signal {name} would need ")
     assert would_need("someone's own column") is not None
-    with pytest.raises(DataError, match="verifier reward: the signal reward would need a reward model"):
+    with pytest.raises(DataError, match="verifier reward: the signal reward would need a verifier model"):
         check_served("verifier reward", VERIFIERS["reward"]().wants_signals)
 
 
 def test_signals_that_are_asked_for_are_rows_of_the_table() -> None:
     assert tuple(ASKED_SIGNALS) == ASKED_NAMES
+    assert signal_named("reward:critic") == replace(SIGNALS["reward:NAME"], name="reward:critic")
+    assert check_asked(["reward:critic", "p_true"]) == ("p_true", "reward:critic")
     assert set(get_args(AskedName)) == set(ASKED_NAMES)
     for name, row in ASKED_SIGNALS.items():
         assert SIGNALS[name].cost in (SignalCost.CALL, SignalCost.CALLS)

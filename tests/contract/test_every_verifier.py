@@ -49,7 +49,7 @@ def _batch(n: int, seed: int = 0) -> tuple[Answers, FloatArray]:
         "agreement": np.clip(0.3 + 0.4 * y + rng.normal(0, 0.2, n), 0.05, 0.95),
         "last_tier_verdict": np.clip(0.3 + 0.4 * y + rng.normal(0, 0.2, n), 0, 1),
         "last_tier_likelihood": y - 2 + rng.normal(0, 0.5, n),
-        "reward": y + rng.normal(0, 1.0, n),
+        "reward:critic": y + rng.normal(0, 1.0, n),
         "router_score": np.clip(0.4 + 0.2 * y + rng.normal(0, 0.2, n), 0, 1),
     }
     embeddings = rng.normal(size=(n, 24)).astype(np.float32)

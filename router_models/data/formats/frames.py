@@ -14,7 +14,7 @@ from router_models.data.formats.columns import LABEL_SOURCE, LONG_COLUMNS
 from router_models.data.formats.token_columns import TOKEN_COLUMNS, token_cells, tokens_of
 from router_models.errors import DataError
 from router_models.types import Outcome, Tokens, Usage
-from router_models.types.exchange import ASKED_NAMES, FORMAT_NAMES, LOGPROB_NAMES
+from router_models.types.exchange import ASKED_NAMES, FORMAT_NAMES, LOGPROB_NAMES, verifier_of
 
 
 def outcomes_to_frame(outcomes: Sequence[Outcome]) -> pd.DataFrame:
@@ -23,7 +23,8 @@ def outcomes_to_frame(outcomes: Sequence[Outcome]) -> pd.DataFrame:
     extra = sorted({name for o in outcomes for name in o.metadata} - known)
     tokens = TOKEN_COLUMNS if any(o.token_texts for o in outcomes) else ()
     sources = (LABEL_SOURCE,) if any(o.label_source for o in outcomes) else ()
-    formats = [name for name in (*FORMAT_NAMES, *ASKED_NAMES) if any(name in o.logprobs for o in outcomes)]
+    models = sorted({name for o in outcomes for name in o.logprobs if verifier_of(name) is not None})
+    formats = [n for n in (*FORMAT_NAMES, *ASKED_NAMES) if any(n in o.logprobs for o in outcomes)] + models
     rows = [
         {
             "prompt_id": o.prompt_id,
@@ -51,9 +52,10 @@ def frame_to_outcomes(frame: pd.DataFrame) -> list[Outcome]:
     missing = [c for c in LONG_COLUMNS if c not in frame.columns]
     if missing:
         raise DataError(f"not a table of outcomes: column(s) {', '.join(missing)} missing")
-    known = (*LONG_COLUMNS, *FORMAT_NAMES, *ASKED_NAMES, *TOKEN_COLUMNS, LABEL_SOURCE)
+    models = [str(c) for c in frame.columns if verifier_of(str(c)) is not None]
+    known = (*LONG_COLUMNS, *FORMAT_NAMES, *ASKED_NAMES, *models, *TOKEN_COLUMNS, LABEL_SOURCE)
     extra = [str(c) for c in frame.columns if c not in known]
-    measured = [name for name in (*LOGPROB_NAMES, *FORMAT_NAMES, *ASKED_NAMES) if name in frame.columns]
+    measured = [name for name in (*LOGPROB_NAMES, *FORMAT_NAMES, *ASKED_NAMES, *models) if name in frame.columns]
     sources = to_label_sources(frame[LABEL_SOURCE]) if LABEL_SOURCE in frame.columns else ("",) * len(frame)
     tokens = tokens_of(frame) or Tokens(((),) * len(frame), ((),) * len(frame))
     return [

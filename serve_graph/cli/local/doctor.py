@@ -60,7 +60,7 @@ def examine(config: GraphConfig) -> list[Finding]:
         "nodes": lambda: _nodes(config),
         **({"known tasks": lambda: _graders(config)} if config.graders.tasks else {}),
         "encoder": lambda: f"sha256 {Encoder().digest[:12]}",
-        **{f"tier {tier.name}": _tier_check(tier, config) for tier in (*config.tiers, *config.embedders)},
+        **{f"tier {tier.name}": _tier_check(tier, config) for tier in config.every_tier},
         "accounts": lambda: _accounts(config),
         "contexts": lambda: _contexts(config),
         "capabilities": lambda: "; ".join(f"{t.name}: {', '.join(sorted(t.capabilities))}" for t in config.tiers),

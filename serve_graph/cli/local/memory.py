@@ -44,7 +44,7 @@ def memory_needed(config: GraphConfig) -> MemoryNeed:
     ConfigError if the size is not a number.
     """
     parts, unknown = {"the graph": GRAPH_GIB}, []
-    for tier in (*config.tiers, *config.embedders):
+    for tier in config.every_tier:
         if not isinstance(tier, VllmTierConfig) or tier.accelerator != "cpu":
             continue
         weights = _weights_gib(tier.weights)

@@ -64,7 +64,11 @@ def node_local(config: GraphConfig) -> dict[str, str]:
         "golden.tasks": None if not isinstance(tasks, Path) else shared.fault(tasks),
     }
     faults |= {key: why for key, why in found.items() if why is not None}
-    for room, tiers in (("tiers", config.tiers), ("embedders", config.embedders)):
+    for room, tiers in (
+        ("tiers", config.tiers),
+        ("embedders", config.embedders),
+        ("verifiers", config.verifiers),
+    ):
         for tier in tiers:
             faults |= {f"{room}.{tier.name}.{key}": why for key, why in _tier_faults(tier, shared)}
     return faults

@@ -39,7 +39,7 @@ def tracer_of(config: GraphConfig) -> Tracer | None:
     check_tracing(config.tracing)
     from serve_graph.engines.telemetry.otel import OtelTracer, TierModel
 
-    tiers = {tier.name: TierModel(*served_by(tier)) for tier in config.tiers}
+    tiers = {tier.name: TierModel(*served_by(tier)) for tier in config.every_tier}
     return OtelTracer(config.tracing, tiers, this_replica())
 
 

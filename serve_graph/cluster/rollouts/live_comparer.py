@@ -32,7 +32,7 @@ def live_comparer(
 
     It has a quarter of a tier's places at most, one at least, and none while so many are taken: the judge has half.
     """
-    gates = {tier: engines[tier].gate for tier in config.tier_names}
+    gates = {tier: engines[tier].gate for tier in config.asked_names}
     spare = {tier: (gate.spare + 1) // 2 for tier, gate in gates.items()}
 
     def is_busy(tier: str) -> bool:

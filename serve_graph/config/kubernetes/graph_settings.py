@@ -137,7 +137,11 @@ def _settled(data: Mapping[str, Any], given: GraphConfig) -> dict[str, Any]:
     shared = [str(folder) for folder in given.shared_folders]
     if not shared or (new.get("access") or {}).get("keys_file") == f"{KEYS_FOLDER}/{KEYS_FILE}":
         new["shared_folders"] = list(dict.fromkeys([*shared, KEYS_FOLDER]))
-    for section, tiers in (("tiers", given.tiers), ("embedders", given.embedders)):
+    for section, tiers in (
+        ("tiers", given.tiers),
+        ("embedders", given.embedders),
+        ("verifiers", given.verifiers),
+    ):
         for entry, tier in zip(new.get(section) or (), tiers, strict=True):
             if isinstance(tier, VllmTierConfig):
                 entry["placement_bundles"] = [{**b, tier_resource(tier.name): 1} for b in bundles_of(tier)]
@@ -182,7 +186,7 @@ def _secret_files(config: GraphConfig) -> tuple[str, ...]:
 
 def _model_folders(config: GraphConfig) -> tuple[str, ...]:
     """The folders of weights and adapters, or those of `shared_folders` that they lie in."""
-    engines = [tier for tier in (*config.tiers, *config.embedders) if isinstance(tier, VllmTierConfig)]
+    engines = [tier for tier in config.every_tier if isinstance(tier, VllmTierConfig)]
     named = [tier.weights.folder for tier in engines]
     named += [tier.lora.folder for tier in engines if tier.lora is not None]
     folders = {
@@ -195,4 +199,4 @@ def _model_folders(config: GraphConfig) -> tuple[str, ...]:
 
 def hosted_apis(config: GraphConfig) -> list[HostedDeploymentConfig]:
     """Every API behind the hosted tiers."""
-    return [api for tier in config.tiers if isinstance(tier, HostedTierConfig) for api in tier.apis]
+    return [api for tier in config.every_tier if isinstance(tier, HostedTierConfig) for api in tier.apis]

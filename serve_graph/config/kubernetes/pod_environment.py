@@ -55,5 +55,5 @@ def secret_variable(name: str, *, optional: bool = False) -> dict[str, Any]:
 
 def _hub_token(graph: ClusterGraph) -> list[dict[str, Any]]:
     """Gated models need a token of the hub; others do not."""
-    engines = [t for t in (*graph.config.tiers, *graph.config.embedders) if isinstance(t, VllmTierConfig)]
+    engines = [t for t in graph.config.every_tier if isinstance(t, VllmTierConfig)]
     return [secret_variable("HF_TOKEN", optional=True)] if any(tier.weights.hub for tier in engines) else []

@@ -230,4 +230,4 @@ def _probe(*commands: str, patience: int = 3) -> dict[str, Any]:
 
 
 def _longest_drain(config: GraphConfig) -> float:
-    return max(config.http.scaling.drain_s, *(tier.scaling.drain_s for tier in (*config.tiers, *config.embedders)))
+    return max(config.http.scaling.drain_s, *(tier.scaling.drain_s for tier in config.every_tier))

@@ -57,7 +57,7 @@ def worker_groups(config: GraphConfig, machines: Mapping[str, str]) -> tuple[Wor
         A machine or a tier is unknown, a tier runs on TPUs, two groups would have one name, or a replica's bundles
         cannot be split evenly over its pipeline stages.
     """
-    engines = [tier for tier in (*config.tiers, *config.embedders) if isinstance(tier, VllmTierConfig)]
+    engines = [tier for tier in config.every_tier if isinstance(tier, VllmTierConfig)]
     if strangers := sorted(set(machines) - {tier.name for tier in engines}):
         raise ValueError(f"no tier of vLLM is called {', '.join(strangers)}")
     names = [SERVING_GROUP, *(group_name(tier.name) for tier in engines)]
@@ -76,7 +76,7 @@ def serving_deployments(config: GraphConfig) -> dict[str, ScalingConfig]:
     found = {"ingress": config.http.scaling}
     if config.policy.version != "none" and config.policy.placement == "replicas":
         found |= {"router": config.policy.router_scaling, "verifier": config.policy.verifier_scaling}
-    return found | {tier.name: tier.scaling for tier in config.tiers if not isinstance(tier, VllmTierConfig)}
+    return found | {tier.name: tier.scaling for tier in config.every_tier if not isinstance(tier, VllmTierConfig)}
 
 
 def _serving(config: GraphConfig) -> WorkerGroup:

@@ -140,8 +140,13 @@ class EchoEngine:
         }
 
     def _directives(self, prompt: str) -> dict[str, str]:
-        found = _DIRECTIVE.findall(prompt)
+        found = self.directives_of(prompt)
         return {word: value for target, word, value in found if target in ("echo", self.config.name)}
+
+    @staticmethod
+    def directives_of(text: str) -> list[tuple[str, str, str]]:
+        """Return all directives in a text: whom they name, the word, its value or an empty string."""
+        return _DIRECTIVE.findall(text)
 
     def _is_sure(self, prompt: str) -> bool:
         return question_draw(prompt) < self.config.skill

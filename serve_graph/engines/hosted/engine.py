@@ -8,15 +8,27 @@ from types import MappingProxyType
 from typing import Any
 
 from router_models.types import Attempt
+from serve_graph.config.judge import HostedVerifierConfig
+from serve_graph.config.tier_parts import HostedDeploymentConfig
 from serve_graph.config.tiers import HostedTierConfig
 from serve_graph.engines.hosted.anthropic.engine import AnthropicEngine
 from serve_graph.engines.hosted.deployment_error import DeploymentError
 from serve_graph.engines.hosted.failover import Failover
 from serve_graph.engines.hosted.openai_compatible import OpenAICompatibleEngine
+from serve_graph.engines.hosted.scoring import HostedScorer
+from serve_graph.engines.scores import Scoring
 
 ENGINES: Mapping[str, type[OpenAICompatibleEngine] | type[AnthropicEngine]] = MappingProxyType(
     {"openai": OpenAICompatibleEngine, "anthropic": AnthropicEngine}
 )
+
+
+def _engine(
+    config: HostedTierConfig, api: HostedDeploymentConfig, http_client: Any
+) -> OpenAICompatibleEngine | AnthropicEngine:
+    if isinstance(config, HostedVerifierConfig):
+        return HostedScorer(api, config.timeout_s, http_client, scoring=Scoring.of(config))
+    return ENGINES[api.api](api, config.timeout_s, http_client)
 
 
 class HostedEngine:
@@ -28,7 +40,7 @@ class HostedEngine:
 
     def __init__(self, config: HostedTierConfig, http_client: Any = None) -> None:
         self.config = config
-        self.engines = {api.name: ENGINES[api.api](api, config.timeout_s, http_client) for api in config.apis}
+        self.engines = {api.name: _engine(config, api, http_client) for api in config.apis}
         weights = {api.name: api.weight for api in config.apis}
         self.failover = Failover(self.engines, weights, config.failover, config.timeout_s)
 

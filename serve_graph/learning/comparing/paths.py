@@ -190,7 +190,7 @@ async def path_of(
     state = RequestState()
     strict = _StrictPolicy(context.decider, context.judge)
     engines = {tier: _KnownEngine(tier, answers) for tier in context.engines}
-    asking = replace(context.asked, engines={tier: _SignalEngine(tier, answers) for tier in context.engines})
+    asking = replace(context.asked, engines={tier: _SignalEngine(tier, answers) for tier in context.asked.engines})
     context = replace(context, engines=engines, streams={}, decider=strict, judge=strict, asked=asking)
     if stream is not None:
         mode = StreamMode.VERIFY if stream.mode is StreamMode.PREFIX else stream.mode

@@ -21,6 +21,7 @@ TESTED_ELSEWHERE = {
     "router_models/data/starter/variations": "tests/unit/router_models/data/starter/test_variations.py",
     "router_models/estimators/calibrators": "tests/unit/router_models/estimators/test_calibrators.py",
     "router_models/estimators/catalogue": "tests/unit/router_models/estimators/routers/test_catalogue.py",
+    "router_models/estimators/questions": "tests/unit/router_models/estimators/verifiers/test_questions.py",
     "router_models/estimators/routers/baselines": "tests/contract/test_every_router.py",
     "router_models/estimators/routers/combined": "tests/contract/test_every_router.py",
     "router_models/estimators/routers/embedding": "tests/contract/test_every_router.py",

@@ -38,9 +38,18 @@ class SignalVerifier(VerifierModel):
         self.model_: Logistic | None = None
         self.base_rate_ = 0.5
 
+    def read_signal(self) -> str:
+        """Return the name of the signal that is read."""
+        return self.signal
+
+    @classmethod
+    def reads(cls, signal: str) -> bool:
+        """Return whether an object of this class may read a signal."""
+        return signal == cls.signal
+
     def column(self, X: Answers) -> FloatArray:
         """Return the signal as the calibrator reads it, (n, 1): log-odds of a probability, else the number itself."""
-        raw = signals_of(X, (self.signal,))
+        raw = signals_of(X, (self.read_signal(),))
         raw = np.where(np.isfinite(raw), raw, np.nan)
         return logit(raw) if self.is_probability else raw
 
@@ -66,12 +75,12 @@ class SignalVerifier(VerifierModel):
         if self.model_ is None:
             raise NotFittedError(f"{type(self).__name__} has no state before fit")
         inner = self.model_.state()
-        meta = {"signal": self.signal, "base_rate": self.base_rate_, "folds": self.folds, "seed": self.seed}
+        meta = {"signal": self.read_signal(), "base_rate": self.base_rate_, "folds": self.folds, "seed": self.seed}
         return State(inner.arrays, {**inner.meta, **meta})
 
     @classmethod
     def from_state(cls, state: State) -> Self:
-        if state.meta.get("signal") != cls.signal:
+        if not cls.reads(str(state.meta.get("signal"))):
             raise ArtifactError(f"a calibrator of {state.meta.get('signal')!r}, not of {cls.signal!r}")
         verifier = cls(int(state.meta["folds"]), int(state.meta["seed"]))
         verifier.model_ = Logistic.from_state(state)

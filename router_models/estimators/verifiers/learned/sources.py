@@ -17,7 +17,7 @@ from router_models.estimators.verifiers.checks.checks import CHECK_COLUMNS, chec
 from router_models.estimators.verifiers.learned.logistic import logit
 from router_models.estimators.verifiers.learned.logprob import LOGPROB_COLUMNS, logprob_columns
 from router_models.types import Answers, FloatArray
-from router_models.types.exchange import LOGPROB_NAMES
+from router_models.types.exchange import LOGPROB_NAMES, verifier_of
 
 PROBABILITY_SIGNALS = (
     "router_score", "p_true", "agreement", "last_tier_verdict", "max_token_confidence", "stated_confidence",
@@ -25,7 +25,7 @@ PROBABILITY_SIGNALS = (
 """Signals in [0, 1] that enter as log-odds (and missing or not)."""
 
 NUMBER_SIGNALS = ("reward", "last_tier_likelihood", "schema_fault", "tool_fault", "field_agreement")
-"""Signals that enter as they are (and missing or not)."""
+"""Signals that enter as they are (and missing or not); so does every verifier model's score."""
 
 SOURCES = ("logprob", "signals", "checks", "surface", "text", "embedding")
 
@@ -55,7 +55,8 @@ def available(X: Answers, sources: Sequence[str]) -> tuple[str, ...]:
 
 def signals_in(X: Answers) -> tuple[str, ...]:
     """Return the known non-logprob signals with at least one measured value in this batch."""
-    names = (*PROBABILITY_SIGNALS, *NUMBER_SIGNALS)
+    models = sorted(name for name in X.signals if verifier_of(name) is not None)
+    names = (*PROBABILITY_SIGNALS, *NUMBER_SIGNALS, *models)
     return tuple(name for name in names if name in X.signals and np.isfinite(X.signals[name]).any())
 
 

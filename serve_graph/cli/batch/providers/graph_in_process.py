@@ -20,6 +20,7 @@ from typing import Any, cast
 import httpx
 
 from router_models.pricing.prices import Price, Tariff
+from router_models.types.exchange import verifier_of
 from serve_graph.api.http import Backend, build_http
 from serve_graph.cli.batch.journal import Journal
 from serve_graph.cli.batch.providers.anthropic_api import AnthropicBatchApi
@@ -116,12 +117,19 @@ async def graph_in_process(
     Raises ServeGraphError where no tier of the configuration can be sent in batches, or a tier of the running graph
     cannot be asked for a signal that the version reads.
     """
-    config, batched = terms.config.model_copy(update={"embedders": ()}), batched_tiers(terms.config)
+    bare = {"embedders": (), "verifiers": ()}
+    config, batched = terms.config.model_copy(update=bare), batched_tiers(terms.config)
     if not batched:
         raise ServeGraphError(
             "no tier has batches of its provider: that takes `engine: openai` and one API (OpenAI's or Anthropic's)"
         )
-    version = ServedVersion.of(serving_version(config), config)
+    version = ServedVersion.of(serving_version(terms.config), config)
+    asked = [name for names in version.policy.asked.values() for name in names]
+    if models := sorted({name for name in asked if verifier_of(name) is not None}):
+        raise ServeGraphError(
+            f"{version.name} judges answers by {' and '.join(models)}, scores of verifier models, which batches at a "
+            "provider do not ask: leave --provider-batches out"
+        )
     if any(OVER_HTTP_NOBODY_ASKS in names for names in version.policy.asked.values()):
         raise ServeGraphError(
             f"{version.name} judges answers by {OVER_HTTP_NOBODY_ASKS} of the last tier, which has no batches and is "

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 from dataclasses import dataclass
 
+from router_models.types.exchange import verifier_of
 from serve_graph.cluster.batches.passes.row_cascade import PassesPlan
 from serve_graph.cluster.batches.passes.vllm_stage import passes_faults
 from serve_graph.cluster.service import alarm_watch
@@ -47,6 +48,12 @@ def checked_plan(config: GraphConfig) -> CheckedPlan:
     served = ServedVersion.of(found, config)
     revoked = asyncio.run(_revoked(config, served, found)) if served.policy.watched is not None else None
     policy = served.policy
+    asked = {name for names in policy.asked.values() for name in names}
+    if models := sorted(name for name in asked if verifier_of(name) is not None):
+        raise ConfigError(
+            f"{policy.name} judges answers by {' and '.join(models)}, scores of verifier models, which passes do not "
+            "run. Start the graph and leave --passes out"
+        )
     if not policy.certified:
         said = f"nothing is promised of these rows: {found.reason}"
     elif config.policy.share is not None:

@@ -79,9 +79,7 @@ class RowCascade:
             held = PolicyDeployment(plan.files, policy.uncovered, policy.give_up_s, catalogue=catalogue)
         status = CertificateStatus(served.validity, served.name)
         status.revoke(plan.revoked)
-        engines: dict[str, HandleEngine] = {tier.name: _NoEngine(tier) for tier in config.tiers}
-        for embedder in config.embedders:
-            engines[embedder.name] = _NoEngine(embedder)
+        engines: dict[str, HandleEngine] = {tier.name: _NoEngine(tier) for tier in config.every_tier}
         self.sink = _LastRecord()
         context = cascade_context(config, served, engines, PolicySource(held=held))
         self.service = build_service(config, served, context, status, self.sink, secrets.token_bytes(16))

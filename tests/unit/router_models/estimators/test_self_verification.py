@@ -175,6 +175,20 @@ def test_a_reward_model_is_called_where_the_batch_holds_no_reward() -> None:
     assert np.array_equal(loaded.with_model(reward).predict(X), score)
 
 
+def test_a_reward_verifier_keeps_whose_score_it_reads() -> None:
+    rng = np.random.default_rng(0)
+    y = (rng.random(200) < 0.5).astype(np.float64)
+    signals = {"reward:critic": y + rng.normal(0, 0.3, 200)}
+    fitted = RewardVerifier().fit(_answers(**signals), y)
+    loaded = RewardVerifier.from_state(fitted.state())
+    assert loaded.wants_signals == ("reward:critic",)
+    assert np.array_equal(loaded.predict(_answers(**signals)), fitted.predict(_answers(**signals)))
+    with pytest.raises(DataError, match="reward:critic"):
+        loaded.predict(_answers(**{"reward:other": y}))
+    with pytest.raises(DataError, match="one model's score; the batch holds reward:critic, reward:other"):
+        RewardVerifier().fit(_answers(**signals, **{"reward:other": y}), y)
+
+
 class CountingEncoder:
     """A pair encoder that knows two words."""
 

@@ -21,7 +21,7 @@ from router_models.data.embeddings.encoder import Encoder
 from router_models.data.outcomes import OutcomeTable, read_outcomes
 from router_models.data.starter import Task
 from router_models.errors import CertificateError, DataError
-from router_models.estimators.asked_signals import ASKED_SIGNALS, question_digest
+from router_models.estimators.asked_signals import ASKED_SIGNALS, asked_signal, question_digest
 from router_models.estimators.signal_costs import signal_costs
 from router_models.reports.sections import asked_section
 from router_models.training.certify import certify_candidate
@@ -33,7 +33,7 @@ from router_models.versions.router_version import RouterVersion
 from serve_graph.config.graph import GraphConfig
 from serve_graph.config.judge import SignalsConfig
 from serve_graph.engines.echo.engine import question_draw
-from serve_graph.errors import RequestError, ServeGraphError
+from serve_graph.errors import ConfigError, EngineError, RequestError, ServeGraphError
 from serve_graph.gateway.request import Request
 from serve_graph.learning.comparing.paths import TierAnswers, path_of
 from serve_graph.policy.bindings import (
@@ -59,7 +59,9 @@ FAMILIES = {
     "agreement": "agreement",
     "last_tier_verdict": "last-tier-verdict",
     "last_tier_likelihood": "last-tier-likelihood",
+    "reward:critic": "reward",
 }
+EVERY = (*ASKED_SIGNALS, "reward:critic")
 RIGHT_BELOW = 0.6
 PROMPTS = [f"[{i}] " + "Tell me the name of the river that flows through this town, please. " * 3 for i in range(220)]
 
@@ -72,16 +74,17 @@ def graph(folder: Path, **changes: Any) -> GraphConfig:
         {"name": "cheap", "engine": "echo", "price": price, "skill": 0.95, "latency_s": 0.0},
         {"name": "frontier", "engine": "echo", "price": dear, "skill": 1.0, "latency_s": 0.0},
     ]
+    critic = {"name": "critic", "engine": "echo", "price": {"input_usd_per_mtok": "0.05", "output_usd_per_mtok": "0"}}
     policy = {"placement": "ingress", "epsilon": 0.3, "delta": 0.2}
     state = {"state_folder": str(folder)}
-    return GraphConfig.model_validate({"tiers": tiers, "policy": policy, **state, **changes})
+    return GraphConfig.model_validate({"tiers": tiers, "verifiers": [critic], "policy": policy, **state, **changes})
 
 
 def ingress_of(config: GraphConfig, begun: ServedVersion) -> IngressDeployment:
     from serve_graph.cluster.echo_deployment import EchoDeployment
     from serve_graph.cluster.ingress_deployment import IngressDeployment
 
-    tiers: Any = {tier.name: DirectHandle(EchoDeployment(tier)) for tier in config.tiers}  # type: ignore[arg-type]
+    tiers: Any = {tier.name: DirectHandle(EchoDeployment(tier)) for tier in config.every_tier}  # type: ignore[arg-type]
     return IngressDeployment(config, begun, tiers, None, None, b"x" * 16)
 
 
@@ -101,7 +104,7 @@ async def collected(config: GraphConfig, prompts: list[str], out: Path) -> Outco
 
     ingress = ingress_of(config, ServedVersion.of(Served(None, None, "none"), config))
     transport = httpx.ASGITransport(app=ingress.__serve_build_asgi_app__(), client=("127.0.0.1", 1))
-    asked = asked_by_tier(config, ASKED_SIGNALS)
+    asked = asked_by_tier(config, EVERY)
     client = httpx.AsyncClient(transport=transport)
     try:
         await collect_outcomes(
@@ -150,7 +153,7 @@ async def serving(world: World, version: RouterVersion, folder: Path) -> Ingress
 
 
 def test_the_table_holds_every_signal_of_the_cheap_tier_alone(world: World) -> None:
-    for name in ASKED_SIGNALS:
+    for name in EVERY:
         column = world.table.answers_of("cheap").signals[name]
         assert math.isclose(len(column), len(PROMPTS))
         assert (column == column).all()
@@ -192,14 +195,15 @@ async def test_a_signal_is_trained_certified_served_and_billed(world: World, nam
             if reply["serve_graph"]["outcome"] == "routed":
                 continue
             lines = [line for line in state.overhead if line.what == name]
-            asked = ASKED_SIGNALS[name]
-            assert {line.tier for line in lines} == ({"frontier"} if name.startswith("last") else {"cheap"})
+            asked = asked_signal(name)
+            assert {line.tier for line in lines} == {asked.who("cheap", "frontier")}
             assert len(lines) == (3 if name == "agreement" else 1)
             assert all(line.cost_usd > 0 for line in lines)
             assert request.cost_usd == sum((line.cost_usd for line in (*state.calls, *state.overhead)), Decimal(0))
             at = world.table.prompts.texts.index(prompt)
             assert state.signals[name] == pytest.approx(world.table.answers_of("cheap").signals[name][at])
             assert asked.name == name
+            assert not state.unmetered, "what every call cost is known"
     finally:
         await closed(ingress)
     assert {"accepted", "escalated"} <= outcomes
@@ -235,6 +239,40 @@ async def test_a_signal_that_is_late_escalates_and_nothing_is_promised(
     assert not request.state.verdict.promised
     assert any(note.startswith("no p_true: cheap failed: over") for note in request.state.notes)
     assert [line.what for line in request.state.overhead if line.tier == "cheap"] == ["failed"]
+
+
+async def test_a_verifier_model_that_is_away_escalates_and_nothing_is_promised(world: World, tmp_path: Path) -> None:
+    class Away:
+        async def generate(self, query: Query, left_s: float = math.inf) -> Completion:
+            raise EngineError("verifier 'critic' is unavailable", recordable="ActorDiedError")
+
+    ingress = await serving(world, certified(world, verifier="reward"), tmp_path / "version")
+    terms = ingress.service.context.asked
+    away = replace(terms, engines={**terms.engines, "critic": Away()})
+    ingress.service.context = replace(ingress.service.context, asked=away)
+    try:
+        request, facts = await tried(ingress)
+    finally:
+        await closed(ingress)
+    assert (facts["outcome"], facts["tier"]) == ("escalated", "frontier")
+    assert request.state.verdict is not None
+    assert request.state.verdict.reason == "not judged: no reward:critic"
+    assert not request.state.verdict.promised
+    assert "no reward:critic: critic failed: ActorDiedError" in request.state.notes
+
+
+def test_a_version_is_void_where_its_verifier_model_is_gone_or_another(world: World) -> None:
+    version = certified(world, verifier="reward")
+    check_certificate(version, world.config, NOW)
+    gone = world.config.model_copy(update={"verifiers": ()})
+    with pytest.raises(CertificateError, match=r"judges answers of 'cheap' by reward:critic: .* there are: none"):
+        check_certificate(version, gone, NOW)
+    other = world.config.verifiers[0].model_copy(update={"reads": "pair"})
+    with pytest.raises(CertificateError, match=r"signal\.reward:critic changed"):
+        check_certificate(version, world.config.model_copy(update={"verifiers": (other,)}), NOW)
+    beside = world.config.verifiers[0].model_copy(update={"name": "another"})
+    more = world.config.model_copy(update={"verifiers": (world.config.verifiers[0], beside)})
+    check_certificate(version, more, NOW)
 
 
 async def test_a_stream_is_judged_with_its_signal_at_its_end(world: World, tmp_path: Path) -> None:
@@ -294,6 +332,8 @@ async def test_signals_are_given_to_who_names_a_tier_and_wants_its_whole_answer(
         for model, stream in (("auto", False), ("cheap", True)):
             with pytest.raises(RequestError, match="of a tier that is named"):
                 ingress.service.open(Query.from_prompt("hi"), model, stream, RequestOptions(signals=["p_true"]))
+        with pytest.raises(RequestError, match="no verifier model 'nobody'; known: critic"):
+            ingress.service.open(Query.from_prompt("hi"), "cheap", False, RequestOptions(signals=["reward:nobody"]))
     finally:
         await closed(ingress)
 
@@ -312,6 +352,17 @@ def test_a_verdict_on_first_tokens_cannot_have_what_is_asked_of_whole_answers(wo
     version = certified(world, verifier="agreement")
     with pytest.raises(DataError, match="judges by agreement, asked for once the answer is whole"):
         fit_prefix_stage(version, "cheap", 4, world.splits())
+
+
+def test_passes_over_the_data_refuse_a_version_that_asks_a_verifier_model(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from serve_graph.cluster.batches.passes import plan
+
+    found = Served(certified(world, verifier="reward"), Path("version"), "certified")
+    monkeypatch.setattr(plan, "serving_version", lambda config: found)
+    with pytest.raises(ConfigError, match=r"reward:critic, scores of verifier models, which passes do not"):
+        plan.checked_plan(world.config)
 
 
 async def test_a_comparison_asks_within_its_budget(world: World, tmp_path: Path) -> None:
@@ -346,5 +397,5 @@ def test_collect_refuses_what_a_tier_cannot_be_asked_for_and_what_is_no_signal(w
     with pytest.raises(ServeGraphError, match="answers of tier 'cheap': the signal p_true is asked of tier 'cheap'"):
         asked_by_tier(config, ["p_true"])
     assert asked_by_tier(config, ["last_tier_verdict", "agreement"]) == {"cheap": ("agreement", "last_tier_verdict")}
-    with pytest.raises(DataError, match="no signal that is asked for: reward"):
+    with pytest.raises(DataError, match=r"no signal that is asked for: reward; .*reward:NAME"):
         asked_by_tier(config, ["reward"])

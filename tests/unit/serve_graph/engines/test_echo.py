@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from router_models.estimators.asked_signals import ASKED_SIGNALS, AskedSettings
+from router_models.estimators.asked_signals import ASKED_SIGNALS
+from router_models.estimators.questions.terms import AskedSettings
 from router_models.types import Query
 from serve_graph.config.prices import PriceConfig
 from serve_graph.config.tiers import EchoTierConfig

@@ -1,6 +1,7 @@
 """Questions about an answer: what is sent, how replies are read, when two graphs ask alike."""
 
 import math
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -9,16 +10,19 @@ import pytest
 from router_models.errors import DataError
 from router_models.estimators.asked_signals import (
     ASKED_SIGNALS,
-    AskedSettings,
+    asked_signal,
     cannot_ask,
     check_asked,
     may_be_asked,
     question_digest,
 )
+from router_models.estimators.questions.terms import AskedSettings, VerifierTerms
 from router_models.estimators.signals import TierKind
+from router_models.pricing.prices import Price
 from router_models.types import Completion, Query
 
 SETTINGS = AskedSettings()
+CRITIC = {"critic": VerifierTerms(Price(Decimal(1), Decimal(0)), "its weights")}
 ASKED = Query.from_prompt("Which town is it?")
 KEPT = {"messages": [{"role": "user", "content": "Which town is it?", "name": "anna"}], "tools": [], "n": 4, "seed": 9}
 
@@ -80,6 +84,26 @@ def test_the_last_tier_reads_the_conversation_as_it_would_be_escalated(name: str
     assert call.parameters["max_tokens"] == 1
 
 
+def test_a_verifier_model_reads_the_conversation_and_its_score_is_a_number_or_nothing() -> None:
+    row = asked_signal("reward:critic")
+    (call,) = row.calls(Query(ASKED.messages, {}, KEPT), Completion("paris"), SETTINGS)
+    assert call.parameters == {"messages": [KEPT["messages"][0], {"role": "assistant", "content": "paris"}]}
+    assert row.read(Completion("paris"), [Completion("-2.5", payload={"score": -2.5})], SETTINGS) == -2.5
+    for payload in ({}, {"score": None}, {"score": "high"}):
+        assert math.isnan(row.read(Completion("paris"), [Completion("x", payload=payload)], SETTINGS))
+    assert math.isnan(row.read(Completion("paris"), [], SETTINGS))
+    assert row.who("cheap", "dear") == "critic"
+
+
+def test_a_verifier_model_that_is_not_the_same_is_not_asked_alike() -> None:
+    same = {"critic": VerifierTerms(Price(Decimal(1), Decimal(0)), "its weights")}
+    dearer = {"critic": VerifierTerms(Price(Decimal(2), Decimal(0)), "its weights")}
+    other = {"critic": VerifierTerms(Price(Decimal(1), Decimal(0)), "others")}
+    digests = [question_digest("reward:critic", AskedSettings(verifiers=v)) for v in (CRITIC, same, dearer, other)]
+    assert digests[0] == digests[1]
+    assert len(set(digests)) == 3
+
+
 def test_two_graphs_ask_alike_where_nothing_of_the_question_differs() -> None:
     digests = {name: question_digest(name, SETTINGS) for name in ASKED_SIGNALS}
     assert len(set(digests.values())) == len(digests)
@@ -95,11 +119,13 @@ def test_two_graphs_ask_alike_where_nothing_of_the_question_differs() -> None:
 
 def test_who_cannot_be_asked_is_named_with_what_it_lacks() -> None:
     kinds = {"cheap": TierKind.HOSTED, "dear": TierKind.HOSTED_LOGPROBS}
-    assert "asked of tier 'cheap', which is hosted" in str(cannot_ask("p_true", "cheap", "dear", kinds))
-    assert cannot_ask("agreement", "cheap", "dear", kinds) is None
-    assert cannot_ask("last_tier_verdict", "cheap", "dear", kinds) is None
-    assert "asked of tier 'dear'" in str(cannot_ask("last_tier_likelihood", "cheap", "dear", kinds))
-    assert "there is none of 'dear' itself" in str(cannot_ask("last_tier_verdict", "dear", "dear", kinds))
+    assert "asked of tier 'cheap', which is hosted" in str(cannot_ask("p_true", "cheap", "dear", kinds, SETTINGS))
+    assert cannot_ask("agreement", "cheap", "dear", kinds, SETTINGS) is None
+    assert cannot_ask("last_tier_verdict", "cheap", "dear", kinds, SETTINGS) is None
+    assert "asked of tier 'dear'" in str(cannot_ask("last_tier_likelihood", "cheap", "dear", kinds, SETTINGS))
+    assert "there is none of 'dear' itself" in str(cannot_ask("last_tier_verdict", "dear", "dear", kinds, SETTINGS))
+    assert "there are: none" in str(cannot_ask("reward:critic", "cheap", "dear", kinds, SETTINGS))
+    assert cannot_ask("reward:critic", "cheap", "dear", kinds, AskedSettings(verifiers=CRITIC)) is None
     with pytest.raises(DataError, match="reward; there are p_true"):
         check_asked(["p_true", "reward"])
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from router_models.estimators.asked_signals import ASKED_SIGNALS, AskedSettings
+from router_models.estimators.asked_signals import ASKED_SIGNALS
+from router_models.estimators.questions.terms import AskedSettings
 from router_models.types import Completion, Query
 from serve_graph.cluster.batches.passes.vllm_stage import (
     PromptActor,

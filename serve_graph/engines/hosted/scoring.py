@@ -1,0 +1,49 @@
+"""A verifier model behind another server's HTTP API, through the `openai` client: failover as of any hosted tier."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import httpx
+
+from serve_graph.config.tier_parts import HostedDeploymentConfig
+from serve_graph.engines.hosted.deployment_error import DeploymentError
+from serve_graph.engines.hosted.failures import error_in_reply, failure_of
+from serve_graph.engines.hosted.openai_compatible import OpenAICompatibleEngine
+from serve_graph.engines.scores import Scoring, score_completion
+from serve_graph.engines.telemetry.call_context import trace_headers
+
+
+class HostedScorer(OpenAICompatibleEngine):
+    """Take a conversation that ends in an answer, return its score. Every failure is a DeploymentError, in time."""
+
+    def __init__(
+        self, config: HostedDeploymentConfig, silence_s: float, http_client: Any = None, *, scoring: Scoring
+    ) -> None:
+        super().__init__(config, silence_s, http_client)
+        self.scoring = scoring
+
+    async def generate(self, body: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+        """Return the score as a chat.completion."""
+        asked = self.scoring.body(body["messages"], self.config.model)
+        names = {name: self.config.parameters.get(name, name) for name in asked}
+        asked = {new: asked[name] for name, new in names.items() if new is not None}
+        try:
+            async with asyncio.timeout(timeout_s):
+                raw = await self.client.post(
+                    f"/{self.scoring.route}",
+                    cast_to=httpx.Response,
+                    body=asked,
+                    options={"headers": trace_headers()},
+                )
+                data = json.loads(raw.content)
+        except Exception as error:
+            raise failure_of(error, timeout_s) from error
+        if refused := error_in_reply(data):
+            raise refused
+        found = score_completion(self.scoring, data if isinstance(data, dict) else {}, self.config.name)
+        if "error" in found:
+            raise DeploymentError(str(found["error"]["message"]), 502)
+        return found
