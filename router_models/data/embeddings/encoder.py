@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from router_models.data.artifacts import file_sha256
+from router_models.data.embeddings.freed_memory import give_back
 from router_models.errors import ArtifactError
 
 EMBEDDING_DIM = 384
@@ -20,6 +21,8 @@ WINDOW, MOST_WINDOWS = 254, 8
 """Word pieces that the encoder reads at once, and how often it does at most; the rest of a text is not read."""
 MOST_CHARS = 20_000
 """Characters of a text that are read at most, by the encoder and by the routers that read words."""
+MOST_PIECES = 512
+"""Word pieces, padding included, of one call of the model: more at once are no quicker, and take more memory."""
 SPECIAL, PADDING = 2, 0
 """Pieces that begin and end every window, and the id that fills shorter ones of a batch."""
 TOKENIZER = Path(__file__).parent / "all_minilm_l6_v2" / "tokenizer.json"
@@ -69,9 +72,11 @@ class Encoder:
             rows = order[start : start + batch_size]
             read = [self._windows(encoding) for encoding in self._encodings([texts[i] for i in rows])]
             long = [len(windows) > 1 for windows in read]
-            vectors = self._encode_batch([windows[0] for windows in read])
+            vectors = self._encode_all([windows[0] for windows in read])
             for row, vector, windows, is_long in zip(rows, vectors, read, long, strict=True):
                 out[row] = self._pooled(windows, vector) if is_long else vector
+            if any(long) or sum(len(windows[0]) for windows in read) > MOST_PIECES:
+                give_back()
         return out
 
     def reads_whole(self, text: str) -> bool:
@@ -88,9 +93,15 @@ class Encoder:
         return [list(window.ids) for window in (encoding, *encoding.overflowing)][:MOST_WINDOWS]
 
     def _pooled(self, windows: list[list[int]], first: NDArray[np.float32]) -> NDArray[np.float32]:
-        vectors = np.concatenate([first[None], self._encode_batch(windows[1:])])
+        vectors = np.concatenate([first[None], self._encode_all(windows[1:])])
         pooled = np.array([len(ids) for ids in windows], dtype=np.float32) @ vectors
         return np.asarray(pooled / max(float(np.linalg.norm(pooled)), 1e-12), dtype=np.float32)
+
+    def _encode_all(self, windows: list[list[int]]) -> NDArray[np.float32]:
+        """Embed windows, as many in a call of the model as `MOST_PIECES` allows."""
+        at_once = max(1, MOST_PIECES // max(len(ids) for ids in windows))
+        parts = [self._encode_batch(windows[i : i + at_once]) for i in range(0, len(windows), at_once)]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def _encode_batch(self, windows: list[list[int]]) -> NDArray[np.float32]:
         _, session, inputs = self._loaded
@@ -118,7 +129,9 @@ class Encoder:
         options.inter_op_num_threads = 1
         # Spinning threads would take a third off one prompt's time on an idle machine, and double it beside an engine.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.enable_cpu_mem_arena = False  # it would keep what the longest text so far took: 120 MB, no time won
         session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        give_back()
         usual = ("input_ids", "attention_mask", "token_type_ids")
         accepted = {i.name for i in session.get_inputs()}
         return tokenizer, session, tuple(name for name in usual if name in accepted)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from router_models.data.artifacts import State
-from router_models.data.embeddings.encoder import MOST_CHARS
 from router_models.data.text_cache import cached_by_text
+from router_models.estimators.hashed_terms import bucket_counts, readable
 from router_models.estimators.routers.base import RouterModel, array_of, check_prompts_input, fitted, squash
 from router_models.types import FloatArray, Prompts
 
@@ -85,12 +84,7 @@ def _counted(text: str) -> SparseRow:
 
     That class is made for thousands of texts; for one short prompt it spends nine tenths of its time on preparations.
     """
-    from sklearn.utils import murmurhash3_32
-
-    words = _WORD.findall(text[:MOST_CHARS].encode("utf-8", "replace").decode().lower())
-    terms = [*words, *(f"{first} {second}" for first, second in pairwise(words))]
-    hashes = np.array([murmurhash3_32(term) for term in terms], dtype=np.int64)
-    buckets, counts = np.unique(np.abs(hashes) % WIDTH, return_counts=True)
+    buckets, counts = bucket_counts(_WORD.findall(readable(text)), WIDTH)
     return buckets.astype(np.int32), 1 + np.log(counts)
 
 

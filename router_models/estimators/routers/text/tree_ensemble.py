@@ -136,6 +136,7 @@ class Forest:
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.enable_cpu_mem_arena = False
         return onnxruntime.InferenceSession(self.to_onnx(), options, providers=["CPUExecutionProvider"])
 
     def __getstate__(self) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
@@ -17,6 +16,7 @@ import numpy as np
 from router_models.data.artifacts import State
 from router_models.data.embeddings.encoder import MOST_CHARS
 from router_models.errors import ArtifactError
+from router_models.estimators.hashed_terms import bucket_counts, readable
 from router_models.estimators.verifiers.learned.blas_threads import one_blas_thread
 from router_models.types import FloatArray, IntArray
 
@@ -128,16 +128,12 @@ def _counted(prompt: str, answer: str) -> tuple[IntArray, FloatArray]:
 
     scikit-learn's class is made for thousands of texts; for one it spends most of its time on preparations.
     """
-    from sklearn.utils import murmurhash3_32
-
     found = []
     for text, first, width in ((prompt, 0, PROMPT_BUCKETS), (answer, PROMPT_BUCKETS, ANSWER_BUCKETS)):
-        words = _WORD.findall(text[:MOST_CHARS].encode("utf-8", "replace").decode().lower())
-        terms = [*words, *(f"{one} {next_one}" for one, next_one in pairwise(words))]
-        hashes = np.array([murmurhash3_32(term) for term in terms], dtype=np.int64)
-        found.append(np.unique(np.abs(hashes) % width + first, return_counts=True))
-    buckets, counts = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    return buckets, 1.0 + np.log(counts.astype(np.float64))
+        buckets, counts = bucket_counts(_WORD.findall(readable(text)), width)
+        found.append((buckets + first, counts))
+    filled, times = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return filled, 1.0 + np.log(times.astype(np.float64))
 
 
 def _weighted(counts: Any, idf: FloatArray) -> Any:

@@ -11,10 +11,14 @@ import numpy as np
 import pytest
 
 from router_models.estimators.calibrators.scores import CALIBRATORS
+from router_models.estimators.routers import ROUTERS
+from router_models.estimators.verifiers import VERIFIERS
+from router_models.types import Answers, Prompts
 from serve_graph.cluster.replicas.lean_imports import HOOK, spare_pandas_in_workers
 
-FOR_FITTING_ALONE = {"sklearn", "scipy.stats", "scipy.optimize"}
-"""Libraries that no served version needs: half a second to a second of processor each time."""
+FOR_FITTING_ALONE = {"sklearn", "scipy.stats", "scipy.optimize", "scipy.sparse"}
+"""Libraries that no served version needs: half a second to a second of processor each time, and 130 MB."""
+READING_TEXT = ("default", "tfidf", "forest", "surface-forest", "linear", "knn", "semantic")
 
 DATA_FRAMES = {"pandas", "pyarrow"}
 """Some 60 MB of every process that holds them."""
@@ -71,4 +75,34 @@ def test_a_served_calibrator_predicts_without_what_fitting_needs(tmp_path: Path)
     )
     loaded = loaded_by(code, str(path))
     assert "scipy.special" in loaded
+    assert loaded & FOR_FITTING_ALONE == set()
+
+
+def test_served_routers_and_verifiers_score_without_what_fitting_needs(tmp_path: Path) -> None:
+    """130 MB of each process that holds a version, were it for scikit-learn's hash of a word alone."""
+    drawn = np.random.default_rng(3)
+    texts = tuple(f"{'prove' if i % 3 else 'add'} {i} to the {'sum' if i % 5 else 'product'}" for i in range(120))
+    vectors = drawn.normal(size=(120, 384)).astype(np.float32)
+    prompts = Prompts(texts, vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+    right = (drawn.random(120) < 0.7).astype(float)
+    answers = Answers(prompts, tuple(f"the answer is {i}" for i in range(120)), ("stop",) * 120)
+    fitted = [ROUTERS[family]().fit(prompts, right).state() for family in READING_TEXT]
+    verifiers = [VERIFIERS[family]().fit(answers, right) for family in ("combined", "learned", "rule-checks")]
+    path = tmp_path / "states"
+    path.write_bytes(pickle.dumps((fitted, [one.state() for one in verifiers], prompts, answers)))
+    code = (
+        "import pickle, sys\n"
+        "import numpy as np\n"
+        "from router_models.estimators.routers import ROUTERS\n"
+        "from router_models.estimators.verifiers import VERIFIERS\n"
+        f"families = {READING_TEXT}, ('combined', 'learned', 'rule-checks')\n"
+        "routers, verifiers, prompts, answers = pickle.load(open(sys.argv[1], 'rb'))\n"
+        "for i in range(2):\n"
+        "    for family, state in zip(families[0], routers, strict=True):\n"
+        "        assert 0 <= ROUTERS[family].from_state(state).predict(prompts.take(np.array([i])))[0] <= 1\n"
+        "    for family, state in zip(families[1], verifiers, strict=True):\n"
+        "        assert 0 <= VERIFIERS[family].from_state(state).predict(answers.take(np.array([i])))[0] <= 1"
+    )
+    loaded = loaded_by(code, str(path))
+    assert "mmh3" in loaded
     assert loaded & FOR_FITTING_ALONE == set()
