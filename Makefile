@@ -20,7 +20,7 @@ UNIT := $(BIN)/python $(PYTEST) -n logical --maxprocesses 8 --dist worksteal tes
 # `full` tests too, and all of those of which a sample runs otherwise.
 WHOLE := --whole -m ""
 
-.PHONY: up demo test test-unit test-all clients clients-running package k8s faults attack attack-load story story-local nodes walk bench-overhead bench-learning bench-scaling adapters soak check audit sbom statistical docs format env serving lock lock-js newest clean
+.PHONY: up demo test test-unit test-all clients clients-running package k8s faults attack attack-load story story-local nodes walk bench-overhead gateways bench-gateways bench-learning bench-scaling adapters soak check audit sbom statistical docs format env serving lock lock-js newest clean
 
 up: serving        ## bring the graph up: environment, weights, first router version, engines; Ctrl-C stops it
 	@$(BIN)/serve-graph up --config $(CONFIG)
@@ -83,6 +83,12 @@ walk: env          ## a reviewer's walk in headless Chromium: MLflow's page, com
 
 bench-overhead: env ## what routing costs a request beside its models: routed and forced by turns (5 minutes, quiet machine)
 	@$(BIN)/python -m benchmarks.overhead --out docs/results/overhead.md
+
+gateways: env      ## the other gateways that ours is measured beside, each in an environment of its own
+	@benchmarks/gateways/install $(BIN)/uv $(PYTHON) $(VENV)-gateways
+
+bench-gateways: gateways ## our graph beside LiteLLM, Portkey, vllm-router and ray.serve.llm over the same upstream (50 minutes, quiet machine)
+	@$(BIN)/python -m benchmarks.gateways --out docs/results/serving/gateways.md
 
 bench-scaling: env ## replicas over time where escalations are made room for before they arrive, beside Ray Serve's rule (10 minutes)
 	@$(BIN)/python -m benchmarks.scaling --out docs/results/serving/scaling.md

@@ -48,8 +48,12 @@ class Marked:
         """Each process: its id, its kind (a Ray actor's class, a deployment, else the program), what it uses."""
         for folder in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
-                if f"{MARK}={self.mark}".encode() in (folder / "environ").read_bytes():
+                if self.has(folder):
                     yield int(folder.name), _kind(folder), _usage(folder)
+
+    def has(self, folder: Path) -> bool:
+        """Whether a process, by its folder below /proc, is one of these."""
+        return f"{MARK}={self.mark}".encode() in (folder / "environ").read_bytes()
 
     def usage(self) -> dict[str, Usage]:
         """What the processes use, by kind."""
@@ -65,9 +69,13 @@ class Marked:
 
 @dataclass(frozen=True)
 class Started(Marked):
-    """A program of a benchmark with all the processes that it started."""
+    """A program of a benchmark with what it started; the program itself may write its title over its environment."""
 
     url: str
+    pid: int = 0
+
+    def has(self, folder: Path) -> bool:
+        return folder.name == str(self.pid) or super().has(folder)
 
 
 def engines_of(kinds: Iterable[tuple[str, float]]) -> float:
@@ -116,7 +124,7 @@ def started(
                 if running.poll() is not None or time.monotonic() > until:
                     raise BenchmarkError(f"{words[0]} does not answer: {log.read_text()[-2000:]}")
                 time.sleep(0.5)
-            yield Started(mark, url)
+            yield Started(mark, url, running.pid)
         finally:
             running.send_signal(signal.SIGINT)
             try:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import statistics
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import aiohttp
@@ -20,13 +21,14 @@ class Load:
     took_s: list[float] = field(default_factory=list)
     first_s: list[float] = field(default_factory=list)
     """Until the first chunk of a stream with text."""
+    between_s: list[float] = field(default_factory=list)
+    """Between two chunks of a stream with text."""
     answered: Counter[str] = field(default_factory=Counter)
     """By status, and by tier where the endpoint says which."""
     wall_s: float = 0.0
 
     def quantile(self, q: float) -> float:
-        ordered = sorted(self.took_s)
-        return ordered[min(len(ordered) - 1, int(q * len(ordered)))]
+        return quantile_of(self.took_s, q)
 
     @property
     def per_s(self) -> float:
@@ -34,19 +36,21 @@ class Load:
 
 
 def ask(
-    url: str, prompts: Sequence[str], requests: int, callers: int, model: str = "auto", *, stream: bool = False,
-    key: str = "none",
+    url: str, prompts: Iterable[str], requests: int, callers: int, model: str = "auto", *, stream: bool = False,
+    key: str = "none", seconds: float = math.inf, headers: Mapping[str, str] | None = None,
 ) -> Load:  # fmt: skip
-    """Ask `requests` chat questions over `callers` connections, each taking the next prompt."""
-    return asyncio.run(_ask(url, itertools.cycle(prompts), requests, callers, model, stream, key))
+    """Ask `requests` chat questions over `callers` connections, each taking the next prompt; none after `seconds`."""
+    sent = {"authorization": f"Bearer {key}", **(headers or {})}
+    return asyncio.run(_ask(url, itertools.cycle(prompts), requests, callers, model, stream, sent, seconds))
 
 
 async def _ask(
-    url: str, prompts: Iterator[str], requests: int, callers: int, model: str, stream: bool, key: str
-) -> Load:
-    found, left = Load(), iter(range(requests))
+    url: str, prompts: Iterator[str], requests: int, callers: int, model: str, stream: bool,
+    headers: Mapping[str, str], seconds: float,
+) -> Load:  # fmt: skip
+    found, until = Load(), time.perf_counter() + seconds
+    left = itertools.takewhile(lambda _: time.perf_counter() < until, range(requests))
     connector = aiohttp.TCPConnector(limit=callers)
-    headers = {"authorization": f"Bearer {key}"}
     async with aiohttp.ClientSession(connector=connector, headers=headers) as session:
 
         async def caller() -> None:
@@ -55,11 +59,15 @@ async def _ask(
                 began = time.perf_counter()
                 async with session.post(f"{url}/v1/chat/completions", json=body) as reply:
                     if stream:
-                        first = None
+                        last = None
                         async for line in reply.content:
-                            if first is None and b'"content":"' in line.replace(b": ", b":"):
-                                first = time.perf_counter() - began
-                                found.first_s.append(first)
+                            if b'"content":"' in line.replace(b": ", b":"):
+                                now = time.perf_counter()
+                                if last is None:
+                                    found.first_s.append(now - began)
+                                else:
+                                    found.between_s.append(now - last)
+                                last = now
                     else:
                         await reply.read()
                     found.took_s.append(time.perf_counter() - began)
@@ -70,6 +78,12 @@ async def _ask(
         await asyncio.gather(*(caller() for _ in range(callers)))
         found.wall_s = time.perf_counter() - began
     return found
+
+
+def quantile_of(figures: Sequence[float], q: float) -> float:
+    """The figure that so great a share lies below."""
+    ordered = sorted(figures)
+    return ordered[min(len(ordered) - 1, int(q * len(ordered)))]
 
 
 def median_and_range(figures: Sequence[float], digits: int = 1) -> str:

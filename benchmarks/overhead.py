@@ -17,7 +17,7 @@ import os
 import platform
 import random
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -83,12 +83,12 @@ def question(i: int) -> str:
     return f"What colour is {ANIMALS[i % len(ANIMALS)]} {100 + i % 1201}?"
 
 
-def outcomes(path: Path, n: int = 1200, first: int = 0) -> None:
+def outcomes(path: Path, n: int = 1200, first: int = 0, asked: Callable[[int], str] = question) -> None:
     """Questions that the cheap tier knows, and a fifth that it does not; answers as the echo engine gives them."""
     chance, rows = random.Random(5 + first), []
     for i in range(first, first + n):
         hard = chance.random() < 0.2
-        text = f"Prove in full that theorem {100 + i} of the list holds." if hard else question(i)
+        text = f"Prove in full that theorem {100 + i} of the list holds." if hard else asked(i)
         right = chance.random() < (0.1 if hard else 0.995)
         for tier, grade in (("cheap", right), ("frontier", chance.random() < 0.97)):
             said, logprobs = f"echo {tier}: {text}", [-0.01 if grade else -2.0] * 8
@@ -101,13 +101,18 @@ def outcomes(path: Path, n: int = 1200, first: int = 0) -> None:
     write_outcomes(path, rows)
 
 
-def prepared(folder: Path) -> dict[str, tuple[Path, str]]:
+def prepared(
+    folder: Path,
+    tiers: Sequence[Mapping[str, Any]] = TIERS,
+    asked: Callable[[int], str] = question,
+    placements: Sequence[str] = ("replicas", "ingress"),
+) -> dict[str, tuple[Path, str]]:
     """Configurations by placement; `stable` names a version that the commands trained, certified and approved."""
     found = {}
-    for placement in ("replicas", "ingress"):
+    for placement in placements:
         port, path = free_port(), folder / f"{placement}.yaml"
         data = {
-            "tiers": TIERS,
+            "tiers": list(tiers),
             "policy": {"version": "stable", "safe_tier": "frontier", "epsilon": 0.1, "placement": placement},
             "tracking_uri": f"sqlite:///{folder}/mlflow.db",
             "state_folder": str(folder / placement),
@@ -115,10 +120,10 @@ def prepared(folder: Path) -> dict[str, tuple[Path, str]]:
         }
         path.write_text(yaml.safe_dump(data, sort_keys=False))
         found[placement] = path, f"http://127.0.0.1:{port}"
-    table, path = folder / "outcomes.parquet", found["replicas"][0]
+    table, path = folder / "outcomes.parquet", found[placements[0]][0]
     if (folder / "candidate").exists():  # a folder that was kept
         return found
-    outcomes(table)
+    outcomes(table, asked=asked)
     write_collected_binds(table, tier_binds(load_config(path)))
     given = ("--config", str(path), "--outcomes", str(table), "--candidate", str(folder / "candidate"))
     serve_graph("train", *given[:4], "--out", given[5], "--router", "linear", "--verifier", "combined")

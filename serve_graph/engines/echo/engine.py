@@ -3,7 +3,8 @@
 A prompt may contain directives that cause faults: `[echo:fail]` (engine error; `[echo:fail=429]` with that status),
 `[echo:refuse]` (the request is rejected), `[echo:slow=SECONDS]`, `[echo:unsure]` (low logprobs), `[echo:break]` (the
 stream breaks after its first chunk; `[echo:break=429]`), `[echo:hang=SECONDS]` (the stream pauses there),
-`[echo:mute]` (calls about an answer fail). A directive may name a tier instead: `[cheap:fail]`.
+`[echo:pace=SECONDS]` (it pauses before each further chunk, as an engine that generates), `[echo:mute]` (calls about an
+answer fail). A directive may name a tier instead: `[cheap:fail]`.
 
 Calls about an answer (`router_models.estimators.asked_signals`) are answered by the same draw, in [0, 1), that makes
 the answer sure where it lies below `skill`, of the question alone: yes with probability 1 - draw; the tokens of a
@@ -112,6 +113,8 @@ class EchoEngine:
                 )
             if i == 1 and "hang" in directives:
                 await asyncio.sleep(float(directives["hang"] or 3600.0))
+            if i and "pace" in directives:
+                await asyncio.sleep(float(directives["pace"] or 0.0))
             delta = {"role": "assistant"} if i == 0 else {}
             text = word if i == 0 else f" {word}"
             choice = {"index": 0, "delta": delta | {"content": text}, "finish_reason": None}

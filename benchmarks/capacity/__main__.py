@@ -28,7 +28,7 @@ import aiohttp
 import pandas as pd
 import yaml
 
-from benchmarks.capacity_page import drawn, page_of
+from benchmarks.capacity.page import drawn, page_of
 from benchmarks.graphs import SERVE_GRAPH, BenchmarkError, serve_graph, started
 from benchmarks.overhead import outcomes, question
 from benchmarks.scaling import SHAPE, arrivals

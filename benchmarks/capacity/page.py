@@ -124,7 +124,7 @@ def page_of(found: Mapping[str, Mapping[str, Any]]) -> str:
     if "version" in found:
         text.append(_version(found["version"]))
     text.insert(1, "![Latencies measured and simulated; what tiers have at once](capacity.png)\n")
-    measured = Path(__file__).parents[1] / "docs/results/serving/scaling.md"
+    measured = Path(__file__).parents[2] / "docs/results/serving/scaling.md"
     text.append(_scaling(scaling_measured(measured)))
     return "\n".join(text)
 

@@ -1,0 +1,73 @@
+"""Our graph beside other gateways over the same upstream, by turns (`make bench-gateways`).
+
+    python -m benchmarks.gateways [--blocks 5] [--seconds 5] [--only ours,portkey] [--out PAGE]
+
+The upstream asked directly; ours routed by a certified version, forced and hosted; Ray's `build_openai_app` over the
+same echo engine; LiteLLM's proxy as it comes and with its production settings; Portkey's gateway; vllm-router.
+1, 16 and 64 callers, whole answers and streams. What is not installed (`make gateways`) is left out and named.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import tempfile
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+
+from benchmarks.gateways.contenders import GATEWAYS, missing, upstream_of, versions_said
+from benchmarks.gateways.page import page_of
+from benchmarks.gateways.turns import KINDS, measured
+
+
+def main() -> None:
+    """Measure and print the page, or write it."""
+    reads = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    reads.add_argument("--blocks", type=int, default=5)
+    reads.add_argument("--seconds", type=float, default=5.0, help="how long a block lasts")
+    reads.add_argument("--most", type=int, default=10**6, help="requests of a block at most")
+    reads.add_argument("--only", help=f"of {', '.join(GATEWAYS)}, separated by commas")
+    reads.add_argument("--out", type=Path)
+    reads.add_argument("--folder", type=Path, help="a folder that is kept, with its version and logs")
+    chosen = reads.parse_args()
+    names = (chosen.only or ",".join(GATEWAYS)).split(",")
+    if unknown := set(names) - set(GATEWAYS):
+        reads.error(f"no gateway {', '.join(sorted(unknown))}")
+    absent = missing(names)
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as made, ExitStack() as running:
+        folder = (chosen.folder or Path(made)).resolve()
+        folder.mkdir(exist_ok=True)
+        direct = upstream_of(running, folder)
+        contenders = [direct]
+        for name in names:
+            if name not in absent:
+                contenders += GATEWAYS[name](running, folder, direct.runs)
+                print(f"{name} is up", flush=True)
+        found = measured(contenders, KINDS, chosen.blocks, chosen.seconds, chosen.most)
+        programs = {each.runs.url: each for each in reversed(contenders)}  # one of ours is asked in three ways
+        memory = {each.name.partition(", routed")[0]: each.runs.usage() for each in reversed(programs.values())}
+    given = f"--blocks {chosen.blocks} --seconds {chosen.seconds:g}" + (
+        f" --only {chosen.only}" if chosen.only else ""
+    )
+    left_out = f"; not installed: {', '.join(absent)}" if absent else ""
+    page = page_of(
+        contenders,
+        found,
+        memory,
+        command=f"python -m benchmarks.gateways {given}",
+        day=f"{datetime.now(UTC):%Y-%m-%d}",
+        machine=f"{os.cpu_count()} cores {platform.machine()}, load average {os.getloadavg()[0]:.1f} at its end",
+        versions=f"Versions: {versions_said(contenders)}{left_out}",
+        seconds=chosen.seconds,
+        blocks=chosen.blocks,
+    )
+    if chosen.out is None:
+        print(page)
+    else:
+        chosen.out.write_text(page)
+
+
+if __name__ == "__main__":
+    main()

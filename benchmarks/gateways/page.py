@@ -1,0 +1,119 @@
+"""The page of the comparison: every figure, and every target with its ratio."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from benchmarks.gateways.contenders import Contender
+from benchmarks.gateways.turns import Blocks, Kind
+from benchmarks.graphs import Usage
+from benchmarks.load import median_and_range
+
+DIRECT, LITELLM, RAY, PORTKEY = "upstream, asked directly", "LiteLLM proxy", "ray.serve.llm", "Portkey gateway"
+ROUTED, FORCED, HOSTED = "ours, routed", "ours, forced", "ours, hosted"
+ONE, SIXTEEN, STREAMS = Kind(1, stream=False), Kind(16, stream=False), Kind(16, stream=True)
+PACED = Kind(64, stream=True, paced=True)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A ratio of one contender's figure to another's, and what it should be at most or at least."""
+
+    what: str
+    kind: Kind
+    figure: str
+    one: str
+    other: str
+    wanted: float
+    at_least: bool = False
+    less: str | None = None
+
+    def row(self, found: Mapping[Kind, Blocks]) -> str:
+        """The page's line."""
+        sign = "≥" if self.at_least else "≤"
+        ratios = found[self.kind].ratios(self.one, self.other, self.figure, self.less) if self.kind in found else []
+        if not ratios:
+            return f"| {self.what} | {sign} {self.wanted:g} | not measured |  |"
+        middle = statistics.median(ratios)
+        reached = middle >= self.wanted if self.at_least else middle <= self.wanted
+        return (
+            f"| {self.what} | {sign} {self.wanted:g} | {median_and_range(ratios, 2)} | {'yes' if reached else 'no'} |"
+        )
+
+
+TARGETS = (
+    Target("routed, one caller: added p50 by LiteLLM's", ONE, "p50", ROUTED, LITELLM, 0.5, less=DIRECT),
+    Target("routed, one caller: added p99 by LiteLLM's", ONE, "p99", ROUTED, LITELLM, 0.7, less=DIRECT),
+    Target("routed, sixteen callers: requests/s by LiteLLM's", SIXTEEN, "per_s", ROUTED, LITELLM, 4, at_least=True),
+    Target("routed, sixteen streams: streams/s by LiteLLM's", STREAMS, "per_s", ROUTED, LITELLM, 6, at_least=True),
+    Target("routed, sixteen callers: requests/s by forced", SIXTEEN, "per_s", ROUTED, FORCED, 0.6, at_least=True),
+    Target("forced, sixteen callers: requests/s by ray.serve.llm's", SIXTEEN, "per_s", FORCED, RAY, 1, at_least=True),
+    Target("forced, sixteen streams: streams/s by ray.serve.llm's", STREAMS, "per_s", FORCED, RAY, 1, at_least=True),
+    Target("hosted, sixteen callers: requests/s by Portkey's", SIXTEEN, "per_s", HOSTED, PORTKEY, 0.8, at_least=True),
+    Target("forced, 64 streams at 50 chunks/s: p99 between chunks by direct", PACED, "between_p99", FORCED, DIRECT, 2),
+)
+COLUMNS = (
+    *("callers", "replies", "gateway", "p50, ms", "p99, ms", "first chunk, ms", "between chunks: p50, ms", "p99, ms"),
+    *("requests/s", "processor s of 1,000"),
+)
+PAGE = """# Beside other gateways
+
+`{command}`, {day}, {machine}; the callers, the upstream and all gateways
+share them, so that ratios say more than figures.
+
+The same answers from each: our echo engine, which takes no time, over HTTP (*upstream*), or in the graph (*ours,
+routed* and *forced*, *ray.serve.llm*). *Ours, routed*: `model: auto` by a certified version (linear router,
+combined verifier; both in the ingress), nearly all accepted at the cheap tier; *forced*: `model: cheap`; *hosted*:
+the same graph's last tier, which is the upstream. Whole answers are of short questions, streams of some fifty
+chunks; *paced* ones come as of an engine of 50 tokens a second. {versions}.
+Blocks of {seconds:g} seconds go to
+each in turn, {blocks} of each: medians, in brackets the least and the most of a block. Processor seconds are those
+of the gateway's own processes, Ray's included, without the upstream.
+
+## Targets
+
+Ratios of blocks made next to each other. *Added*: less what the upstream itself takes.
+
+| what | wanted | ratio | reached |
+|---|---|---|---|
+{targets}
+
+What routes embeds each prompt: 2.2 to 2.5 ms of processor a request at the encoder's best batch, which by itself
+allows no more than some .57 of forced requests on this processor ([decision
+0088](../../decisions/project/cluster/0088-what-a-routed-request-and-a-process-cost.md)).
+
+## Figures
+
+{head}
+{rows}
+
+## Memory
+
+Resident megabytes of all processes after the last block (shared pages counted in each), and of which process most.
+
+| gateway | MB | processes |
+|---|---|---|
+{memory}
+"""
+
+
+def memory_row(name: str, usage: Mapping[str, Usage]) -> str:
+    """What the processes of a gateway hold, the five largest kinds named."""
+    held = sorted(((each.resident / 2**20, kind) for kind, each in usage.items()), reverse=True)
+    return f"| {name} | {sum(mb for mb, _ in held):,.0f} | {', '.join(f'{k} {mb:,.0f}' for mb, k in held[:5])} |"
+
+
+def page_of(
+    contenders: Sequence[Contender], found: Sequence[Blocks], memory: Mapping[str, Mapping[str, Usage]], **said: object
+) -> str:
+    """The page; `said`: command, day, machine, versions, seconds and blocks."""
+    by_kind = {blocks.kind: blocks for blocks in found}
+    return PAGE.format(
+        head=f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}",
+        targets="\n".join(target.row(by_kind) for target in TARGETS),
+        rows="\n".join(blocks.row(each.name) for blocks in found for each in contenders),
+        memory="\n".join(memory_row(name, usage) for name, usage in memory.items()),
+        **said,
+    )
