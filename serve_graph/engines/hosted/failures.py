@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from openai import APIConnectionError, APIStatusError, APITimeoutError
+import httpx
 
 from serve_graph.engines.error_meanings import ErrorFault, meaning_of
 from serve_graph.engines.hosted.deployment_error import REFUSED, DeploymentError
@@ -58,11 +58,9 @@ def failure_of(error: Exception, timeout_s: float) -> DeploymentError:
     """Convert any exception of a call to a DeploymentError."""
     if isinstance(error, DeploymentError):
         return error
-    if isinstance(error, APIStatusError):
-        return _refusal(error)
-    if isinstance(error, TimeoutError | APITimeoutError):
+    if isinstance(error, TimeoutError):
         return DeploymentError(f"the hosted API did not answer within {timeout_s:.3g} s", 504)
-    if isinstance(error, APIConnectionError) or _is_of_transport(error):
+    if isinstance(error, httpx.TransportError):
         return DeploymentError("the connection to the hosted API failed or was closed", 503)
     if isinstance(error, ConfigError):
         logger.warning("%s", error)
@@ -72,18 +70,12 @@ def failure_of(error: Exception, timeout_s: float) -> DeploymentError:
     return DeploymentError(f"the hosted API's reply could not be parsed ({type(error).__name__})", 502)
 
 
-def _is_of_transport(error: Exception) -> bool:
-    """Whether the HTTP library that the client uses (httpx, or its successor) lost the connection."""
-    return any(base.__name__ == "TransportError" for base in type(error).__mro__)
-
-
-def _refusal(error: APIStatusError) -> DeploymentError:
-    """Convert a status other than 200."""
-    status = error.status_code
-    wait_s = retry_after_s(error.response.headers, time.time())
-    said = read_error_body(error.response.text)
+def refused_by_api(response: httpx.Response) -> DeploymentError:
+    """Return the error of a status that is no success; the body has been read."""
+    status, said = response.status_code, read_error_body(response.text)
+    wait_s = retry_after_s(response.headers, time.time())
     where = f"the hosted API returned {status}"
-    return api_failure(said, status, where, said.wait_s if wait_s is None else wait_s, url=str(error.request.url))
+    return api_failure(said, status, where, said.wait_s if wait_s is None else wait_s, url=str(response.request.url))
 
 
 def api_failure(

@@ -1,22 +1,25 @@
-"""An OpenAI-compatible API as an engine, through the `openai` client without its retries: failover decides."""
+"""An OpenAI-compatible API as an engine, over httpx and without retries: failover decides."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import time
-from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack
-from typing import Any, Literal
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from typing import Any
 
-from openai import AsyncOpenAI, DefaultAsyncHttpxClient
+import httpx
 
 from serve_graph.config.tier_parts import HostedDeploymentConfig
 from serve_graph.engines.hosted.deployment_error import DeploymentError
 from serve_graph.engines.hosted.event_stream import EventReader
-from serve_graph.engines.hosted.failures import error_in_reply, failure_of
+from serve_graph.engines.hosted.failures import error_in_reply, failure_of, refused_by_api
 from serve_graph.engines.hosted.replies import ReplyStream, plain_events, whole_reply
 from serve_graph.engines.telemetry.call_context import trace_headers
+
+OPENAI_URL = "https://api.openai.com/v1"
+MOST_CONNECTIONS, MOST_IDLE = 1000, 100
 
 
 class OpenAICompatibleEngine:
@@ -26,47 +29,41 @@ class OpenAICompatibleEngine:
     ConfigError if there is no key.
     """
 
-    def __init__(self, config: HostedDeploymentConfig, silence_s: float, http_client: Any = None) -> None:
+    def __init__(
+        self, config: HostedDeploymentConfig, silence_s: float, http_client: httpx.AsyncClient | None = None
+    ) -> None:
         config.read_key()
         self.config = config
         self.silence_s = silence_s
-        self.client = AsyncOpenAI(
-            api_key=self._key,
-            base_url=config.base_url or "https://api.openai.com/v1",  # never from the environment
-            organization=config.organization,
-            project=config.project,
-            default_headers=config.headers,
+        self.url = (config.base_url or OPENAI_URL).rstrip("/")  # never from the environment
+        self.client = http_client or httpx.AsyncClient(
             timeout=None,  # the time limits here cover whole calls
-            max_retries=0,
+            limits=httpx.Limits(max_connections=MOST_CONNECTIONS, max_keepalive_connections=MOST_IDLE),
             # Prompts and headers go to the configured address alone, wherever a reply says they should go.
-            http_client=http_client or DefaultAsyncHttpxClient(follow_redirects=False),
+            follow_redirects=False,
         )
 
     async def generate(self, body: dict[str, Any], timeout_s: float) -> dict[str, Any]:
         """Return a chat.completion as the API sent it."""
         try:
             async with asyncio.timeout(timeout_s):
-                raw = await self.client.chat.completions.with_raw_response.create(**self._arguments(body))
-                content = raw.content
-            return whole_reply(content)
+                response = await self.client.send(self._request("chat/completions", self._arguments(body)))
+            if not response.is_success:
+                raise refused_by_api(response)
+            return whole_reply(response.content)
         except Exception as error:
             raise failure_of(error, timeout_s) from error
 
     async def embed(self, body: dict[str, Any], timeout_s: float) -> dict[str, Any]:
         """Return an embeddings reply as the API sent it: numbers, or base64 if requested."""
         model = self.config.embedding_model or self.config.model or ""
-        encoding: Literal["float", "base64"] = body.get("encoding_format") or "float"
-        rest = {name: value for name, value in body.items() if name not in ("model", "input", "encoding_format")}
+        asked = {**body, "model": model, "encoding_format": body.get("encoding_format") or "float"}
         try:
             async with asyncio.timeout(timeout_s):
-                raw = await self.client.embeddings.with_raw_response.create(
-                    model=model,
-                    input=body["input"],
-                    encoding_format=encoding,
-                    extra_body=rest,
-                    extra_headers=trace_headers() or None,
-                )
-                data = json.loads(raw.content)
+                response = await self.client.send(self._request("embeddings", asked))
+            if not response.is_success:
+                raise refused_by_api(response)
+            data = json.loads(response.content)
         except Exception as error:
             raise failure_of(error, timeout_s) from error
         if refused := error_in_reply(data):
@@ -79,12 +76,16 @@ class OpenAICompatibleEngine:
         """Yield chat.completion.chunk dicts: content within `timeout_s`, then each next chunk within `silence_s`."""
         deadline, wait_s = time.monotonic() + timeout_s, timeout_s
         reader, stream = EventReader(), ReplyStream()
-        create = self.client.chat.completions.with_streaming_response.create
         try:
-            async with AsyncExitStack() as opened:
-                async with asyncio.timeout(timeout_s):
-                    response = await opened.enter_async_context(create(**self._arguments(body)))
-                pieces = aiter(response.iter_bytes())
+            async with asyncio.timeout(timeout_s):
+                request = self._request("chat/completions", self._arguments(body))
+                response = await self.client.send(request, stream=True)
+            async with aclosing(response):
+                if not response.is_success:
+                    async with asyncio.timeout(deadline - time.monotonic()):
+                        await response.aread()
+                    raise refused_by_api(response)
+                pieces = response.aiter_bytes()
                 while not stream.done:
                     async with asyncio.timeout(deadline - time.monotonic()):
                         piece = await anext(pieces, None)
@@ -103,8 +104,19 @@ class OpenAICompatibleEngine:
         except Exception as error:
             raise failure_of(error, wait_s) from error
 
+    def _request(self, path: str, body: Mapping[str, Any]) -> httpx.Request:
+        """A POST of JSON with the key as it is now, the configured headers, and those of the call's trace."""
+        headers = httpx.Headers({"authorization": f"Bearer {self.config.read_key()}", "accept": "application/json"})
+        own = {"openai-organization": self.config.organization, "openai-project": self.config.project}
+        headers.update({name: value for name, value in own.items() if value is not None})
+        headers.update(self.config.headers)
+        headers.update(trace_headers())
+        headers["content-type"] = "application/json"
+        content = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+        return self.client.build_request("POST", f"{self.url}/{path}", headers=headers, content=content)
+
     def _arguments(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Convert the body to the client's arguments under this API's parameter names; unknown ones are passed on.
+        """Convert the body to what is sent: under this API's parameter names; unknown ones are passed on.
 
         What only Anthropic's API reads is left out: a wish for caching and, unless this API takes them too, as its
         parameters then say, the `thinking_blocks` of messages.
@@ -117,13 +129,8 @@ class OpenAICompatibleEngine:
         names["anthropic_cache_control"] = None
         if not body.get("top_logprobs") or names.get("logprobs") is None:
             names["top_logprobs"] = None
-        if headers := trace_headers():
-            own["extra_headers"] = headers
-        return own | {"extra_body": {name: body[ours] for ours, name in names.items() if name is not None}}
+        return own | {name: body[ours] for ours, name in names.items() if name is not None}
 
     async def close(self) -> None:
         """Close the connections."""
-        await self.client.close()
-
-    async def _key(self) -> str:
-        return self.config.read_key()
+        await self.client.aclose()

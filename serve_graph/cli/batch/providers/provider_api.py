@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from openai import APIConnectionError, APIStatusError
+from openai import APIConnectionError, APIStatusError, AsyncOpenAI, DefaultAsyncHttpxClient
 
 from serve_graph.cli.batch.providers.batch_api import (
     ProviderBatch,
@@ -39,14 +39,27 @@ class ProviderApi:
     def __init__(
         self, config: HostedDeploymentConfig, timeout_s: float = 120.0, pause_s: float = 2.0, http_client: Any = None
     ) -> None:
-        self.engine = OpenAICompatibleEngine(config, timeout_s, http_client)
-        self.client = self.engine.client.with_options(timeout=timeout_s, max_retries=0)
+        self.engine = OpenAICompatibleEngine(config, timeout_s)
+
+        async def key() -> str:
+            return config.read_key()
+
+        self.client = AsyncOpenAI(
+            api_key=key,
+            base_url=self.engine.url,
+            organization=config.organization,
+            project=config.project,
+            default_headers=config.headers,
+            timeout=timeout_s,
+            max_retries=0,
+            http_client=http_client or DefaultAsyncHttpxClient(follow_redirects=False),
+        )
         self.pause_s = pause_s
 
     def body(self, asked: dict[str, Any]) -> dict[str, Any]:
         """A request's body as this API takes it in a line: its own model and names of parameters, no stream."""
         given = self.engine._arguments({k: v for k, v in asked.items() if k not in ("stream", "stream_options")})
-        return {"model": given["model"], "messages": given["messages"], **given["extra_body"]}
+        return {name: value for name, value in given.items() if name != "stream"}
 
     async def file_of(self, begun: Submission, lines: Sequence[ProviderLine], is_new: bool) -> str:
         """Upload the lines as a batch's file, unless it is there; returns its id."""
@@ -101,6 +114,7 @@ class ProviderApi:
     async def close(self) -> None:
         """Close the connections."""
         await self.client.close()
+        await self.engine.close()
 
     async def _upload(self, token: str, lines: Iterable[tuple[str, str]]) -> str:
         rows = (

@@ -13,11 +13,12 @@ from typing import Any
 import httpx
 
 from serve_graph.config.tier_parts import HostedDeploymentConfig
-from serve_graph.engines.hosted.anthropic.failure import failed_call, refused_by_api
+from serve_graph.engines.hosted.anthropic.failure import failed_call
 from serve_graph.engines.hosted.anthropic.reply import ChunksOfMessage, chat_completion
 from serve_graph.engines.hosted.anthropic.request import anthropic_request
 from serve_graph.engines.hosted.deployment_error import DeploymentError
 from serve_graph.engines.hosted.event_stream import EventReader
+from serve_graph.engines.hosted.failures import refused_by_api
 from serve_graph.engines.telemetry.call_context import trace_headers
 from serve_graph.protocol.responses import MALFORMED
 

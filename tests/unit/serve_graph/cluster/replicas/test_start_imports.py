@@ -28,7 +28,7 @@ SPARED = "from serve_graph.cluster.replicas.lean_imports import spare_pandas; sp
 def loaded_by(code: str, *words: str) -> set[str]:
     """The modules of a new process that ran this code."""
     told = [sys.executable, "-c", f"{code}\nimport json, sys; print(json.dumps(sorted(sys.modules)))", *words]
-    done = subprocess.run(told, capture_output=True, text=True, check=True, timeout=120)
+    done = subprocess.run(told, capture_output=True, text=True, check=True, timeout=600)  # a busy machine
     return set(json.loads(done.stdout.splitlines()[-1]))
 
 

@@ -39,7 +39,8 @@ def test_parameters_reach_the_api_under_its_own_names(monkeypatch: pytest.Monkey
 
     def sent(body: dict[str, Any], **parameters: str | None) -> dict[str, Any]:
         config = HostedDeploymentConfig(name="api", model="m", parameters=parameters)
-        return dict(OpenAICompatibleEngine(config, 1.0)._arguments(body)["extra_body"])
+        made = OpenAICompatibleEngine(config, 1.0)._arguments(body)
+        return {name: value for name, value in made.items() if name not in ("model", "messages", "stream")}
 
     body = BODY | {"model": "cheap", "logprobs": True, "top_logprobs": 2, "temperature": 0.0}
     assert sent(body) == {"max_tokens": 20, "logprobs": True, "top_logprobs": 2, "temperature": 0.0}
