@@ -111,13 +111,13 @@ def embedding_of(prompts: Prompts, encoder: Encoder) -> PromptEmbedding | None:
     """Return the embedding of a batch of one prompt, to be used again by `prompt_of`; None where it has none."""
     if prompts.embeddings is None:
         return None
-    return PromptEmbedding(_text_digest(prompts.texts[0]), encoder.digest, prompts.embeddings[0])
+    return PromptEmbedding(text_digest(prompts.texts[0]), encoder.digest, prompts.embeddings[0])
 
 
 def embeddings_of(queries: Sequence[Query], encoder: Encoder) -> list[PromptEmbedding]:
     """Embed queries with one call of the encoder, each to be given to `prompt_of`."""
     rows = encoder.encode([query.text for query in queries])
-    return [PromptEmbedding(_text_digest(q.text), encoder.digest, row) for q, row in zip(queries, rows, strict=True)]
+    return [PromptEmbedding(text_digest(q.text), encoder.digest, row) for q, row in zip(queries, rows, strict=True)]
 
 
 def prompt_of(query: Query, encoder: Encoder, made: PromptEmbedding | None) -> Prompts:
@@ -132,12 +132,13 @@ def prompt_of(query: Query, encoder: Encoder, made: PromptEmbedding | None) -> P
     made : PromptEmbedding, optional
         What was made of a text before, see `embedding_of`.
     """
-    if made is None or made.text_digest != _text_digest(query.text) or made.encoder != encoder.digest:
+    if made is None or made.text_digest != text_digest(query.text) or made.encoder != encoder.digest:
         return prompts_of([query], encoder)
     return replace(prompts_of([query], None), embeddings=made.vector[None])
 
 
-def _text_digest(text: str) -> bytes:
+def text_digest(text: str) -> bytes:
+    """Return a hash of a text: what says of an embedding that it is this text's."""
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 

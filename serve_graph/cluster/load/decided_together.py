@@ -9,14 +9,15 @@ text than one long prompt.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from functools import partial
 
-from router_models.data.features import embeddings_of
+from router_models.data.embeddings.encoder import Encoder
+from router_models.data.features import embeddings_of, text_digest
 from router_models.types import Decision, PromptEmbedding, Query
 from router_models.versions.router_version import RouterVersion
 
@@ -27,6 +28,30 @@ ALIKE = 1.5
 """By how many times the longest prompt of a batch is longer than the shortest at most: shorter ones are padded."""
 SHORTEST = 32
 """Characters below which prompts count as equally long."""
+
+MOST_KNOWN = 512
+"""Prompts whose embeddings are kept, 1.5 kB each, for when they come again: agents and retries repeat theirs."""
+
+
+class RecentEmbeddings:
+    """The embeddings of the last prompts, by hashes of their texts; used by one thread at a time."""
+
+    def __init__(self, most: int = MOST_KNOWN) -> None:
+        self.most = most
+        self._known: OrderedDict[tuple[bytes, str], PromptEmbedding] = OrderedDict()
+
+    def of(self, queries: Sequence[Query], encoder: Encoder) -> list[PromptEmbedding]:
+        """The embeddings of queries, of those that are not known made with one call of the encoder."""
+        keys = [(text_digest(query.text), encoder.digest) for query in queries]
+        asked = {key: query for key, query in zip(keys, queries, strict=True) if key not in self._known}
+        made = dict(zip(asked, embeddings_of(list(asked.values()), encoder), strict=True)) if asked else {}
+        found = [made.get(key) or self._known[key] for key in keys]
+        for key, embedding in zip(keys, found, strict=True):
+            self._known[key] = embedding
+            self._known.move_to_end(key)
+        while len(self._known) > self.most:
+            self._known.popitem(last=False)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +74,7 @@ class DecidedTogether:
     def __init__(self, thread: Executor | None) -> None:
         self._thread = thread
         self._waiting: deque[WaitingDecision] = deque()
+        self._recent = RecentEmbeddings()
         self._is_running = False
 
     async def decide(self, version: RouterVersion, query: Query) -> Decision:
@@ -69,7 +95,7 @@ class DecidedTogether:
         loop = asyncio.get_running_loop()
         if self._thread is None:
             try:
-                _settle(taken, decide_all(taken))
+                _settle(taken, decide_all(taken, self._recent))
             except BaseException as fault:
                 _settle(taken, [_as_error(fault)] * len(taken))
                 if isinstance(fault, KeyboardInterrupt | SystemExit):
@@ -78,7 +104,7 @@ class DecidedTogether:
                 loop.call_soon(self._next)
             return
         try:
-            made = loop.run_in_executor(self._thread, decide_all, taken)
+            made = loop.run_in_executor(self._thread, decide_all, taken, self._recent)
         except RuntimeError as error:  # the thread has ended, with its process
             taken += self._waiting
             self._waiting.clear()
@@ -113,7 +139,7 @@ class DecidedTogether:
         return taken
 
 
-def decide_all(taken: Sequence[WaitingDecision]) -> list[Decision | Exception]:
+def decide_all(taken: Sequence[WaitingDecision], recent: RecentEmbeddings) -> list[Decision | Exception]:
     """The decisions on prompts of one version, embedded together, or what went wrong with each.
 
     Where they cannot be embedded together each is decided by itself: one prompt that the encoder refuses is nobody
@@ -121,7 +147,7 @@ def decide_all(taken: Sequence[WaitingDecision]) -> list[Decision | Exception]:
     """
     version = taken[0].version
     try:
-        embedded = embeddings_of([one.query for one in taken], version.encoder)
+        embedded = recent.of([one.query for one in taken], version.encoder)
     except Exception as error:  # noqa: BLE001 (it is raised where each is waited for)
         return [error] if len(taken) == 1 else [_decided(one, None) for one in taken]
     return [_decided(one, made) for one, made in zip(taken, embedded, strict=True)]

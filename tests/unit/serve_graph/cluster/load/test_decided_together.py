@@ -24,7 +24,12 @@ from router_models.estimators.verifiers import NonEmptyVerifier
 from router_models.types import Decision, OperatingPoint, PromptEmbedding, Query
 from router_models.versions.policy import Policy
 from router_models.versions.router_version import RouterVersion, Stage
-from serve_graph.cluster.load.decided_together import MOST_TEXT, MOST_TOGETHER, DecidedTogether
+from serve_graph.cluster.load.decided_together import (
+    MOST_TEXT,
+    MOST_TOGETHER,
+    DecidedTogether,
+    RecentEmbeddings,
+)
 
 POLICY = Policy(("cheap", "frontier"), {"cheap": OperatingPoint(0.5, 0.5)})
 WORDS = "what colour is the horse that ran over 17 hills, and why does nobody ask for it in Łódź or 東京".split()
@@ -234,3 +239,29 @@ async def test_where_the_thread_has_ended_nobody_waits_for_ever(version: RouterV
     async with asyncio.timeout(10):
         with pytest.raises(RuntimeError, match="shutdown"):
             await DecidedTogether(thread).decide(version, Query.from_prompt("anything"))
+
+
+async def test_a_prompt_that_comes_again_is_decided_the_same_and_not_embedded_again(
+    encoder: CountingEncoder, version: RouterVersion, thread: Executor | None
+) -> None:
+    together = DecidedTogether(thread)
+    first = await all_of(together, version, ["the sum", "a river", "the sum"])
+    assert encoder.calls == [2], "twice in one batch is once"
+    again = await all_of(together, version, ["a river", "the sum", "a poem"])
+    assert encoder.calls == [2, 1]
+    assert [replace(one, embedding=None) for one in again[:2]] == [replace(one, embedding=None) for one in first[1:]]
+    other = CountingEncoder()
+    other.digest = "1" * 64  # type: ignore[misc]
+    await all_of(together, replace(version, encoder=other), ["a river"])
+    assert other.calls == [1], "of another encoder nothing is known"
+
+
+def test_the_embeddings_of_the_last_prompts_are_kept_and_no_more(encoder: CountingEncoder) -> None:
+    recent = RecentEmbeddings(most=2)
+    for text in ("one", "two", "one", "three", "one", "two"):
+        [made] = recent.of(asked([text]), encoder)
+        assert made.vector[0] == np.float32(len(text) / 1000)
+    assert encoder.calls == [1, 1, 1, 1], "one, two, three, and two again, which was asked for longest ago"
+    with pytest.raises(ArtifactError):
+        recent.of(asked(["it fails"]), encoder)
+    assert len(recent.of(asked(["two", "it is new"]), encoder)) == 2
