@@ -20,6 +20,7 @@ from serve_graph.cluster.echo_deployment import EchoDeployment
 from serve_graph.cluster.ingress_deployment import IngressDeployment
 from serve_graph.cluster.policy_deployment import PolicyDeployment
 from serve_graph.cluster.proxy_address import host_of_serve, nodes_of_ray
+from serve_graph.cluster.replicas.in_process import is_called_here
 from serve_graph.cluster.replicas.nodes import check_nodes
 from serve_graph.cluster.replicas.replica_logs import log_in_replica
 from serve_graph.config.graph import GraphConfig, load_config
@@ -77,9 +78,9 @@ def build_app(args: dict[str, Any]) -> Application:
     TaskGraders.read(config.graders.tasks)
     catalogue = CatalogueWatch.of(config)
     served = serving_folder(config, Path(args["version"])) if args.get("version") else serving_version(config)
-    tiers = {tier.name: bind_tier(tier, config) for tier in config.tiers}
+    tiers = {tier.name: bind_tier(tier, config) for tier in config.tiers if not is_called_here(tier)}
     tiers |= {embedder.name: bind_embedder(embedder, config) for embedder in config.embedders}
-    tiers |= {verifier.name: bind_verifier(verifier, config) for verifier in config.verifiers}
+    tiers |= {model.name: bind_verifier(model, config) for model in config.verifiers if not is_called_here(model)}
     begun = ServedVersion.of(served, config)
     router = verifier = controller = None
     follows = not args.get("version") and follows_registry(config)

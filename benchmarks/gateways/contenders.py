@@ -51,6 +51,7 @@ def trained(i: int) -> str:
 def ours(stack: ExitStack, folder: Path, upstream: Started) -> list[Contender]:
     """One graph: its cheap tier an echo engine in the graph, its last one the upstream over HTTP."""
     hosted = {"name": "frontier", "engine": "openai", "model": MODEL, "base_url": f"{upstream.url}/v1"}
+    hosted["placement"] = "ingress"
     last = hosted | {"api_key_file": str(folder / "key"), "price": TIERS[1]["price"]}
     (folder / "key").write_text("none\n")
     path, url = prepared(folder, (TIERS[0], last), trained, ("ingress",))["ingress"]

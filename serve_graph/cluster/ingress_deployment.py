@@ -32,6 +32,7 @@ from serve_graph.cluster.readiness import TierReadiness, readiness_report
 from serve_graph.cluster.replicas.broadcast import in_replica, let_threads_give_way
 from serve_graph.cluster.replicas.budget_metrics import BudgetMetrics
 from serve_graph.cluster.replicas.graph_metrics import graph_metrics, siblings_of
+from serve_graph.cluster.replicas.in_process import TierHandle, tiers_called_here
 from serve_graph.cluster.replicas.lease_store import shared_leases
 from serve_graph.cluster.replicas.news import SiblingNews
 from serve_graph.cluster.replicas.replica_logs import log_in_replica, tracer_of
@@ -89,11 +90,13 @@ class IngressDeployment(SiblingCalls):
                 begun.files, policy.uncovered, policy.give_up_s, controller, in_thread=True, catalogue=self.catalogue
             )
             self.policies = PolicySource(held=held)
-        engines = {name: HandleEngine(handle, config.tier(name)) for name, handle in tiers.items()}
+        self.called_here = tiers_called_here(config)
+        handles: dict[str, TierHandle] = {**tiers, **self.called_here}
+        engines = {name: HandleEngine(handle, config.tier(name)) for name, handle in handles.items()}
         self.engines = engines
         self.tier_names = config.tier_names
         self.safe_tier = config.policy.safe_tier
-        self.tiers_ready = TierReadiness(tiers, engines)
+        self.tiers_ready = TierReadiness(handles, engines)
         private_folder(config.state_folder.resolve())
         self.store = DecisionStore(config.records_url)
         self.sink = SpooledSink(self.store, config.state_folder.resolve() / "spool", config.records.retry_s)
@@ -114,7 +117,7 @@ class IngressDeployment(SiblingCalls):
         self.judge = live_judge(config, engines, self.sink.write)
         self.comparer = live_comparer(config, engines, self.sink.write, self.judge)
         self.tracer = tracer_of(config)
-        self.sleep = SleepWatch(tiers, config)
+        self.sleep = SleepWatch(handles, config)
         self.load = ExpectedLoad(AccountingSink(self.sink, self.accounts, self.keyring.named), engines)
         self.service = build_service(
             config,
@@ -145,7 +148,7 @@ class IngressDeployment(SiblingCalls):
         )
         self.http, self.unknown_fields = config.http, config.policy.unknown_fields
         siblings = siblings_of(config)
-        self.graph_metrics = graph_metrics(config, self._families, tiers, siblings)
+        self.graph_metrics = graph_metrics(config, self._families, handles, siblings)
         self.news = SiblingNews(
             siblings, self.accounts.watch, lambda: self.service.routing.sessions, time.monotonic, self.accounts.traffic
         )

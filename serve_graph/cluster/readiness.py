@@ -8,9 +8,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from ray.serve.exceptions import BackPressureError
-from ray.serve.handle import DeploymentHandle
 
 from serve_graph.cascade.certificate import ANSWERS
+from serve_graph.cluster.replicas.in_process import TierHandle
 from serve_graph.cluster.tier_client import HandleEngine
 from serve_graph.policy.served_version import ServedVersion
 from serve_graph.policy.validity import CertificateStatus
@@ -29,7 +29,7 @@ class TierReadiness:
 
     def __init__(
         self,
-        handles: Mapping[str, DeploymentHandle[Any]],
+        handles: Mapping[str, TierHandle],
         engines: Mapping[str, HandleEngine],
         *,
         wait_s: float = ANSWER_WITHIN_S,

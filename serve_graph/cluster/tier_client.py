@@ -13,11 +13,11 @@ from dataclasses import replace
 from typing import Any
 
 from ray.serve.exceptions import BackPressureError
-from ray.serve.handle import DeploymentHandle
 
 from router_models.types import Attempt, Completion, Query
 from serve_graph.access.auth import CALLER
 from serve_graph.cluster.load.admission import AdmissionController
+from serve_graph.cluster.replicas.in_process import TierHandle
 from serve_graph.config.judge import AnswerReader
 from serve_graph.config.tiers import AnyTierConfig, HostedTierConfig, VllmTierConfig
 from serve_graph.engines.error_meanings import ErrorFault, ErrorMeaning, meaning_of
@@ -38,9 +38,9 @@ class HandleEngine:
     left for everything.
     """
 
-    def __init__(self, handle: DeploymentHandle[Any], config: AnyTierConfig) -> None:
+    def __init__(self, handle: TierHandle, config: AnyTierConfig) -> None:
         adapter = adapter_of(config)
-        self.handle = handle if adapter is None else handle.options(multiplexed_model_id=adapter)
+        self.handle: Any = handle if adapter is None else handle.options(multiplexed_model_id=adapter)
         self.model = adapter or config.name
         self.config = config
         self.gate = admission_for(config)

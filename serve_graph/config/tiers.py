@@ -256,6 +256,14 @@ class HostedTierConfig(HostedApi, TierConfig):
     """Several deployments instead of the tier's own API."""
     failover: FailoverConfig = FailoverConfig()
     """Retries and failover."""
+    placement: Literal["replicas", "ingress"] = "replicas"
+    """Where it is called from: replicas of its own, or every ingress replica itself, which is quicker."""
+
+    @model_validator(mode="after")
+    def _replicas_where_they_scale(self) -> Self:
+        if self.placement == "ingress" and "scaling" in self.model_fields_set:
+            raise ValueError("placement: ingress leaves no replicas to `scaling`; see `admission.max_in_flight`")
+        return self
 
     @model_validator(mode="after")
     def _one_api_or_several(self) -> Self:

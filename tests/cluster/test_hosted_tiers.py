@@ -26,9 +26,13 @@ def west(apis: Callable[[str], Api]) -> Api:
     return apis("graphs-west")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", params=["replicas", "ingress"])
 def hosted(
-    new_graph: Callable[..., Graph], east: Api, west: Api, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    new_graph: Callable[..., Graph],
+    east: Api,
+    west: Api,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Graph]:
     """`configs/hosted.yaml` in small: an echo cheap tier; west is east's spare, so that calls have an order."""
     key: Path = tmp_path_factory.mktemp("secret") / "key"
@@ -42,6 +46,7 @@ def hosted(
             {"name": "west", "base_url": west.url, "weight": 0, **common},
         ],
         "price": PRICE,
+        "placement": request.param,
         "failover": {"max_attempts": 3, "backoff_s": 0.05, "trip_after": 3, "cooldown_s": 0.3, "max_wait_s": 0.5},
     }
     cheap = {"name": "cheap", "engine": "echo", "price": {"input_usd_per_mtok": 0.1, "output_usd_per_mtok": 0.2}}

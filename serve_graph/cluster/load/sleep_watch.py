@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any
-
-from ray.serve.handle import DeploymentHandle
 
 from serve_graph.cluster.replicas.broadcast import running_replicas
+from serve_graph.cluster.replicas.in_process import TierHandle
 from serve_graph.config.graph import GraphConfig
 from serve_graph.gateway.capabilities import AsleepTiers
 
@@ -34,7 +32,7 @@ class SleepWatch:
 
     def __init__(
         self,
-        handles: Mapping[str, DeploymentHandle[Any]],
+        handles: Mapping[str, TierHandle],
         config: GraphConfig,
         count: Callable[[], Mapping[str, int]] = running_replicas,
     ) -> None:

@@ -13,13 +13,12 @@ import asyncio
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
 
 from prometheus_client.metrics_core import Metric
-from ray.serve.handle import DeploymentHandle
 
 from serve_graph.cluster.replicas.broadcast import ApplicationReplicas, Replicas, in_replica
 from serve_graph.cluster.replicas.engine_replicas import GONE_S, SURE_S, EngineReplicas
+from serve_graph.cluster.replicas.in_process import InProcessHandle, TierHandle, TierOfIngresses
 from serve_graph.cluster.replicas.snapshots import FamilySnapshot, ReplicaSnapshot, counted_since
 from serve_graph.cluster.replicas.totals import EngineReplica, Totals, sum_of_engines, sum_of_ingress
 from serve_graph.config.graph import GraphConfig
@@ -49,7 +48,7 @@ class GraphMetrics:
     def __init__(
         self,
         own: Callable[[], Iterable[Metric]],
-        handles: Mapping[str, DeploymentHandle[Any]],
+        handles: Mapping[str, TierHandle],
         siblings: Replicas | None = None,
         tiers: Mapping[str, Replicas] | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -162,14 +161,18 @@ def siblings_of(config: GraphConfig) -> Replicas | None:
 def graph_metrics(
     config: GraphConfig,
     own: Callable[[], Iterable[Metric]],
-    handles: Mapping[str, DeploymentHandle[Any]],
+    handles: Mapping[str, TierHandle],
     siblings: Replicas | None,
 ) -> GraphMetrics:
     """The metrics of an ingress replica."""
-    scalings = {name: config.tier(name).scaling for name in handles}
+    of_ingresses = {name for name, handle in handles.items() if isinstance(handle, InProcessHandle)}
+    scalings = {name: config.tier(name).scaling for name in handles if name not in of_ingresses}
     several = [
         name
         for name, scaling in scalings.items()
         if scaling.min_replicas == 0 or (scaling.max_replicas > 1 and in_replica())
     ]
-    return GraphMetrics(own, handles, siblings, {name: ApplicationReplicas(name) for name in several})
+    tiers: dict[str, Replicas] = {name: ApplicationReplicas(name) for name in several}
+    if siblings is not None:
+        tiers |= {name: TierOfIngresses(siblings, name) for name in of_ingresses}
+    return GraphMetrics(own, handles, siblings, tiers)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from serve_graph.cluster.replicas.graph_metrics import GraphMetrics
+from serve_graph.cluster.replicas.in_process import InProcessHandle
 from serve_graph.cluster.replicas.news import ReplicaNews, SiblingNews
 from serve_graph.cluster.replicas.totals import Totals
+from serve_graph.engines.replica_counters import ReplicaCounters
 
 
 class SiblingCalls:
@@ -12,6 +14,7 @@ class SiblingCalls:
 
     graph_metrics: GraphMetrics
     news: SiblingNews
+    called_here: dict[str, InProcessHandle]
 
     async def told(self, _: None = None) -> tuple[str, Totals]:
         """What this replica has counted, for the page of a sibling."""
@@ -24,3 +27,8 @@ class SiblingCalls:
     async def hear(self, news: ReplicaNews) -> bool:
         """Take what a sibling has seen in the last second."""
         return self.news.hear(news)
+
+    async def tier_counted(self, tier: str) -> ReplicaCounters:
+        """The counters of a tier that this replica calls itself."""
+        counted: ReplicaCounters = await self.called_here[tier].counted.remote()
+        return counted

@@ -58,7 +58,7 @@ def failure_of(error: Exception, timeout_s: float) -> DeploymentError:
     """Convert any exception of a call to a DeploymentError."""
     if isinstance(error, DeploymentError):
         return error
-    if isinstance(error, TimeoutError):
+    if isinstance(error, TimeoutError | httpx.TimeoutException):
         return DeploymentError(f"the hosted API did not answer within {timeout_s:.3g} s", 504)
     if isinstance(error, httpx.TransportError):
         return DeploymentError("the connection to the hosted API failed or was closed", 503)

@@ -1,4 +1,4 @@
-"""A verifier model behind another server's HTTP API, through the `openai` client: failover as of any hosted tier."""
+"""A verifier model behind another server's HTTP API: failover as of any hosted tier."""
 
 from __future__ import annotations
 
@@ -6,14 +6,11 @@ import asyncio
 import json
 from typing import Any
 
-import httpx
-
 from serve_graph.config.tier_parts import HostedDeploymentConfig
 from serve_graph.engines.hosted.deployment_error import DeploymentError
-from serve_graph.engines.hosted.failures import error_in_reply, failure_of
+from serve_graph.engines.hosted.failures import error_in_reply, failure_of, refused_by_api
 from serve_graph.engines.hosted.openai_compatible import OpenAICompatibleEngine
 from serve_graph.engines.scores import Scoring, score_completion
-from serve_graph.engines.telemetry.call_context import trace_headers
 
 
 class HostedScorer(OpenAICompatibleEngine):
@@ -32,13 +29,10 @@ class HostedScorer(OpenAICompatibleEngine):
         asked = {new: asked[name] for name, new in names.items() if new is not None}
         try:
             async with asyncio.timeout(timeout_s):
-                raw = await self.client.post(
-                    f"/{self.scoring.route}",
-                    cast_to=httpx.Response,
-                    body=asked,
-                    options={"headers": trace_headers()},
-                )
-                data = json.loads(raw.content)
+                response = await self.client.send(self._request(self.scoring.route, asked))
+            if not response.is_success:
+                raise refused_by_api(response)
+            data = json.loads(response.content)
         except Exception as error:
             raise failure_of(error, timeout_s) from error
         if refused := error_in_reply(data):
