@@ -11,7 +11,7 @@ from router_models.planning.patterns import Pattern, RiskBudget
 from router_models.planning.recommendation import Demand
 from router_models.planning.workload import Workload
 from router_models.risk_control.labels import labels_assured, labels_guess
-from router_models.risk_control.sequence import Labelled, counts_at, quantile_grid, smoothed_risk, spent_delta
+from router_models.risk_control.sequence import ANCHORS, Labelled, counts_at, quantile_grid, smoothed_risk, spent_delta
 from router_models.risk_control.streaming import labels_streamed
 from router_models.training.splits import SPLIT_SHARES
 from router_models.types import FloatArray
@@ -148,7 +148,7 @@ def labels_row(epsilon: float, delta: float, data: Labelled, prompts: int) -> La
     -------
     LabelsRow
     """
-    grid = quantile_grid(data.scores)
+    grid = quantile_grid(data.scores, ANCHORS)
     accepted, wrong = counts_at(grid, data)
     within = smoothed_risk(accepted, wrong) <= epsilon
     reachable = float(accepted[within].max()) / prompts if within.any() else 0.0

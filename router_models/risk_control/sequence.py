@@ -21,7 +21,11 @@ from router_models.errors import DataError
 from router_models.risk_control.labels import p_value
 from router_models.types import BoolArray, FloatArray, IntArray
 
-GRID_SIZE = 20
+GRID_SIZE = 300
+"""Thresholds of a sequence: its level does not depend on their number, fine steps end nearer the last that holds."""
+
+ANCHORS = 20
+"""Quantiles of TUNE's scores among which a start is chosen: the best of more of them is luckier, and no better."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,16 @@ def quantile_grid(scores: ArrayLike, size: int = GRID_SIZE) -> FloatArray:
     return np.unique(ordered[np.arange(size) * len(ordered) // size])
 
 
+def anchors(thresholds: FloatArray, scores: FloatArray) -> IntArray:
+    """Which ascending thresholds a sequence may start at: the first from each of `ANCHORS` quantiles of `scores` on.
+
+    All of them where every threshold lies below those quantiles.
+    """
+    found = np.unique(np.searchsorted(thresholds, quantile_grid(scores, ANCHORS)))
+    found = found[found < len(thresholds)]
+    return found.astype(np.int64) if len(found) else np.arange(len(thresholds))
+
+
 def counts_at(thresholds: FloatArray, data: Labelled) -> tuple[IntArray, IntArray]:
     """How many are accepted at each ascending threshold (score ≥ threshold), and how many of those are wrong."""
     m = len(thresholds)
@@ -136,7 +150,8 @@ def anchored_path(tune: Labelled, cert: Labelled, thresholds: FloatArray, *, eps
     tuned, tuned_wrong = counts_at(thresholds, tune)
     risk = smoothed_risk(tuned, tuned_wrong)
     expected = (tuned * (len(cert) / len(tune))).astype(np.float64)
-    anchor = int(np.argmin(predicted_p_values(expected, risk, epsilon)))
+    starts = anchors(thresholds, tune.scores)
+    anchor = int(starts[np.argmin(predicted_p_values(expected, risk, epsilon)[starts])])
     accepted, errors = counts_at(thresholds, cert)
     p = p_value(errors, accepted, epsilon)
     return Path(thresholds, accepted, errors, p, anchor, fixed_sequence(p, anchor, level), tuned, tuned_wrong)

@@ -22,7 +22,7 @@ from scipy.special import betaincinv
 from router_models.errors import DataError, NotCertifiedError
 from router_models.risk_control.certificate import check_budget
 from router_models.risk_control.labels import NEARLY, RISKS
-from router_models.risk_control.sequence import Labelled, counts_at, quantile_grid, smoothed_risk
+from router_models.risk_control.sequence import ANCHORS, Labelled, counts_at, quantile_grid, smoothed_risk
 from router_models.types import FloatArray
 
 HOPED = (0.02, 0.1, 0.25, 0.5, 0.75)
@@ -205,7 +205,7 @@ def place_stream(
     """
     if len(tune) == 0 or len(scores) == 0:
         raise NotCertifiedError("no TUNE labels, or no answers to label: nothing can be promised there")
-    grid = quantile_grid(tune.scores)
+    grid = quantile_grid(tune.scores, ANCHORS)
     accepted, wrong = counts_at(grid, tune)
     risk = smoothed_risk(accepted, wrong)
     there = np.array([(scores >= t).sum() for t in grid])

@@ -19,6 +19,7 @@ from router_models.risk_control.sequence import (
     Labelled,
     Path,
     anchored_path,
+    anchors,
     counts_at,
     feasible_share,
     quantile_grid,
@@ -144,8 +145,9 @@ def _certified_path(
         return path
     j = path.anchor
     # The plan for the next look may use both samples: only the test had to be fixed before CERT was read.
-    risk = smoothed_risk(path.tuned + path.accepted, path.tuned_wrong + path.errors)
-    missing = labels_missing(risk, path.tuned / len(tune), len(cert), epsilon=epsilon, level=level)
+    starts = anchors(thresholds, tune.scores)
+    risk = smoothed_risk(path.tuned + path.accepted, path.tuned_wrong + path.errors)[starts]
+    missing = labels_missing(risk, path.tuned[starts] / len(tune), len(cert), epsilon=epsilon, level=level)
     more = f"about {missing} more labels are needed"
     if missing is None:
         more = "no number of labels is predicted to do: a better verifier would, another pair of tiers, or a larger ε"
@@ -185,7 +187,7 @@ def check_feasible(
         f"accepting everything is {marked(what)} {base:.1%} of the time{where}, so at ε = {epsilon:g} no score could "
         f"accept more than {feasible_share(base, epsilon):.0%}"
     )
-    accepted, wrong = counts_at(thresholds, tune)
+    accepted, wrong = counts_at(thresholds[anchors(thresholds, tune.scores)], tune)
     risk = np.where(accepted > 0, wrong / np.maximum(accepted, 1), 1.0)
     best = int(np.argmin(risk))
     if risk[best] >= epsilon:

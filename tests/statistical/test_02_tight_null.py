@@ -18,7 +18,7 @@ def test_uninformative_scores_are_certified_no_more_often_than_delta(epsilon, n,
         cert = Labelled(rng.random(n), rng.random(n) < epsilon)
         path = anchored_path(tune, cert, quantile_grid(tune.scores), epsilon=epsilon, level=DELTA)
         anchored += path.rejected.any()
-        # A Clopper-Pearson bound below ε at some threshold, without correction for having looked at twenty.
+        # A Clopper-Pearson bound below ε at some threshold, without correction for having looked at all.
         uncorrected += (path.p_values <= DELTA).any()
     limit = 0.107 if runs >= 20_000 else allowed(runs, DELTA) / runs
     measured(

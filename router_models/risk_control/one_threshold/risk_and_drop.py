@@ -17,6 +17,7 @@ from router_models.risk_control.paired import log_wealth, not_worse, shuffled
 from router_models.risk_control.promise import Promise
 from router_models.risk_control.sequence import (
     Labelled,
+    anchors,
     counts_at,
     fixed_sequence,
     predicted_p_values,
@@ -74,15 +75,16 @@ def place_anchor(tune: Paired, n_cert: int, n_kept: int, *, epsilon: float, max_
     if len(known) == 0 or n_kept == 0:
         raise NotCertifiedError("no TUNE or no CERT labels: nothing can be promised")
     grid = quantile_grid(known.scores)
-    provable = likely_provable(np.stack([tune.change(float(t)) for t in grid]), max_drop, n_cert)
+    starts = anchors(grid, known.scores)
+    provable = likely_provable(np.stack([tune.change(float(t)) for t in grid[starts]]), max_drop, n_cert)
     if not provable.any():
         raise NotCertifiedError(
             f"no threshold is likely to be proved to lower the share right by less than {max_drop:g}"
         )
-    tuned, tuned_wrong = counts_at(grid, known)
+    tuned, tuned_wrong = counts_at(grid[starts], known)
     expected = np.asarray(tuned * (n_kept / len(known)), dtype=np.float64)
     predicted = predicted_p_values(expected, smoothed_risk(tuned, tuned_wrong), epsilon)
-    return grid, int(np.argmin(np.where(provable, predicted, np.inf)))
+    return grid, int(starts[np.argmin(np.where(provable, predicted, np.inf))])
 
 
 def certify_both(tune: Paired, cert: Paired, *, epsilon: float, max_drop: float, level: float) -> Both:

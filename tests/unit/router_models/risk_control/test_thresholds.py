@@ -12,8 +12,11 @@ from scipy.stats import binom
 from router_models.errors import DataError, NotCertifiedError
 from router_models.risk_control.labels import p_value
 from router_models.risk_control.sequence import (
+    ANCHORS,
+    GRID_SIZE,
     Labelled,
     anchored_path,
+    anchors,
     counts_at,
     feasible_share,
     fixed_sequence,
@@ -113,6 +116,26 @@ def test_the_sequence_walks_from_the_anchor_and_stops_at_the_first_failure(p, an
             break
         expected[j] = True
     assert rejected.tolist() == expected
+
+
+def test_a_sequence_walks_in_fine_steps_from_one_of_twenty_starts():
+    """The step decides how near to the last threshold that holds it ends; the start is no luckier than before."""
+    tune, cert = draw(600, 1), draw(3000, 2)
+    fine, coarse = quantile_grid(tune.scores), quantile_grid(tune.scores, ANCHORS)
+    assert (len(fine), len(coarse)) == (GRID_SIZE, ANCHORS)
+    assert fine[anchors(fine, tune.scores)].tolist() == coarse.tolist()
+    paths = [anchored_path(tune, cert, grid, epsilon=0.15, level=0.1) for grid in (fine, coarse)]
+    starts = [path.thresholds[path.anchor] for path in paths]
+    ends = [path.thresholds[np.argmax(path.rejected)] for path in paths]
+    assert starts[0] == starts[1]
+    assert coarse[0] < ends[0] < ends[1], "fine steps go on where a coarse one is too long"
+
+
+def test_a_start_is_found_on_any_thresholds():
+    scores = np.linspace(0, 1, 50)
+    assert anchors(np.array([0.2, 0.5, 2.0]), scores).tolist() == [0, 1, 2]
+    assert anchors(np.array([-2.0, -1.0]), scores).tolist() == [0, 1], "all accept everything"
+    assert anchors(np.array([0.5]), scores).tolist() == [0]
 
 
 def test_the_sequence_is_vectorised_over_runs():
