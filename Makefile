@@ -87,7 +87,7 @@ bench-overhead: env ## what routing costs a request beside its models: routed an
 gateways: env      ## the other gateways that ours is measured beside, each in an environment of its own
 	@benchmarks/gateways/install $(BIN)/uv $(PYTHON) $(VENV)-gateways
 
-bench-gateways: gateways ## our graph beside LiteLLM, Portkey, vllm-router and ray.serve.llm over the same upstream (50 minutes, quiet machine)
+bench-gateways: gateways ## our graph beside LiteLLM, Portkey, vllm-router and ray.serve.llm over the same upstream (half an hour, quiet machine)
 	@$(BIN)/python -m benchmarks.gateways --out docs/results/serving/gateways.md
 
 bench-scaling: env ## replicas over time where escalations are made room for before they arrive, beside Ray Serve's rule (10 minutes)

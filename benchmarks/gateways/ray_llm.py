@@ -29,7 +29,7 @@ def deployed(port: int) -> None:
     import ray
     from ray import serve
     from ray.serve.llm import LLMConfig, LLMServer, build_openai_app
-    from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionResponse
+    from ray.serve.llm.openai_api_models import ChatCompletionResponse
 
     from serve_graph.config.prices import PriceConfig
     from serve_graph.config.tiers import EchoTierConfig
