@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from router_models.data.artifacts import file_sha256
 from router_models.data.embeddings.freed_memory import give_back
+from router_models.data.embeddings.rows_of_integers import rows_of_integers
 from router_models.errors import ArtifactError
 
 EMBEDDING_DIM = 384
@@ -130,7 +131,10 @@ class Encoder:
         # Spinning threads would take a third off one prompt's time on an idle machine, and double it beside an engine.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.enable_cpu_mem_arena = False  # it would keep what the longest text so far took: 120 MB, no time won
-        session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        made = onnxruntime.InferenceSession
+        # str: a file that is not rewritten may lie beside others that it names
+        session = made(rows_of_integers(model.read_bytes()) or str(model), options, providers=["CPUExecutionProvider"])
+        session._model_bytes = None  # kept for another try with other providers, of which there are none
         give_back()
         usual = ("input_ids", "attention_mask", "token_type_ids")
         accepted = {i.name for i in session.get_inputs()}
