@@ -9,11 +9,12 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 
 from benchmarks.graphs import Marked, engines_of
 from serve_graph.cluster.batches.passes.pass_rows import RowPieces, RowProgress
-from serve_graph.cluster.batches.passes.purse import Purse, PurseLike
+from serve_graph.cluster.batches.passes.purse import PurseLike
 from serve_graph.cluster.batches.passes.ray_passes import RayPasses
 
 READY = re.compile(r"INFO (\d\d-\d\d \d\d:\d\d:\d\d) .*init engine .* took")
@@ -107,8 +108,8 @@ class TimedPasses:
     def answer(self, tier: str, chunks: RowPieces) -> Iterator[list[RowProgress]]:
         return self._timed(tier, self.inner.answer(tier, chunks))
 
-    def shared(self, purse: Purse) -> PurseLike:
-        return self.inner.shared(purse)
+    def purse(self, tier: str, size: int, budget: Decimal | None, spent: Decimal) -> PurseLike | None:
+        return self.inner.purse(tier, size, budget, spent)
 
     def _timed(self, name: str, rows: Iterator[list[RowProgress]]) -> Iterator[list[RowProgress]]:
         one = TimedPass(name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,24 +27,31 @@ class CostMoments:
         """The moments of these costs."""
         made = cls()
         for cost in costs:
-            made.n += 1
-            off = cost - made.mean
-            made.mean += off / made.n
-            made.squares += off * (cost - made.mean)
+            made.add(cost)
         return made
+
+    def add(self, cost: float) -> None:
+        """Count one more."""
+        self.n += 1
+        off = cost - self.mean
+        self.mean += off / self.n
+        self.squares += off * (cost - self.mean)
+
+    def forecast(self, rows: int) -> dict[str, Any] | None:
+        """Dollars of `rows` more rows like these: Student's t of their mean; None for fewer than two."""
+        from scipy.stats import t
+
+        if self.n < 2:
+            return None
+        spread = math.sqrt(self.squares / (self.n - 1))
+        half = float(t.ppf(0.5 + FORECAST_LEVEL / 2, self.n - 1)) * spread / math.sqrt(self.n)
+        low, high = max(0.0, self.mean - half), self.mean + half
+        return {"usd": self.mean * rows, "low": low * rows, "high": high * rows, "of": self.n}
 
 
 def mean_forecast(costs: Iterable[float], rows: int) -> dict[str, Any] | None:
-    """Dollars of `rows` more rows like these: Student's t of their mean; None for fewer than two."""
-    from scipy.stats import t
-
-    found = CostMoments.of(costs)
-    if found.n < 2:
-        return None
-    spread = math.sqrt(found.squares / (found.n - 1))
-    half = float(t.ppf(0.5 + FORECAST_LEVEL / 2, found.n - 1)) * spread / math.sqrt(found.n)
-    low, high = max(0.0, found.mean - half), found.mean + half
-    return {"usd": found.mean * rows, "low": low * rows, "high": high * rows, "of": found.n}
+    """What rows like these cost, as `CostMoments.forecast`."""
+    return CostMoments.of(costs).forecast(rows)
 
 
 def share_of(count: int, of: int) -> dict[str, Any]:
@@ -56,10 +63,12 @@ def share_of(count: int, of: int) -> dict[str, Any]:
 
 
 def always_one_tier(
-    usages: Sequence[tuple[int, int]], prices: Mapping[str, Price], rows: int
+    usages: Iterable[tuple[int, int]], prices: Mapping[str, Price], rows: int
 ) -> dict[str, dict[str, Any] | None]:
     """What `rows` rows would cost at one tier alone, had its answers as many tokens as those that were given."""
-    return {
-        tier: mean_forecast([float(price.cost(Usage(put, made))) for put, made in usages], rows)
-        for tier, price in prices.items()
-    }
+    found = {tier: CostMoments() for tier in prices}
+    for put, made in usages:
+        usage = Usage(put, made)
+        for tier, price in prices.items():
+            found[tier].add(float(price.cost(usage)))
+    return {tier: moments.forecast(rows) for tier, moments in found.items()}

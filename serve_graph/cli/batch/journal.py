@@ -129,11 +129,11 @@ class Journal:
         chosen = "SELECT key, result FROM answers WHERE ok = 1 AND key > ? ORDER BY key LIMIT ?"
         return [(str(row[0]), json.loads(row[1])) for row in self._db.execute(chosen, (key, most))]
 
-    def usages(self, most: int) -> list[tuple[int, int]]:
+    def usages(self, most: int) -> Iterator[tuple[int, int]]:
         """Prompt and completion tokens of at most so many answered rows, drawn by their keys."""
         rows = self._db.execute("SELECT result FROM answers WHERE ok = 1 ORDER BY key LIMIT ?", (most,))
         found = (json.loads(row[0]) for row in rows)
-        return [(int(one["prompt_tokens"]), int(one["completion_tokens"])) for one in found]
+        yield from ((int(one["prompt_tokens"]), int(one["completion_tokens"])) for one in found)
 
     def close(self) -> None:
         self._db.close()

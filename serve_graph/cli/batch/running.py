@@ -122,6 +122,7 @@ def run_batch(
             "asked": done.asked,
             "seconds": round(seconds, 3),
             "spent_usd": str(done.spent - before),
+            "total_usd": str(answering.spent(journal)),
             "stopped": done.stopped,
             "written": written,
             "audited": audited,
@@ -193,7 +194,6 @@ def _summary(dataset: Dataset, options: BatchOptions, journal: Journal, rows: in
         "failed": failed,
         "left": rows - answered - failed,
         "failures": str(failures) if failed else None,
-        "total_usd": str(totals.usd),
         "tokens": totals.tokens,
         "unmetered": totals.unmetered,
     }

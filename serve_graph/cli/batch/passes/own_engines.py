@@ -19,6 +19,7 @@ from serve_graph.cluster.batches.passes.passes import Passes
 from serve_graph.cluster.batches.passes.plan import checked_plan
 from serve_graph.cluster.batches.passes.row_cascade import PassesPlan
 from serve_graph.config.graph import GraphConfig
+from serve_graph.errors import ServeGraphError
 from serve_graph.records.store import DecisionStore, record_from_json
 
 MakePasses = Callable[[PassesPlan], Passes]
@@ -46,6 +47,9 @@ class OwnPasses:
         make: MakePasses | None = None,
     ) -> None:
         self.config, self.settings, self.scratch, self.batch_rows = config, settings, scratch, batch_rows
+        known = ("auto", *config.tier_names, *config.models.aliases)
+        if (model := settings.get("model", "auto")) not in known:
+            raise ServeGraphError(f"the model {model!r} does not exist; known: {', '.join(known)}")
         self.checked = checked_plan(config)
         self.version: str | None = self.checked.version
         self.promise: str | None = self.checked.promise

@@ -5,6 +5,7 @@ A version that asks for signals of answers has a pass of its own for each tier t
 
 from __future__ import annotations
 
+import glob
 import shutil
 import tempfile
 import time
@@ -19,7 +20,6 @@ from serve_graph.cli.batch.journal import Journal
 from serve_graph.cli.batch.passes.under_way import RowsUnderWay
 from serve_graph.cluster.batches.passes.pass_rows import ABOUT, PassRow, RowPieces, RowProgress, about, error_reply
 from serve_graph.cluster.batches.passes.passes import Passes
-from serve_graph.cluster.batches.passes.purse import Purse
 from serve_graph.cluster.batches.passes.row_story import RowStory
 from serve_graph.errors import ServeGraphError
 
@@ -57,7 +57,10 @@ class PassRun:
 
     def run(self, rows: Iterable[RowAsk]) -> None:
         """Answer the rows, as far as the budget goes."""
-        folder = Path(tempfile.mkdtemp(prefix=".passes-", dir=self.scratch))
+        mine = f".{self.journal.path.name}.passes-"
+        for left in self.scratch.glob(f"{glob.escape(mine)}*"):  # of a run that was killed: the journal is ours now
+            shutil.rmtree(left, ignore_errors=True)
+        folder = Path(tempfile.mkdtemp(prefix=mine, dir=self.scratch))
         try:
             if dropped := self.under_way.forget_others():
                 self.say(f"{dropped:,} rows were begun under another version or graph: they begin again")
@@ -148,9 +151,11 @@ class PassRun:
         """Have a tier answer what waits for it, in pieces of a size; returns how many rows came back."""
         tier, is_about = place.removesuffix(ABOUT), place.endswith(ABOUT)
         scratch, self.dearest = folder / f"{tier}-{size}{'-about' * is_about}", Decimal(0)
-        purse = None if self.budget is None else self.passes.shared(Purse(self.budget, self.spent))
+        purse = self.passes.purse(tier, size, self.budget, self.spent)
         waiting = self.under_way.waiting(place)
-        chunks = RowPieces.write(scratch, waiting, size, purse, alone=size == 1, about=tier if is_about else None)
+        first = None if self.budget is None else 1  # little is known of their cost yet
+        about_tier = tier if is_about else None
+        chunks = RowPieces.write(scratch, waiting, size, purse, alone=size == 1, about=about_tier, first=first)
         came, began = 0, time.monotonic()
         for progress in self.passes.answer(tier, chunks):
             self._waited(began, came)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import heapq
 import json
-from collections import Counter
+import sqlite3
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,23 @@ class DrawnSample:
     of: int
 
 
+class Occurrences:
+    """How often each key has come so far; on the disk, since there are as many keys as rows."""
+
+    def __init__(self) -> None:
+        self._db = sqlite3.connect("", isolation_level=None)  # a file without a name, which is gone with this
+        self._db.execute("PRAGMA journal_mode=OFF")
+        self._db.execute("CREATE TABLE seen (key TEXT PRIMARY KEY, count INTEGER NOT NULL) WITHOUT ROWID")
+
+    def before(self, key: str) -> int:
+        """How often a key had come before this time."""
+        again = "INSERT INTO seen VALUES (?, 1) ON CONFLICT (key) DO UPDATE SET count = count + 1 RETURNING count"
+        return int(self._db.execute(again, (key,)).fetchone()[0]) - 1
+
+    def close(self) -> None:
+        self._db.close()
+
+
 def is_drawn_file(path: Path) -> bool:
     """Whether a file is such a sample: its first line says so."""
     try:
@@ -63,8 +81,7 @@ def write_audit(
 
     Returns how many there are: all where there are no more than `size`.
     """
-    seen: Counter[str] = Counter()
-    count = 0
+    seen, count = Occurrences(), 0
 
     def ranked() -> Iterable[tuple[bytes, str, Row]]:
         nonlocal count
@@ -72,11 +89,11 @@ def write_audit(
             if row.get("serve_graph_status") != "200":
                 continue
             count += 1
-            place = f"{seed} {key} {seen[key]}"  # equal rows have one answer, and each may be drawn
-            seen[key] += 1
+            place = f"{seed} {key} {seen.before(key)}"  # equal rows have one answer, and each may be drawn
             yield hashlib.sha256(place.encode()).digest(), key, row
 
-    drawn = heapq.nsmallest(size, ranked(), key=lambda one: one[0])
+    with closing(seen):
+        drawn = heapq.nsmallest(size, ranked(), key=lambda one: one[0])
     settings = {name: value for name, value in asked.items() if name not in ("model", "system") and value is not None}
     with path.open("w", encoding="utf-8") as file:
         file.write(json_line({DRAWN: {"drawn": len(drawn), "of": count, "seed": seed}}))

@@ -76,9 +76,9 @@ class RowProgress:
 class RowPieces:
     """Rows in pieces, one file each, so that a pass holds no more of them than it works on.
 
-    With a `purse` a piece gives no more rows than may begin; the others are left. `alone`: each is a row of which
-    nothing else may be in its worker, since it may be what kills one. `about`: the tier whose calls about the rows'
-    answers are to be made; None: the rows' own requests.
+    With a `purse` a piece gives no more rows than may begin, once they may; the others are left. `alone`: each is a
+    row of which nothing else may be in its worker, since it may be what kills one. `about`: the tier whose calls about
+    the rows' answers are to be made; None: the rows' own requests.
     """
 
     folder: Path
@@ -98,10 +98,11 @@ class RowPieces:
         *,
         alone: bool = False,
         about: str | None = None,
+        first: int | None = None,
     ) -> RowPieces:
-        """Write rows in pieces of `size`. With a `purse` the first are small: little is known of their cost yet."""
+        """Write rows in pieces of `size`; the `first` may be smaller, and each next one is twice as large as it."""
         folder.mkdir(parents=True, exist_ok=True)
-        left, count, total, most = iter(rows), 0, 0, size if purse is None else 1
+        left, count, total, most = iter(rows), 0, 0, first or size
         while piece := list(islice(left, most)):
             texts = {name: [getattr(row, name) for row in piece] for name in TEXT_COLUMNS.names}
             pq.write_table(pa.table(texts, schema=TEXT_COLUMNS), folder / f"{count}.parquet")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Protocol
 
 from serve_graph.cluster.batches.passes.pass_rows import Columns, RowPieces, RowProgress
@@ -21,8 +22,8 @@ class Passes(Protocol):
     def answer(self, tier: str, chunks: RowPieces) -> Iterator[list[RowProgress]]:
         """Have a tier answer rows, or the calls about their answers, judge the answers, and take the rows on."""
 
-    def shared(self, purse: Purse) -> PurseLike:
-        """A purse that every worker can ask."""
+    def purse(self, tier: str, size: int, budget: Decimal | None, spent: Decimal) -> PurseLike | None:
+        """What a pass over pieces of a size may begin, which every worker can ask; None: anything."""
 
 
 class LocalPasses:
@@ -49,5 +50,5 @@ class LocalPasses:
                 if (rows := chunks.columns(number))["key"]:
                     yield list(progress_of_rows(loop.run(done(rows))))
 
-    def shared(self, purse: Purse) -> PurseLike:
-        return purse
+    def purse(self, tier: str, size: int, budget: Decimal | None, spent: Decimal) -> PurseLike | None:
+        return None if budget is None else Purse(budget, spent)

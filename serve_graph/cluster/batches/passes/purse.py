@@ -1,4 +1,4 @@
-"""What a pass may still spend: rows begin as long as the dearest answer so far fits, beside those under way."""
+"""What a pass may begin: as long as the dearest answer so far fits the money, and only so much before it is noted."""
 
 from __future__ import annotations
 
@@ -14,31 +14,40 @@ class PurseLike(Protocol):
         """How many of so many rows may begin now; waits where that depends on rows under way."""
 
     def ended(self, rows: int, usd: Decimal, dearest: Decimal) -> None:
-        """So many rows that had begun are over, for so much; the dearest of them cost that."""
+        """So many rows that had begun are over, and noted, for so much; the dearest of them cost that."""
 
 
 @dataclass(slots=True)
 class Purse:
-    """`spent`: dollars so far. Before the first answer one row begins. What is under way ends."""
+    """`budget`: dollars, None = as many as it takes; `spent`: of them so far. Before the first answer one row begins.
 
-    budget: Decimal
+    `most`: rows that may be under way, None = any number; a piece that has more begins alone. Those are what is paid
+    twice where everything is killed. What is under way ends.
+    """
+
+    budget: Decimal | None
     spent: Decimal = Decimal(0)
+    most: int | None = None
     dearest: Decimal | None = None
     under_way: int = 0
 
     def granted(self, rows: int) -> int | None:
         """How many of so many rows may begin; None: that is known once some of those under way have ended."""
-        if self.dearest is None:
-            may = 1 if self.spent < self.budget else 0
-        elif self.dearest == 0:
-            may = rows + self.under_way
-        else:
-            may = int((self.budget - self.spent) / self.dearest)
+        may = self._affordable(rows)
+        if self.most is not None and self.under_way and self.under_way + min(rows, may) > self.most:
+            return None
         free = min(rows, may - self.under_way)
         if free < rows and self.under_way > 0:
             return None
         self.under_way += max(0, free)
         return max(0, free)
+
+    def _affordable(self, rows: int) -> int:
+        if self.budget is None or self.dearest == 0:
+            return rows + self.under_way
+        if self.dearest is None:
+            return 1 if self.spent < self.budget else 0
+        return int((self.budget - self.spent) / self.dearest)
 
     def begin(self, rows: int) -> int:
         """As `granted`, where nothing is under way: in one process one piece is over before the next begins."""

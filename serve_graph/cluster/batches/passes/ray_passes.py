@@ -6,6 +6,7 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator
+from decimal import Decimal
 from functools import partial
 from typing import Any
 
@@ -18,7 +19,7 @@ from serve_graph.cluster.batches.passes.pass_rows import Columns, RowPieces, Row
 from serve_graph.cluster.batches.passes.purse import Purse, PurseLike
 from serve_graph.cluster.batches.passes.ray_purse import RemotePurse
 from serve_graph.cluster.batches.passes.row_cascade import PassesPlan
-from serve_graph.cluster.batches.passes.vllm_stage import answered_by_vllm
+from serve_graph.cluster.batches.passes.vllm_stage import answered_by_vllm, pieces_at_once
 from serve_graph.cluster.batches.passes.workers import CascadeWorker, TierWorker, progress_of_rows
 from serve_graph.config.tiers import VllmTierConfig
 from serve_graph.errors import ServeGraphError
@@ -65,7 +66,11 @@ class RayPasses:
         quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
         own = {"num_cpus": logical_cpus, "object_store_memory": PASSES_STORE_BYTES, "include_dashboard": False} | quiet
         os.environ.setdefault("RAY_worker_niceness", "0")  # as served: by default engines give way to all else here
-        ray.init(address=address, **quiet) if address else ray.init(address="local", **own)
+        try:
+            ray.init(address=address, **quiet) if address else ray.init(address="local", **own)
+        except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:
+            where = f"the cluster at {address} ($RAY_ADDRESS)" if address else "a Ray of this machine"
+            raise ServeGraphError(f"{where} cannot be used: {str(error).strip().splitlines()[0]}") from error
         # Said of a pass with fewer pieces than workers, in Ray's own thread: of one row that kills its worker, too.
         warnings.filterwarnings("ignore", "The m[a-z]+ number of concurrent", UserWarning)
         context = ray.data.DataContext.get_current()
@@ -101,8 +106,14 @@ class RayPasses:
             )
         return self._progress(self._cascaded(rows, tier, alone=chunks.alone))
 
-    def shared(self, purse: Purse) -> PurseLike:
-        return RemotePurse.of(purse)
+    def purse(self, tier: str, size: int, budget: Decimal | None, spent: Decimal) -> PurseLike | None:
+        """As the protocol says; twice as many pieces may be under way as the workers of a tier have at a time.
+
+        Ray itself bounds by memory alone what waits between two workers, and rows are small.
+        """
+        config = self.plan.config.tier(tier)
+        each = pieces_at_once(config) if isinstance(config, VllmTierConfig) else TASKS_AT_ONCE
+        return RemotePurse.of(Purse(budget, spent, most=2 * size * each * config.scaling.max_replicas))
 
     def _rows(self, chunks: RowPieces) -> Any:
         pieces = ray.data.range(chunks.count, override_num_blocks=chunks.count)

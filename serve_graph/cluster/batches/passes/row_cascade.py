@@ -40,7 +40,7 @@ from serve_graph.policy.served_version import VersionFiles
 from serve_graph.policy.validity import CertificateStatus
 from serve_graph.protocol.requests import ChatRequest, chat_query, engine_body, parse_request
 from serve_graph.protocol.responses import MALFORMED, completion_of
-from serve_graph.records.explanation import explained
+from serve_graph.records.explanation import other_branch
 from serve_graph.records.store import record_to_json
 
 NOTHING_SAID: Mapping[int, TierReply] = MappingProxyType({})
@@ -180,12 +180,11 @@ class RowCascade:
         self.service.record(request, error)
         record = self.sink.record
         assert record is not None
-        page = explained(record, request.context.prices, self.config.tier_names)
+        kept = record_to_json(record)
+        page = kept | {"other_branch": other_branch(record, request.context.prices, self.config.tier_names)}
         facts = {"version": record.version, "cost_usd": str(request.cost_usd), "decision": record.id}
         result = row_failure(*failure(error)) | facts if error is not None else row_answer(reply) | said_of(page)
-        return RowProgress(
-            row.key, str(request.cost_usd), ok=error is None, result=result, record=record_to_json(record)
-        )
+        return RowProgress(row.key, str(request.cost_usd), ok=error is None, result=result, record=kept)
 
 
 class _NoEngine(HandleEngine):

@@ -76,6 +76,12 @@ def worker_place(tier: VllmTierConfig) -> tuple[str, dict[str, str]]:
     return "mp", {}
 
 
+def pieces_at_once(tier: VllmTierConfig) -> int:
+    """How many pieces an engine has at a time: a little more than it takes."""
+    seqs = int(tier.engine_kwargs.get("max_num_seqs") or MOST_SEQS)
+    return max(8, math.ceil(1.25 * seqs / BATCH_ROWS))
+
+
 @contextmanager
 def _unremarked() -> Iterator[None]:
     """What Ray and vLLM remark of themselves while a stage is built is nothing that the caller could change."""
@@ -103,10 +109,9 @@ def answered_by_vllm(rows: Any, tier: VllmTierConfig, config: GraphConfig, *, al
     loaded_files(tier, model, config.state_folder).check()
     settings = llm_config(tier, model)
     engine = dict(settings.get_engine_config().engine_kwargs)
-    seqs = int(engine.get("max_num_seqs") or MOST_SEQS)
     backend, env = worker_place(tier)
     engine.setdefault("distributed_executor_backend", backend)
-    concurrency = 1 if alone else max(8, math.ceil(1.25 * seqs / BATCH_ROWS))
+    concurrency = 1 if alone else pieces_at_once(tier)
     replicas = tier.scaling.max_replicas
     placement = tier.placement_bundles or ([{"CPU": 0.5}] if tier.accelerator == "cpu" else None)
     processor = build_processor(

@@ -112,6 +112,26 @@ def test_a_budget_begins_no_row_that_might_exceed_it_and_goes_on_later(in_passes
     assert more["stopped"] is None
 
 
+def test_what_was_paid_for_rows_that_wait_is_in_the_total(in_passes: Run, tmp_path: Path) -> None:
+    def breaks(tier: str, number: int) -> None:
+        if tier == "frontier":
+            raise KeyboardInterrupt
+
+    rows, config = [{"prompt": f"question {n}"} for n in range(4)], echo_config(tmp_path, accept_at=2.0)
+    with pytest.raises(KeyboardInterrupt):
+        in_passes(rows, config, breaks=breaks)
+    summary, _, _ = in_passes(rows, config, budget_usd=1e-9)
+    assert (summary["answered"], summary["asked"]) == (0, 0)
+    assert Decimal(summary["total_usd"]) > 0
+    whole, found, _ = in_passes(rows, config)
+    assert sum(Decimal(row["serve_graph_cost_usd"]) for row in found) == Decimal(whole["total_usd"])
+
+
+def test_a_model_that_does_not_exist_fails_no_row(in_passes: Run, tmp_path: Path) -> None:
+    with pytest.raises(ServeGraphError, match="the model 'nobody' does not exist; known: auto, cheap, frontier"):
+        in_passes([{"prompt": "one"}], echo_config(tmp_path), model="nobody")
+
+
 def test_a_spent_budget_asks_nothing(in_passes: Run, tmp_path: Path) -> None:
     summary, _, asked = in_passes([{"prompt": "one"}], echo_config(tmp_path), budget_usd=0.0)
     assert "has no room" in summary["stopped"]
@@ -177,6 +197,14 @@ def test_a_row_that_is_asked_again_is_routed_alone_where_a_worker_dies(in_passes
     assert "asked to refuse" in found[2]["serve_graph_error"]
 
 
+def test_what_a_killed_run_left_beside_its_result_is_removed_and_nobody_elses(in_passes: Run, tmp_path: Path) -> None:
+    own, other = tmp_path / ".out.jsonl.journal.passes-abc", tmp_path / ".more.jsonl.journal.passes-abc"
+    for folder in (own, other):
+        (folder / "route").mkdir(parents=True)
+    in_passes([{"prompt": "one"}], echo_config(tmp_path))
+    assert [path.name for path in tmp_path.glob(".*.passes-*")] == [other.name]
+
+
 def test_where_no_row_comes_back_nothing_is_noted_of_any(in_passes: Run, tmp_path: Path) -> None:
     """A folder that the workers do not see, an engine that never starts: no row's fault."""
     from serve_graph.cluster.batches.passes.passes import LocalPasses
@@ -192,14 +220,35 @@ def test_where_no_row_comes_back_nothing_is_noted_of_any(in_passes: Run, tmp_pat
     assert (summary["answered"], summary["failed"]) == (3, 0)
 
 
-def test_rows_that_wait_for_the_cost_of_lost_ones_begin_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_that_wait_for_the_cost_of_lost_ones_begin_in_the_end() -> None:
     from serve_graph.cluster.batches.passes import ray_purse
     from serve_graph.cluster.batches.passes.purse import Purse
 
     held = ray_purse._HeldPurse(Purse(Decimal(1)))
     assert (held.granted(4), held.granted(4)) == (1, None), "one row, and its cost is waited for"
-    monkeypatch.setattr(ray_purse, "PATIENCE_S", 0.0)
+    held.patience_s = 0.0
     assert held.granted(4) == 1
+
+
+def test_no_more_rows_begin_than_may_be_paid_twice_and_a_lull_lets_others_in() -> None:
+    from serve_graph.cluster.batches.passes import ray_purse
+    from serve_graph.cluster.batches.passes.purse import Purse
+
+    held = ray_purse._HeldPurse(Purse(None, most=16))
+    assert [held.granted(8) for _ in range(3)] == [8, 8, None]
+    held.ended(8, Decimal(1), Decimal(1))
+    assert [held.granted(8) for _ in range(2)] == [8, None]
+    assert held.patience_s == ray_purse.LULL_S
+    held.patience_s = 0.0  # sixteen died with their worker
+    assert held.granted(8) == 8
+    alone = Purse(None, most=4)
+    assert (alone.granted(8), alone.granted(1)) == (8, None), (
+        "a piece that is larger than all that may be begins alone"
+    )
+    bounded = Purse(Decimal(1), most=2)
+    assert (bounded.granted(8), bounded.granted(8)) == (1, None)
+    bounded.ended(1, Decimal("0.01"), Decimal("0.01"))
+    assert (bounded.granted(2), bounded.granted(2)) == (2, None), "money would do for more"
 
 
 def test_the_summary_says_what_is_promised_and_why_not(in_passes: Run, tmp_path: Path) -> None:
