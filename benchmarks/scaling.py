@@ -7,7 +7,7 @@ same times: one with `scaling.anticipate`, one without. Requests arrive by chanc
 pattern, whoever still waits; two in five are escalated. Late is what took half as long again as both tiers take.
 
 The one without aims at fewer requests a replica, so that both use about as many replica-seconds: `TARGETS`, chosen by
-`benchmarks.scaling_simulated` before anything was measured here.
+`benchmarks.capacity.scaling_simulated` before anything was measured here.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The rules of `benchmarks.scaling` at ten times its load, in simulated time: late requests beside replica-seconds.
 
-    python -m benchmarks.scaling_simulated [--runs 5]
+    python -m benchmarks.capacity.scaling_simulated [--runs 5]
 
 Two tiers of replicas that take two seconds an answer, eight to start, and four requests at once. Each second's needs,
 delays and bounds are applied as Ray Serve does; what is expected is worked out by the graph's own `ExpectedCalls`. Not
