@@ -14,7 +14,8 @@ from router_models.data.slices import SLICERS, slices_of
 from router_models.errors import DataError
 from router_models.metrics import Interval, bootstrap
 from router_models.pricing.prices import Price
-from router_models.risk_control.evidence import CascadeEvidence, Replay
+from router_models.risk_control.evidence import CascadeEvidence
+from router_models.risk_control.ladder.replay import Replay
 from router_models.training.evidence import evidence_of, replay_version
 from router_models.training.splits import split_outcomes
 from router_models.training.whose_labels import without_chosen

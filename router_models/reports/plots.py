@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from router_models.reports.sections import estimates_of
-from router_models.risk_control.evidence import CascadeEvidence, Replay, Thresholds, replay_policy
+from router_models.risk_control.evidence import CascadeEvidence, Thresholds, replay_policy
+from router_models.risk_control.ladder.replay import Replay
 from router_models.types import FloatArray
 
 BINS = 10

@@ -32,11 +32,12 @@ from router_models.reports.sections import (
     slices_section,
     thresholds_section,
 )
-from router_models.risk_control.evidence import CascadeEvidence, Replay, Thresholds
+from router_models.risk_control.evidence import CascadeEvidence
+from router_models.risk_control.ladder.replay import Replay
 from router_models.risk_control.promise import Compared
 from router_models.training.candidate import Candidate, Settings
 from router_models.training.certify import Certified
-from router_models.training.evidence import replay_version
+from router_models.training.evidence import replay_version, thresholds_of
 from router_models.training.labelling.preferences import learned_words
 
 
@@ -62,7 +63,7 @@ def write_report(folder: Path, candidate: Candidate, certified: Certified, setti
     folder.mkdir(parents=True, exist_ok=True)
     version, seen, seed = certified.version, certified.evidence, settings.seed
     certificate, right = version.certificate, certified.evidence.grades >= 0.5
-    replayed, thresholds = replay_version(version, seen), Thresholds.from_points(version.policy.points, seen.tiers)
+    replayed, thresholds = replay_version(version, seen), thresholds_of(version.policy, seen.tiers)
     draw_reliability(folder / "reliability.png", seen)
     draw_acceptance(folder / "acceptance.png", seen, thresholds)
     areas = draw_deferral(folder / "deferral.png", seen, replayed)

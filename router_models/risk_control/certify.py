@@ -20,6 +20,7 @@ from router_models.risk_control.certificate import ABSTAIN_RISK, ACCEPTED_RISK, 
 from router_models.risk_control.evidence import CascadeEvidence
 from router_models.risk_control.joint import CertifiedPolicy, certify_joint, check_joint
 from router_models.risk_control.labels import p_value
+from router_models.risk_control.ladder.tuning import Escalation
 from router_models.risk_control.one_threshold.pre_route import certify_pre_route, check_pre_route
 from router_models.risk_control.one_threshold.risk_and_drop import Paired, certify_both, place_anchor
 from router_models.risk_control.promise import Promise
@@ -51,6 +52,8 @@ class Guarantee:
     pre_route : bool
         Whether the router alone decides, before generation, and the risk is that of all that it sends to the first of
         two tiers: its threshold is the one to be found.
+    escalation : {"top", "next"}
+        Where rejected answers of a ladder go whose thresholds are found together.
     """
 
     risk: Promised
@@ -58,6 +61,7 @@ class Guarantee:
     max_drop: float | None = None
     together: bool = False
     pre_route: bool = False
+    escalation: Escalation = "top"
 
     @property
     def joint(self) -> bool:
@@ -103,7 +107,8 @@ def certify_policy(
     if guarantee.pre_route:
         return certify_pre_route(tune, cert, terms, max_drop=drop, harm=harm)
     if guarantee.joint:
-        return certify_joint(tune, cert, terms, abstain_share=share, max_drop=drop, harm=harm)
+        where = guarantee.escalation
+        return certify_joint(tune, cert, terms, abstain_share=share, max_drop=drop, harm=harm, escalation=where)
     cheap, top = _pair(cert)
     first, last = placed[cheap], placed[top]
     abstention = _abstention(cert, last.abstain_below, guarantee.abstain_share, terms.level)
@@ -147,7 +152,8 @@ def check_on_tune(
         check_pre_route(tune, cert, terms, max_drop=drop, harm=harm)
         return
     if guarantee.joint:
-        check_joint(tune, cert, terms, abstain_share=share, max_drop=drop, harm=harm)
+        where = guarantee.escalation
+        check_joint(tune, cert, terms, abstain_share=share, max_drop=drop, harm=harm, escalation=where)
         return
     cheap, top = _pair(cert)
     first, last = placed[cheap], placed[top]

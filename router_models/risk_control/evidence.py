@@ -2,7 +2,8 @@
 
 The rules are `policy.Policy`'s: the cheapest tier whose router estimate reaches its `route_at` is tried, else the top
 one; a tried tier's answer is abstained on below `abstain_below`, accepted from `accept_at` on, and otherwise the top
-tier answers (one escalation). Every comparison is ≥ on calibrated estimates. Two tiers are a ladder of length two.
+tier answers (one escalation), or in a chain the next tier whose router estimate reaches its own `route_at`, judged in
+the same way. Every comparison is ≥ on calibrated estimates. Two tiers are a ladder of length two.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from router_models.errors import DataError
+from router_models.risk_control.ladder.replay import Replay
 from router_models.types import BoolArray, FloatArray, IntArray, OperatingPoint
 
 
@@ -165,13 +167,21 @@ class CascadeEvidence:
         return replace(self.take(np.array([s == name for s in self.slices], dtype=np.bool_)), slices=None)
 
 
+CHAIN = "chain"
+"""The setting of a certificate that says that its thresholds are a chain's."""
+
+
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """All thresholds of a ladder: `route_at` and `accept_at` (K-1), `abstain_below` (K; -inf = never abstain)."""
+    """All thresholds of a ladder: `route_at` and `accept_at` (K-1), `abstain_below` (K; -inf = never abstain).
+
+    `chain`: whether what a tier's verifier rejects is sent to the next tier that the router would try, not to the top.
+    """
 
     route_at: tuple[float, ...]
     accept_at: tuple[float, ...]
     abstain_below: tuple[float, ...]
+    chain: bool = False
 
     @classmethod
     def from_named(cls, settings: Mapping[str, float], tiers: tuple[str, ...]) -> Thresholds:
@@ -180,10 +190,13 @@ class Thresholds:
             tuple(settings[f"{tier}.route_at"] for tier in tiers[:-1]),
             tuple(settings[f"{tier}.accept_at"] for tier in tiers[:-1]),
             tuple(settings[f"{tier}.abstain_below"] for tier in tiers),
+            bool(settings.get(CHAIN, 0.0)),
         )
 
     @classmethod
-    def from_points(cls, points: Mapping[str, OperatingPoint], tiers: tuple[str, ...]) -> Thresholds:
+    def from_points(
+        cls, points: Mapping[str, OperatingPoint], tiers: tuple[str, ...], *, chain: bool = False
+    ) -> Thresholds:
         """The thresholds of a policy's points; a tier without one is never routed to and never abstained on."""
         never = OperatingPoint(np.inf, np.inf)
         found = [points.get(tier, never) for tier in tiers]
@@ -191,6 +204,7 @@ class Thresholds:
             tuple(point.route_at for point in found[:-1]),
             tuple(point.accept_at for point in found[:-1]),
             tuple(-np.inf if point.abstain_below is None else point.abstain_below for point in found),
+            chain,
         )
 
     def points(self, tiers: tuple[str, ...]) -> dict[str, OperatingPoint]:
@@ -204,53 +218,13 @@ class Thresholds:
         return points
 
     def named(self, tiers: tuple[str, ...]) -> dict[str, float]:
-        """As a certificate keeps them: '<tier>.route_at' and so on."""
-        out: dict[str, float] = {}
+        """As a certificate keeps them: '<tier>.route_at' and so on, and whether they are of a chain."""
+        out: dict[str, float] = {CHAIN: 1.0} if self.chain else {}
         for i, tier in enumerate(tiers):
             if i < len(self.route_at):
                 out |= {f"{tier}.route_at": self.route_at[i], f"{tier}.accept_at": self.accept_at[i]}
             out[f"{tier}.abstain_below"] = self.abstain_below[i]
         return out
-
-
-@dataclass(frozen=True, slots=True)
-class Replay:
-    """What became of each prompt under a policy, all (n,).
-
-    `tried`: the tier that was asked first. `escalated`: whether the last tier was asked after it. `answered_by`: the
-    tier whose answer was given, -1 where it abstained. `cost_usd`: what all its calls cost. `top` is the last tier.
-    """
-
-    tried: IntArray
-    escalated: BoolArray
-    answered_by: IntArray
-    cost_usd: FloatArray
-    top: int
-
-    @property
-    def abstained(self) -> BoolArray:
-        """Whether no answer was given."""
-        return self.answered_by < 0
-
-    @property
-    def accepted(self) -> BoolArray:
-        """Whether the answer of a tier below the last was given."""
-        return (self.answered_by >= 0) & (self.answered_by < self.top)
-
-    def wrong(self, right: BoolArray) -> BoolArray:
-        """Whether the prompt was answered, and wrongly; `right` is (n, K)."""
-        return np.asarray(~self._chosen(right) & ~self.abstained, dtype=np.bool_)
-
-    def harmed(self, right: BoolArray) -> BoolArray:
-        """Whether a tier below the last answered, wrongly, and the last one's answer is right; `right` is (n, K)."""
-        return np.asarray(self.accepted & ~self._chosen(right) & right[:, -1], dtype=np.bool_)
-
-    def right(self, right: BoolArray) -> BoolArray:
-        """Whether the prompt was answered, and rightly: an abstention is not right; `right` is (n, K)."""
-        return np.asarray(self._chosen(right) & ~self.abstained, dtype=np.bool_)
-
-    def _chosen(self, right: BoolArray) -> BoolArray:
-        return np.asarray(right[np.arange(len(self.answered_by)), np.maximum(self.answered_by, 0)], dtype=np.bool_)
 
 
 def replay_policy(
@@ -276,33 +250,36 @@ def replay_policy(
     """
     top = len(data.tiers) - 1
     n = len(data)
-    tried = np.full(n, top)
-    for i in reversed(range(top)):
-        tried[data.p_route[:, i] >= thresholds.route_at[i]] = i
-    answered = np.full(n, top)
-    cost = np.zeros(n)
+    tried, answered = np.full(n, top), np.full(n, top)
+    called = np.zeros((n, top + 1), dtype=np.bool_)
+    open_ = np.ones(n, dtype=np.bool_)
     for i in range(top):
-        here = tried == i
+        here = open_ & (data.p_route[:, i] >= thresholds.route_at[i])
+        called[:, i] = here
+        tried[here & (tried == top)] = i
         p = data.p_ok[:, i]
         below = here & (p < thresholds.abstain_below[i])
         accepted = here & (p >= (thresholds.accept_at[i] if accept_at is None else accept_at))
-        answered[accepted if data.faulty is None else accepted & ~data.faulty[:, i]] = i
+        accepted = accepted if data.faulty is None else accepted & ~data.faulty[:, i]
+        answered[accepted] = i
         answered[below] = -1
-        cost[here] += data.cost_usd[here, i]
+        open_ &= ~(accepted | below if thresholds.chain else here)
     at_top = answered == top
+    called[:, top] = at_top
     escalated = at_top & (tried < top)
-    cost[at_top] += data.cost_usd[at_top, top]
+    cost = np.asarray((data.cost_usd * called).sum(axis=1))
     answered[at_top & (data.p_ok[:, top] < thresholds.abstain_below[top])] = -1
     if data.covered is not None:
         covered = data.covered if covered is None else covered & data.covered
     if covered is None:
-        return Replay(tried, escalated, answered, cost, top)
+        return Replay(tried, escalated, answered, cost, top, called)
     return Replay(
         np.where(covered, tried, top),
         escalated & covered,
         np.where(covered, answered, top),
         np.where(covered, cost, data.cost_usd[:, top]),
         top,
+        np.where(covered[:, None], called, np.arange(top + 1) == top),
     )
 
 

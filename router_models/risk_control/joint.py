@@ -30,12 +30,12 @@ from router_models.risk_control.joint_path import (
     nothing_rejected,
     propose,
 )
+from router_models.risk_control.ladder.tuning import Configuration, Escalation, predict
 from router_models.risk_control.paired import not_worse
 from router_models.risk_control.promise import Promise
 from router_models.risk_control.sequence import upper_bound
 from router_models.risk_control.terms import CertificateTerms
 from router_models.risk_control.thresholds import WHOLE
-from router_models.risk_control.tuning import Configuration, predict
 from router_models.types import OperatingPoint
 
 Families = Mapping[str, tuple[CascadeEvidence, CascadeEvidence]]
@@ -66,6 +66,11 @@ class CertifiedPolicy:
     paths: Mapping[str, JointPath] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def chain(self) -> bool:
+        """Whether the thresholds are a chain's."""
+        return self.chosen is not None and self.chosen.thresholds.chain
+
 
 def certify_joint(
     tune: CascadeEvidence,
@@ -75,6 +80,7 @@ def certify_joint(
     abstain_share: float = 0.0,
     max_drop: float | None = None,
     harm: bool = False,
+    escalation: Escalation = "top",
 ) -> CertifiedPolicy:
     """Find the thresholds that save most with the risk ≤ ε and P(abstain) ≤ a, at confidence 1 - δ.
 
@@ -95,6 +101,8 @@ def certify_joint(
         promised.
     harm : bool
         Whether the risk is that of answers below the last tier which are wrong where the last tier's is right.
+    escalation : {"top", "next"}
+        Where rejected answers go.
 
     Raises
     ------
@@ -112,7 +120,8 @@ def certify_joint(
     if max_drop is not None:
         check_budget(max_drop, terms.delta)
     families = _families(tune, cert)
-    budget = PathBudget(terms.epsilon, terms.level / len(families), abstain_share, max_drop, harm)
+    level = terms.level / len(families)
+    budget = PathBudget(terms.epsilon, level, abstain_share, max_drop, harm, escalation)
     proposed = propose(tune, len(cert) // len(families), budget)
     paths, refusals = _follow_all(proposed, families, budget)
     if not any(path.rejected.any() for path in paths.values()):
@@ -149,13 +158,15 @@ def check_joint(
     abstain_share: float = 0.0,
     max_drop: float | None = None,
     harm: bool = False,
+    escalation: Escalation = "top",
 ) -> None:
     """Raise NotCertifiedError where TUNE and the number of CERT prompts already say that `certify_joint` will.
 
     Reads no CERT label.
     """
     families = _families(tune, cert)
-    budget = PathBudget(terms.epsilon, terms.level / len(families), abstain_share, max_drop, harm)
+    level = terms.level / len(families)
+    budget = PathBudget(terms.epsilon, level, abstain_share, max_drop, harm, escalation)
     proposed = propose(tune, len(cert) // len(families), budget)
     refusals: dict[str, NotCertifiedError] = {}
     for name, (known, fresh) in families.items():

@@ -15,9 +15,9 @@ import numpy as np
 from router_models.errors import DataError, NotCertifiedError
 from router_models.risk_control.evidence import CascadeEvidence, Thresholds, replay_policy
 from router_models.risk_control.labels import labels_needed, p_value
+from router_models.risk_control.ladder.tuning import Configuration, Escalation, always_top, pareto_path, predict
 from router_models.risk_control.one_threshold.risk_and_drop import drop_p_value, likely_provable
 from router_models.risk_control.sequence import fixed_sequence, predicted_p_values, smoothed_risk
-from router_models.risk_control.tuning import Configuration, always_top, pareto_path, predict
 from router_models.types import BoolArray, FloatArray, IntArray
 
 SOFT_LABELS_WORTH = 20
@@ -40,6 +40,7 @@ class PathBudget:
 
     An `abstain_share` of 0 allows no abstention, and so nothing is to be shown of it; None: no largest drop is asked.
     The risk is P(wrong | answered), with `harm` P(wrong and the last tier right | a tier below the last answered).
+    `escalation`: where rejected answers go.
     """
 
     epsilon: float
@@ -47,6 +48,7 @@ class PathBudget:
     abstain_share: float = 0.0
     max_drop: float | None = None
     harm: bool = False
+    escalation: Escalation = "top"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ class JointPath:
 def propose(tune: CascadeEvidence, n_cert: int, budget: PathBudget) -> tuple[Configuration, ...]:
     """Stage A: the path of configurations, none likely to abstain too often to be certified on `n_cert` prompts."""
     cap = _predicted_cap(budget.abstain_share, n_cert, budget.level)
-    return pareto_path(tune, abstain_share=cap, harm=budget.harm)
+    return pareto_path(tune, abstain_share=cap, harm=budget.harm, escalation=budget.escalation)
 
 
 def run_path(
@@ -81,9 +83,10 @@ def run_path(
     abstain_share: float = 0.0,
     max_drop: float | None = None,
     harm: bool = False,
+    escalation: Escalation = "top",
 ) -> JointPath:
     """Stage A on TUNE, then the anchored sequence on CERT at `level`; NotCertifiedError where TUNE says never."""
-    budget = PathBudget(epsilon, level, abstain_share, max_drop, harm)
+    budget = PathBudget(epsilon, level, abstain_share, max_drop, harm, escalation)
     return follow(propose(tune, len(cert), budget), tune, cert, budget)
 
 

@@ -22,7 +22,8 @@ from numpy.typing import ArrayLike
 from router_models.errors import DataError
 from router_models.metrics import bootstrap
 from router_models.risk_control.certificate import check_budget
-from router_models.risk_control.evidence import CascadeEvidence, Replay
+from router_models.risk_control.evidence import CascadeEvidence
+from router_models.risk_control.ladder.replay import Replay
 from router_models.risk_control.promise import Compared, Promise, Span
 from router_models.types import FloatArray
 
@@ -115,8 +116,8 @@ def compare_with_last(
     right = seen.grades >= 0.5
     kept, wrong, harmed = replayed.accepted, replayed.wrong(right), replayed.harmed(right)
     difference = replayed.right(right).astype(np.float64) - right[:, -1]
-    tried, at_last = replayed.tried < replayed.top, (replayed.tried == replayed.top) | replayed.escalated
-    judged = judges_tries * tried + judges_last * at_last
+    tries, at_last = replayed.called[:, : replayed.top].sum(axis=1), replayed.called[:, replayed.top]
+    judged = judges_tries * tries + judges_last * at_last
     paid, alone = replayed.cost_usd + router_usd + verifier_usd * judged, seen.cost_usd[:, -1]
 
     def moved(weights: FloatArray) -> FloatArray:

@@ -101,10 +101,13 @@ class Compared:
     cost_saved: Span
 
 
-PatternName = Literal["pre-route", "layered"]
-PatternChoice = Literal["layered", "pre-route", "auto"]
-PATTERNS: tuple[PatternName, ...] = get_args(PatternName)
-"""The ways to use two tiers; simplest first: between equals the one without a verifier is taken."""
+PatternName = Literal["pre-route", "layered", "chain"]
+PatternChoice = Literal["layered", "pre-route", "chain", "auto"]
+
+
+def patterns_of(tiers: int) -> tuple[PatternName, ...]:
+    """The ways to use so many tiers, simplest first: between equals the one with fewer verdicts is taken."""
+    return ("pre-route", "layered") if tiers == 2 else ("layered", "chain")
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from router_models.estimators.signals import TierKind
 from router_models.pricing.prices import Price
 from router_models.risk_control.certificate import PROMPT, check_budget
 from router_models.risk_control.certify import Guarantee, Promised
+from router_models.risk_control.ladder.tuning import Escalation
 from router_models.risk_control.promise import PatternChoice, pattern_named
 from router_models.risk_control.sequence import spent_delta
 from router_models.risk_control.terms import CertificateTerms
@@ -59,10 +60,11 @@ class Settings:
         How they are asked for.
     router_usd, verifier_usd : float
         What one routing decision, and one verdict, cost: savings are net of both.
-    pattern : {"layered", "pre-route", "auto"}
+    pattern : {"layered", "pre-route", "chain", "auto"}
         `layered`: the router sends clear cases to the last tier, and a verifier judges what the others answered.
-        `pre-route`: the router alone decides, before generation, for two tiers. `auto`: both are certified, and the
-        one with the lower net cost is taken (`together.certify_patterns`).
+        `pre-route`: the router alone decides, before generation, for two tiers. `chain`: what is rejected goes to the
+        next tier that the router would try, for three tiers and more. `auto`: `layered` and the one that the number
+        of tiers allows are both certified, and the one with the lower net cost is taken (`certify_patterns`).
     patterns_tried : int
         How many patterns are tested in one look, of which one is taken: each has an equal part of δ.
     budget_s : float, optional
@@ -143,7 +145,8 @@ class Settings:
         if self.pre_routes:
             return Guarantee(promised, 0.0, self.max_drop, pre_route=True)
         share = 0.0 if promised == "harm" and len(self.tiers) > 2 else self.abstain_share
-        return Guarantee(promised, share, self.max_drop, together=self.joint)
+        where: Escalation = "next" if self.pattern == "chain" else "top"
+        return Guarantee(promised, share, self.max_drop, together=self.joint, escalation=where)
 
     @property
     def pre_routes(self) -> bool:
@@ -153,7 +156,10 @@ class Settings:
 
     def check_pattern(self) -> None:
         """Raise DataError where the pattern cannot be promised."""
-        if self.pattern != "layered" and (len(self.tiers) != 2 or self.promise == "answered"):
+        if self.pattern == "chain" and len(self.tiers) < 3:
+            raise DataError("--pattern chain needs three tiers or more: of two, layered already is one")
+        routes = self.pattern == "pre-route" or (self.pattern == "auto" and len(self.tiers) == 2)
+        if routes and (len(self.tiers) != 2 or self.promise == "answered"):
             raise DataError(
                 f"--pattern {self.pattern} is certified for two tiers and the promises `harm` and `accepted`: it says "
                 f"nothing of the last tier's answers, nor of {len(self.tiers)} tiers. Leave --pattern layered"

@@ -159,7 +159,8 @@ def certify_candidate(
         raise _to_collect(error, draft, known, settings, len(fresh) / len(everything)) from error
     certificate = replace(found.certificate, coverage=coverage)
     called = tiers_with_calls((splits.train, splits.cert), settings.tiers)
-    version = replace(draft, policy=Policy(settings.tiers, found.points), slicer=settings.slicer, judges_calls=called)
+    policy = Policy(settings.tiers, found.points, chain=found.chain)
+    version = replace(draft, policy=policy, slicer=settings.slicer, judges_calls=called)
     if settings.longest_prompt is not None:
         version = replace(version, longest_prompt=max(prompt_bytes(counted)))
     stated = settings.slicer is not None and is_stated(settings.slicer, splits.cert.prompts)

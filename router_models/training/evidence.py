@@ -17,10 +17,12 @@ from router_models.metrics import bootstrap
 from router_models.pricing.break_even import CallTotals, Tries
 from router_models.pricing.call_costs import call_costs
 from router_models.pricing.prices import Price
-from router_models.risk_control.evidence import CascadeEvidence, Replay, Thresholds, replay_policy
+from router_models.risk_control.evidence import CascadeEvidence, Thresholds, replay_policy
+from router_models.risk_control.ladder.replay import Replay
 from router_models.types import Answers, BoolArray, FloatArray
 from router_models.versions.covering.covered_rows import covered_rows
 from router_models.versions.covering.routed_by_intent import sent_first
+from router_models.versions.policy import Policy
 from router_models.versions.router_version import RouterVersion
 from router_models.versions.sealed.tier_models import as_served, shows_route
 
@@ -160,6 +162,11 @@ def evidence_of(
     return seen if slicer is None else seen.cut(slices_of(slicer, table.prompts))
 
 
+def thresholds_of(policy: Policy, tiers: tuple[str, ...]) -> Thresholds:
+    """A policy's thresholds, and whether they are a chain's."""
+    return Thresholds.from_points(policy.points, tiers, chain=policy.chain)
+
+
 def replay_version(version: RouterVersion, seen: CascadeEvidence) -> Replay:
     """What a version's policy makes of every prompt, slices without a promise included.
 
@@ -170,7 +177,7 @@ def replay_version(version: RouterVersion, seen: CascadeEvidence) -> Replay:
     seen : CascadeEvidence
         Evidence of its tiers, cut into slices by the version's slicer where it has one.
     """
-    thresholds, certificate = Thresholds.from_points(version.policy.points, seen.tiers), version.certificate
+    thresholds, certificate = thresholds_of(version.policy, seen.tiers), version.certificate
     if certificate is None or version.slicer is None or seen.slices is None:
         return replay_policy(seen, thresholds)
     if certificate.closes_slices:
@@ -263,7 +270,7 @@ def tries_of(table: OutcomeTable, version: RouterVersion, seen: CascadeEvidence)
         tried=int(tried.sum()),
         repeated=int((tried & replayed.escalated).sum()),
         last=tiers[-1],
-        spent={tier: totals(tier, replayed.tried == i) for i, tier in enumerate(tiers[:-1])},
+        spent={tier: totals(tier, replayed.called[:, i]) for i, tier in enumerate(tiers[:-1])},
         spared=totals(tiers[-1], kept if kept.any() else tried),
     )
 

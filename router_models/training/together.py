@@ -15,7 +15,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from router_models.errors import NotCertifiedError
-from router_models.risk_control.promise import PATTERNS, PatternName, TestedPattern
+from router_models.risk_control.promise import PatternName, TestedPattern, patterns_of
 from router_models.training.candidate import Candidate, Settings
 from router_models.training.certify import Certified, bound, certify_candidate
 from router_models.training.splits import LabelledSplits
@@ -73,13 +73,15 @@ def certify_patterns(
     """
     if settings.pattern != "auto":
         return certify_candidate(candidate, splits, settings, now, look), settings
-    replace(settings, pattern="pre-route").check_pattern()
+    patterns = patterns_of(len(settings.tiers))
+    for pattern in patterns:
+        replace(settings, pattern=pattern).check_pattern()
     looked: list[int] = []
     found: dict[PatternName, Certified] = {}
     refused: dict[PatternName, NotCertifiedError] = {}
     used: dict[PatternName, Settings] = {}
-    for pattern in PATTERNS:
-        own = replace(settings, pattern=pattern, patterns_tried=len(PATTERNS))
+    for pattern in patterns:
+        own = replace(settings, pattern=pattern, patterns_tried=len(patterns))
 
         def once(own: Settings = own) -> Settings:
             if look is not None and not looked:
@@ -96,7 +98,7 @@ def certify_patterns(
         reasons = "; ".join(f"{pattern}: {error.reason.rstrip('.')}" for pattern, error in refused.items())
         raise NotCertifiedError(f"{reasons}.", min(missing) if missing else None)
     taken = max(found, key=lambda pattern: _saved(found[pattern]))
-    rows = tuple(_tested(pattern, found.get(pattern), refused.get(pattern), taken) for pattern in PATTERNS)
+    rows = tuple(_tested(pattern, found.get(pattern), refused.get(pattern), taken) for pattern in patterns)
     version = found[taken].version
     assert version.certificate is not None
     told = replace(version, certificate=replace(version.certificate, patterns=rows))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import numpy as np
@@ -102,6 +102,9 @@ class Decision:
     layer : str
         What chose the tier: `router`, another layer of a router that names one (`metadata`, `semantic`, …), `rule`,
         `coverage` or `share`. No part of what is compared.
+    then : tuple of (str, float)
+        The tiers that a rejected answer goes to in turn, before the last one, each with its own estimate; none unless
+        the policy is a chain.
     """
 
     tier: str
@@ -114,6 +117,18 @@ class Decision:
     embedding: PromptEmbedding | None = field(default=None, compare=False, repr=False)
     intent: IntentMatch | None = None
     layer: str = field(default="router", compare=False, repr=False)
+    then: tuple[tuple[str, float], ...] = ()
+
+    def after(self, tier: str) -> str | None:
+        """The tier of the chain that comes after `tier`; None where none does but the last one."""
+        names = [self.tier, *(name for name, _ in self.then)]
+        place = names.index(tier) + 1 if tier in names else len(names)
+        return names[place] if place < len(names) else None
+
+    def at(self, tier: str) -> Decision:
+        """The same decision with the estimate of the chain's tier that is asked now."""
+        estimate = dict(self.then).get(tier)
+        return self if estimate is None else replace(self, tier=tier, p_cheap_ok=estimate)
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,9 @@ class Policy:
         The tiers whose answers may be accepted by their first tokens alone.
     overload_points : mapping of tier to OverloadPoint
         The tiers of which rejected answers may be served while the last tier is full.
+    chain : bool
+        Whether a rejected answer goes to the next tier that the router would try, and is judged again; else to the
+        last tier.
 
     Attributes
     ----------
@@ -62,6 +65,7 @@ class Policy:
     points: Mapping[str, OperatingPoint]
     prefixes: Mapping[str, PrefixPoint] = field(default_factory=dict)
     overload_points: Mapping[str, OverloadPoint] = field(default_factory=dict)
+    chain: bool = False
     top: str = field(init=False, repr=False, compare=False)
     judges_top: bool = field(init=False, repr=False, compare=False)
 
@@ -94,12 +98,13 @@ class Policy:
         if open_slice is not None:
             reason = f"the slice {open_slice} is not certified: {self.top}{out_of_domain}"
             return Decision(self.top, reason, first, distance, promised=False, layer="coverage")
-        for tier in self.tiers[:-1]:
-            point = self.points.get(tier)
-            if point is not None and tier in p_ok and p_ok[tier] >= point.route_at:
-                then = tier if self.pre_routes(tier) else f"try {tier}"
-                reason = f"estimated {p_ok[tier]:.3f} ≥ {point.route_at:.3f}: {then}{out_of_domain}"
-                return Decision(tier, reason, p_ok[tier], distance)
+        tried = [t for t in self.tiers[:-1] if t in p_ok and t in self.points and p_ok[t] >= self.points[t].route_at]
+        if tried:
+            tier, *others = tried
+            how = tier if self.pre_routes(tier) else f"try {tier}"
+            reason = f"estimated {p_ok[tier]:.3f} ≥ {self.points[tier].route_at:.3f}: {how}{out_of_domain}"
+            then = tuple((other, p_ok[other]) for other in others) if self.chain else ()
+            return Decision(tier, reason, p_ok[tier], distance, then=then)
         reason = "no certified threshold" if first is None else f"estimated {first:.3f} below every tier's threshold"
         return Decision(self.top, reason + out_of_domain, first, distance)
 
@@ -112,7 +117,7 @@ class Policy:
         """
         ruled = self.decide(p_ok, distance)
         if to_top:
-            ruled = replace(ruled, tier=self.top, reason=f"{found.why}: {self.top}", layer="coverage")
+            ruled = replace(ruled, tier=self.top, reason=f"{found.why}: {self.top}", layer="coverage", then=())
             return replace(ruled, promised=False, uncovered=found)
         return replace(ruled, reason=f"{found.why}; {ruled.reason}", uncovered=found)
 
@@ -171,9 +176,11 @@ class Policy:
 
     @property
     def pattern(self) -> str:
-        """How the tiers are used: `pre-route`, `layered` (a verifier judges some tier's answers), `last tier`."""
+        """How tiers are used: `pre-route`, `layered` (a verifier judges some tier's answers), `chain`, `last tier`."""
         below = [tier for tier in self.tiers[:-1] if tier in self.points]
-        return "last tier" if not below else "pre-route" if all(map(self.pre_routes, below)) else "layered"
+        if not below or all(map(self.pre_routes, below)):
+            return "pre-route" if below else "last tier"
+        return "chain" if self.chain and len(below) > 1 else "layered"
 
     @property
     def abstains(self) -> bool:
@@ -188,6 +195,7 @@ class Policy:
             {tier: point for tier, point in self.points.items() if tier in kept},
             {tier: point for tier, point in self.prefixes.items() if tier in kept},
             {tier: point for tier, point in self.overload_points.items() if tier in kept},
+            self.chain,
         )
 
     def without_abstention(self) -> Policy:

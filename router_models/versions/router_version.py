@@ -294,7 +294,7 @@ class RouterVersion:
             **binding_hashes(
                 {
                     "prices": prices_digest_input(prices),
-                    "thresholds": [grid, self.slicer],
+                    "thresholds": [grid, self.slicer, "chain"] if self.policy.chain else [grid, self.slicer],
                     "coverage": coverage.to_json(),
                 }
             ),

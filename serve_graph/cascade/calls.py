@@ -158,6 +158,7 @@ async def _judge(context: CascadeContext, query: Query, step: Step, state: Reque
         estimate, embedding = (decision.p_cheap_ok, decision.embedding) if decision else (None, None)
         decision = Decision(step.tier, "last tier", estimate, embedding=embedding)
     assert decision is not None, "nothing is on trial that the router did not choose"
+    decision = decision.at(step.tier)
     is_prefix = step.commit_policy.prefix_tokens is not None
     asked = _asked_of(context, step)
     if is_prefix or not step.on_trial or len(completion.payload.get("choices") or ()) < 2:

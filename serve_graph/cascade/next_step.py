@@ -3,7 +3,8 @@
     Started ─▶ ASK_ROUTER ─ Decided ─▶ CALL the last tier ─ Answered ─▶ REPLY (or JUDGE it, where it may abstain)
                                 ├────▶ CALL a tier below that is pre-routed, or has its share ─ Answered ─▶ REPLY
                                 └────▶ CALL a tier below, on trial ─ Answered ─▶ JUDGE ─ accepted, abstained ─▶ REPLY
-                                                                                   └─ escalated ─▶ CALL the last tier
+                                                                                   └─ escalated ─▶ CALL the last tier,
+                                                                or in a chain the next one, on trial as the one before
 
 A tier that fails is replaced once (`_tier_failed`); router or verifier down: the safe tier answers (`_policy_failed`);
 the last tier full: a rejected answer that is certified for that may be served. A stream adds COMMIT: from there on
@@ -77,7 +78,8 @@ def next_step(state: RequestState, event: CascadeEvent) -> Step:
 def advance(state: RequestState, event: CascadeEvent) -> Step:
     """The next step, written down in the state."""
     step, judged = next_step(state, event), state.step
-    if judged is not None and judged.do is Do.JUDGE and step.action is Action.ESCALATED:
+    is_first = state.decision is None or state.tier == state.decision.tier
+    if judged is not None and judged.do is Do.JUDGE and step.action is Action.ESCALATED and is_first:
         state.tried = judged.completion if judged.commit_policy.prefix_tokens is None else None
     if judged is not None and judged.checked and isinstance(event, Answered) and step.action is Action.ESCALATED:
         state.tried = event.completion
@@ -129,9 +131,10 @@ def _try(rules: Rules, call: Step) -> Step:
         return replace(call, on_trial=True, timeout_s=try_s)
     if terms.mode is StreamMode.ROUTE:
         return replace(call, note="streamed at once, unjudged")
-    early, note = _commit_policy(rules, terms, call.tier, try_s)
+    early, why = _commit_policy(rules, terms, call.tier, try_s)
     is_buffered = early.prefix_tokens is not None or early.budget_s is not None
     delivery = Delivery.BUFFERED if is_buffered else Delivery.WHOLE
+    note = "; ".join(filter(None, (call.note, why)))
     return replace(call, note=note, on_trial=True, delivery=delivery, commit_policy=early)
 
 
@@ -151,7 +154,7 @@ def _answered(rules: Rules, state: RequestState, last: Step, event: Answered) ->
     completion = event.completion
     if last.checked and (fault := event.fault or _longer(rules, last.tier, completion)) is not None:
         verdict = Verdict(Action.ESCALATED, fault, layer="check")
-        return replace(_call(rules, rules.top, Action.ESCALATED, event.left_s), verdict=verdict)
+        return replace(_escalate(rules, state, last.tier, event.left_s), verdict=verdict)
     if last.do is not Do.COMMIT:
         promised = state.decision is None or state.decision.promised  # else nobody abstains, whatever a verdict says
         may_abstain = rules.judges_top and promised and state.tier == rules.top
@@ -164,7 +167,7 @@ def _answered(rules: Rules, state: RequestState, last: Step, event: Answered) ->
 
 
 def _judged(rules: Rules, state: RequestState, last: Step, event: Judged) -> Step:
-    tier, top, completion = state.tier, rules.top, last.completion
+    tier, completion = state.tier, last.completion
     said = event.verdicts
     if last.is_short:
         said = [replace(verdict, promised=False, reason=f"{verdict.reason}; {SHORT}") for verdict in said]
@@ -179,11 +182,25 @@ def _judged(rules: Rules, state: RequestState, last: Step, event: Judged) -> Ste
     if verdict.action is Action.ESCALATED or (is_prefix and verdict.action is not Action.ACCEPTED):
         may_serve = verdict.may_serve_on_overload and not is_prefix and (verdict.promised or not rules.asks_quality)
         rejected = (tier, completion) if completion and may_serve else None
-        call = _call(rules, top, Action.ESCALATED, event.left_s)
+        goes_on = verdict.promised and not is_prefix  # what could not be judged has the last word's tier at once
+        call = _escalate(rules, state, tier if goes_on else None, event.left_s)
         return replace(call, verdict=verdict, rejected=rejected)
     if is_prefix:
         return replace(last, do=Do.COMMIT, action=verdict.action, verdict=verdict, by_prefix=True)
     return Step(Do.REPLY, tier, verdict.action, verdict=verdict, completion=completion)
+
+
+def _escalate(rules: Rules, state: RequestState, rejected: str | None, left_s: float) -> Step:
+    """Have the chain's next tier answer after `rejected`, on trial; without one, or time for it, the last tier.
+
+    A stream that has to show something soon has no time for it.
+    """
+    following = None if rejected is None or state.decision is None else state.decision.after(rejected)
+    in_time = rules.reserve_s < left_s and (rules.stream is None or rules.stream.first_token_s is None)
+    if following is None or not in_time:
+        return _call(rules, rules.top, Action.ESCALATED, left_s)
+    call = _call(rules, following, Action.ESCALATED, left_s, f"{rejected}'s answer was rejected: {following}")
+    return _checked(rules, call) if rules.policy.pre_routes(following) else _try(rules, call)
 
 
 def _of_covered_length(rules: Rules, tier: str, completion: Completion | None, verdict: Verdict) -> Verdict:
@@ -248,7 +265,8 @@ def _tier_failed(rules: Rules, state: RequestState, last: Step, event: TierFaile
         note = f"served on overload: {state.tier} has no room now"
         return Step(Do.REPLY, tier, Action.FALLBACK, note, completion=completion, serves_rejected=True)
     failed, rejected = state.tier, state.decision.tier if state.decision else None
-    spare = rules.safe_tier if rules.safe_tier != failed else rules.top
+    is_link = last.on_trial and state.action is Action.ESCALATED  # a tier of a chain that was not asked first
+    spare = rules.top if is_link or rules.safe_tier == failed else rules.safe_tier
     if state.action in (Action.FORCED, Action.FALLBACK) or spare in (failed, rejected):
         return fail
     return _call(rules, spare, Action.FALLBACK, event.left_s, f"{failed} failed: {error.recordable}")

@@ -312,7 +312,7 @@ def routing_context_for(
         prefixes=served.prefix_shares,
         labels=served.labels,
         harm=served.harm,
-        whole_try_s=whole_try_s(config, joint=served.joint, asks=bool(served.asked)),
+        whole_try_s=whole_try_s(config, joint=served.joint, asks=bool(served.asked), chain=served.policy.chain),
         coverage=served.coverage,
         sampling=tuple(own for i, own in enumerate(sampling) if own not in sampling[:i]),
         when_uncovered=config.policy.uncovered,

@@ -224,5 +224,6 @@ def _off_the_way(shares: CertifiedShares, policy: Policy, end: RequestState) -> 
     if tier != top:
         is_judged = verdict is not None and (end.action is Action.ACCEPTED or end.served_on_overload)
         is_judged |= end.action is Action.ROUTED and tier == decision.tier and policy.pre_routes(tier)
+        is_judged |= end.action is Action.ESCALATED and policy.chain and policy.pre_routes(tier)
         return None if is_judged else f"the answer of {tier} was not judged"
     return None if shares.joint else f"{top}, the last tier, answered: only of cheap answers something is certified"

@@ -8,7 +8,7 @@ intent of a catalogue has spoken before: where it sends a request, that is the r
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from router_models.metrics.score_shares import ScoreShares
@@ -28,7 +28,17 @@ def raised(decision: Decision, tier: str, why: str, ladder: Sequence[str]) -> De
     if tier == decision.tier or tier not in ladder or ladder.index(tier) < ladder.index(decision.tier):
         return decision
     reason = f"{decision.reason}; {tier} instead: {why}"
-    return replace(decision, tier=tier, reason=reason, moved=why, layer="rule")
+    return replace(decision, tier=tier, reason=reason, moved=why, layer="rule", then=())
+
+
+def shortened(decision: Decision, usable: Callable[[str], bool]) -> Decision:
+    """The decision without those later tiers of its chain that cannot be used for the request."""
+    then = tuple(link for link in decision.then if usable(link[0]))
+    if then == decision.then:
+        return decision
+    out = ", ".join(tier for tier, _ in decision.then if not usable(tier))
+    why = f"the chain goes past {out}, which cannot take it now"
+    return replace(decision, then=then, reason=f"{decision.reason}; {why}", moved=decision.moved or why)
 
 
 def by_share(decision: Decision, share: float, scores: ScoreShares, ladder: Sequence[str]) -> Decision:
@@ -45,7 +55,7 @@ def by_share(decision: Decision, share: float, scores: ScoreShares, ladder: Sequ
         known = "not estimated" if estimate is None else f"estimated {estimate:.3f}"
         why = known if share in (0, 1) else f"{known} {'≥' if tier == ladder[0] else '<'} {least:.3f}"
     shared = replace(decision, tier=tier, reason=f"{said}: {why}, so {tier}", moved=said, layer="share")
-    return replace(shared, promised=False, uncovered=None)
+    return replace(shared, promised=False, uncovered=None, then=())
 
 
 def sends(intent: IntentMatch | None) -> bool:

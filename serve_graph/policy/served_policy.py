@@ -80,8 +80,9 @@ class ServedPolicy:
         voided = joint and counts_on_abstaining(policy, forbids_abstaining=forbids)
         if voided:
             promise = f"nothing: policy.abstain is forbid, and abstaining was counted on in {promise!r}"
-        elif certificate is not None and (cut := cut_short(config, joint=joint, asks=asks)) is not None:
-            promise = f"{promise}; {cut}"
+        elif certificate is not None:
+            cut = cut_short(config, joint=joint, asks=asks, chain=policy.chain)
+            promise = promise if cut is None else f"{promise}; {cut}"
         shared = None if version is None else shared_instead(config, knows_scores=bool(version.score_quantiles))
         if shared is not None:
             promise = f"{shared}: {promise}"
@@ -119,21 +120,22 @@ class ServedPolicy:
         )
 
 
-def whole_try_s(config: GraphConfig, *, joint: bool, asks: bool = False) -> float:
+def whole_try_s(config: GraphConfig, *, joint: bool, asks: bool = False, chain: bool = False) -> float:
     """The longest that a cheap try takes by the tiers' own limits, in seconds, router and verdict included.
 
     Where all answers were certified (`joint`), those of the last tier after it as well; `asks`: signals are asked for
-    before the verdict.
+    before the verdict. In a `chain` one tier may be tried after the other.
     """
     *below, last = config.tiers
-    tried = max((tier.timeout_s for tier in below), default=0.0) + 2 * config.policy.timeout_s
-    tried += config.signals.timeout_s if asks else 0.0
+    a_verdict = config.policy.timeout_s + (config.signals.timeout_s if asks else 0.0)
+    each = [tier.timeout_s + a_verdict for tier in below]
+    tried = config.policy.timeout_s + (sum(each) if chain else max(each, default=a_verdict))
     return tried + (last.timeout_s + config.policy.timeout_s if joint else 0.0)
 
 
-def cut_short(config: GraphConfig, *, joint: bool, asks: bool = False) -> str | None:
+def cut_short(config: GraphConfig, *, joint: bool, asks: bool = False, chain: bool = False) -> str | None:
     """What is promised of nobody since a limit in time takes out slow answers, in words; None where none does."""
-    whole_s, deadline_s = whole_try_s(config, joint=joint, asks=asks), config.http.deadline_s
+    whole_s, deadline_s = whole_try_s(config, joint=joint, asks=asks, chain=chain), config.http.deadline_s
     if deadline_s is not None and deadline_s < whole_s:
         return f"nothing under http.deadline_s: {deadline_s:g} s, where a try may take {whole_s:g} s"
     first_s = config.policy.first_token_s

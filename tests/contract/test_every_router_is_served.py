@@ -24,6 +24,7 @@ from router_models.risk_control.sequence import spent_delta
 from router_models.training.auto_router import auto_families, choose_by_area, simplest_within_one_error
 from router_models.training.candidate import Candidate, Settings, load_candidate, save_candidate
 from router_models.training.certify import certify_candidate
+from router_models.training.evidence import replay_version
 from router_models.training.fit import fit_candidate
 from router_models.training.splits import LabelledSplits, split_outcomes
 from router_models.training.together import certify_patterns
@@ -71,6 +72,21 @@ def splits_of(domains: int = 2) -> LabelledSplits:
         columns |= {f"{tier}_prompt_tokens": 20, f"{tier}_completion_tokens": 5}
     table = table_of(parse_columns(pd.DataFrame(columns), TIERS))
     return split_outcomes(table, TIERS, 0).with_embeddings(WordCounts())
+
+
+def splits_of_three() -> LabelledSplits:
+    """1,200 prompts and three tiers, of which the middle one is right on half of what the first one fails at."""
+    rng = np.random.default_rng(1)
+    texts = [f"{i}: " + " ".join(rng.choice(WORDS, 4)) for i in range(1200)]
+    cheap = np.array([rng.random() < 0.2 + 0.5 * (("sum" in text) or ("poem" in text)) for text in texts])
+    right = {"cheap": cheap, "middle": cheap | (rng.random(1200) < 0.5), "frontier": cheap | (rng.random(1200) < 0.9)}
+    columns: dict[str, Any] = {"prompt": texts}
+    for tier, grades in right.items():
+        told = np.where(grades, -0.1, -1.2) - 0.2 * rng.random(1200)
+        columns |= {tier: grades, f"{tier}_prompt_tokens": 20, f"{tier}_completion_tokens": 5}
+        columns |= {f"{tier}|{name}": told for name in LOGPROB_NAMES}
+    table = table_of(parse_columns(pd.DataFrame(columns), tuple(right)))
+    return split_outcomes(table, tuple(right), 0).with_embeddings(WordCounts())
 
 
 @pytest.fixture(scope="module")
@@ -182,6 +198,38 @@ def test_of_two_patterns_the_cheaper_is_taken_and_both_are_shown(splits: Labelle
     assert RouterVersion.load(tmp_path / "version").certificate == certificate
 
 
+def test_of_three_tiers_a_chain_is_certified_loaded_and_served(tmp_path: Path) -> None:
+    three = ("cheap", "middle", "frontier")
+    prices = PRICES | {"middle": Price(Decimal("0.03"), Decimal("0.06"))}
+    settings = replace(SETTINGS, tiers=three, prices=prices, router="surface", pattern="auto")
+    parts = splits_of_three()
+    candidate = fit_candidate(parts, settings, WordCounts())
+    certified, used = certify_patterns(candidate, parts, settings, NOW)
+    made = certified.version
+    assert made.certificate is not None
+    shown = {tested.name: tested for tested in made.certificate.patterns}
+    assert set(shown) == {"layered", "chain"}
+    assert [one.name for one in shown.values() if one.taken] == ["chain"]
+    assert (used.pattern, used.patterns_tried) == ("chain", 2)
+    assert (made.policy.chain, made.policy.pattern) == (True, "chain")
+    made.save(tmp_path / "version")
+    served = replace(RouterVersion.load(tmp_path / "version"), encoder=WordCounts())
+    assert served.policy == made.policy
+    jump = replace(made, policy=replace(made.policy, chain=False))
+    assert jump.binds(prices)["thresholds"] != made.binds(prices)["thresholds"], "a certificate is of one or the other"
+    replayed, seen = replay_version(served, certified.evidence), certified.evidence
+    assert made.certificate.accepted_n == replayed.accepted[seen.rows_counted].sum()
+    assert replayed.called[:, 1][replayed.tried == 0].any(), "what the first tier fails at the middle one is asked"
+
+
+@pytest.mark.parametrize(("tiers", "pattern"), [(TIERS, "chain"), (("cheap", "middle", "frontier"), "pre-route")])
+def test_a_pattern_is_refused_for_a_number_of_tiers_that_it_is_not_made_for(
+    tiers: tuple[str, ...], pattern: str
+) -> None:
+    with pytest.raises(DataError, match=r"two tiers and the promises|needs three tiers or more"):
+        replace(SETTINGS, tiers=tiers, pattern=pattern).check_pattern()
+
+
 def test_where_no_pattern_certifies_each_ones_reason_is_given(splits: LabelledSplits) -> None:
     settings = replace(SETTINGS, router="surface", pattern="auto", epsilon=0.001)
     candidate = fit_candidate(splits, settings, WordCounts())
@@ -194,7 +242,6 @@ def test_where_no_pattern_certifies_each_ones_reason_is_given(splits: LabelledSp
     ("changes", "said"),
     [
         ({"promise": "answered"}, "two tiers and the promises"),
-        ({"tiers": ("cheap", "middle", "frontier")}, "two tiers and the promises"),
         ({"slicer": "language", "max_drop": 0.1}, "slices with a largest drop"),
     ],
 )

@@ -1,4 +1,7 @@
-"""Experiment 4: the thresholds of three tiers certified together; the best-looking configuration breaks the budget."""
+"""Experiment 4: the thresholds of three tiers certified together; the best-looking configuration breaks the budget.
+
+Answers that are rejected go to the last tier, or along a chain to the next one.
+"""
 
 from dataclasses import dataclass
 
@@ -9,7 +12,7 @@ from router_models.errors import NotCertifiedError
 from router_models.estimators.calibrators.scores import PlattCalibrator
 from router_models.risk_control.evidence import CascadeEvidence, Thresholds, replay_policy
 from router_models.risk_control.joint_path import run_path
-from router_models.risk_control.tuning import pareto_path
+from router_models.risk_control.ladder.tuning import pareto_path
 
 DELTA = 0.1
 
@@ -70,12 +73,18 @@ def truth(whole: CascadeEvidence, thresholds: Thresholds) -> tuple[float, float,
 
 
 @pytest.mark.parametrize(
-    ("population", "epsilon", "abstain", "quick"),
-    [("synthetic", 0.15, 0.0, 60), ("synthetic", 0.12, 0.1, 60), ("qa", 0.15, 0.0, 60)],
+    ("population", "epsilon", "abstain", "quick", "escalation"),
+    [
+        ("synthetic", 0.15, 0.0, 60, "top"),
+        ("synthetic", 0.12, 0.1, 60, "top"),
+        ("qa", 0.15, 0.0, 60, "top"),
+        ("synthetic", 0.15, 0.0, 60, "next"),
+        ("synthetic", 0.12, 0.1, 60, "next"),
+    ],
     indirect=["population"],
 )
 def test_the_certified_configuration_keeps_both_budgets_and_saves(
-    population, epsilon, abstain, quick, size, allowed, measured
+    population, epsilon, abstain, quick, escalation, size, allowed, measured
 ):
     runs, n = size(quick, 500), len(population.right)
     rng = np.random.default_rng(23)
@@ -85,7 +94,14 @@ def test_the_certified_configuration_keeps_both_budgets_and_saves(
         rows, fresh = rng.integers(0, n, 200), rng.integers(0, n, 1500)
         whole = population.calibrated_on(rows)
         try:
-            path = run_path(whole.take(rows), whole.take(fresh), epsilon=epsilon, level=DELTA, abstain_share=abstain)
+            path = run_path(
+                whole.take(rows),
+                whole.take(fresh),
+                epsilon=epsilon,
+                level=DELTA,
+                abstain_share=abstain,
+                escalation=escalation,
+            )
         except NotCertifiedError:
             none += 1
             continue
@@ -104,8 +120,9 @@ def test_the_certified_configuration_keeps_both_budgets_and_saves(
             saved.append(0.0)
     limit = allowed(runs, DELTA)
     measured(
-        f"ε={epsilon} a={abstain} B={runs}: broken {broken} (≤ {limit}), uncertified pick {picked_broken}, "
-        f"none certified {none}; saved {np.mean(saved):.0%} of the cost, {np.mean(could_save):.0%} knowing all labels"
+        f"ε={epsilon} a={abstain} rejected to {escalation} B={runs}: broken {broken} (≤ {limit}), "
+        f"uncertified pick {picked_broken}, none certified {none}; saved {np.mean(saved):.0%} of the cost, "
+        f"{np.mean(could_save):.0%} knowing all labels"
     )
     assert broken <= limit
     assert picked_broken > limit, "the negative control must fail"

@@ -1,8 +1,8 @@
 """Compute what a policy does with each prompt of a workload: which tiers it calls, in which order, and who answers.
 
 Decisions depend on the prompt and its answers, never on the load, so that they are made once per prompt, before any
-replay. The rules are the served ones: `Policy.decide` and `Policy.judge`; an escalation goes to the last tier, at most
-once.
+replay. The rules are the served ones: `Policy.decide` and `Policy.judge`; an escalation goes to the last tier, or in a
+chain to the next one.
 """
 
 from __future__ import annotations
@@ -169,16 +169,19 @@ def _one(
     i: int,
 ) -> Itinerary:
     routed = bool(p_route)
-    tier = policy.decide({name: float(scores[i]) for name, scores in p_route.items()}).tier
-    if tier == policy.top:
+    decision = policy.decide({name: float(scores[i]) for name, scores in p_route.items()})
+    if decision.tier == policy.top:
         return _at_top(policy, p_answer, i, (), Action.ROUTED, routed)
-    if policy.points[tier].accept_at == -np.inf and policy.points[tier].abstain_below is None:
-        return Itinerary((Step((tier,)),), tier, Action.ACCEPTED, routed)  # pre-routed: the answer is not judged
-    step = Step((tier,), judged=True)
-    verdict = policy.judge(tier, float(p_answer[tier][i]), accept_at)
-    if verdict.action is Action.ESCALATED:
-        return _at_top(policy, p_answer, i, (step,), Action.ESCALATED, routed)
-    return Itinerary((step,), None if verdict.action is Action.ABSTAINED else tier, verdict.action, routed)
+    steps: tuple[Step, ...] = ()
+    for tier in (decision.tier, *(name for name, _ in decision.then)):
+        if policy.points[tier].accept_at == -np.inf and policy.points[tier].abstain_below is None:
+            answered = (*steps, Step((tier,)))  # pre-routed: the answer is not judged
+            return Itinerary(answered, tier, Action.ACCEPTED, routed)
+        steps = (*steps, Step((tier,), judged=True))
+        verdict = policy.judge(tier, float(p_answer[tier][i]), accept_at)
+        if verdict.action is not Action.ESCALATED:
+            return Itinerary(steps, None if verdict.action is Action.ABSTAINED else tier, verdict.action, routed)
+    return _at_top(policy, p_answer, i, steps, Action.ESCALATED, routed)
 
 
 def _at_top(

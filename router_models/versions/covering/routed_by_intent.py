@@ -62,8 +62,18 @@ def by_intent(version: RouterVersion, ruled: Decision, prompts: Prompts) -> Deci
     moved = None if counts else f"the intent {match.intent}"
     reason = f"{said}: {match.tier}; the router: {ruled.reason}"
     promised = ruled.promised or match.tier != top  # what is promised nothing is judged all the same
-    sent = replace(ruled, tier=match.tier, reason=reason, promised=promised, moved=moved, layer=match.layer)
+    then = _links_after(version, ruled, match.tier)
+    sent = replace(ruled, tier=match.tier, reason=reason, promised=promised, moved=moved, layer=match.layer, then=then)
     return replace(sent, intent=match)
+
+
+def _links_after(version: RouterVersion, ruled: Decision, tier: str) -> tuple[tuple[str, float], ...]:
+    """The chain's links beyond a tier that an intent sends to: those that the router would try, as ever."""
+    ladder = version.policy.tiers
+    if not version.policy.chain or tier not in ladder or ruled.p_cheap_ok is None:
+        return ()
+    reached = ((ruled.tier, ruled.p_cheap_ok), *ruled.then) if ruled.tier != version.policy.top else ()
+    return tuple(link for link in reached if ladder.index(link[0]) > ladder.index(tier))
 
 
 def catalogue_fault(version: RouterVersion) -> str | None:

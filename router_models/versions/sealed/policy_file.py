@@ -35,6 +35,7 @@ def policy_values(version: RouterVersion) -> dict[str, object]:
             tier: [plain_number(p.route_at), plain_number(p.accept_at), p.abstain_below]
             for tier, p in version.policy.points.items()
         },
+        "chain": version.policy.chain,
         "families": families_of(version.stages),
         "prefix_families": families_of(version.prefix_stages),
         "judges_calls": list(version.judges_calls),

@@ -82,6 +82,7 @@ def read_version(folder: Path) -> dict[str, Any]:
             points,
             {t: prefix_point(made) for t, made in prefixes.items()},
             {t: overload_point(made) for t, made in overload_points.items()},
+            bool(data.get("chain", False)),
         )
         novelty = NoveltyDetector.from_state(load_state(folder, "home")) if data.get("home") else None
         spelling = Spelling.from_state(load_state(folder, "spelling")) if data.get("spelling") else None

@@ -122,8 +122,10 @@ def certify(
 
     --pattern pre-route certifies the router's threshold alone, for two tiers: of all answers of prompts that it sends
     to the cheap tier at most epsilon are wrong where the last tier's is right. No verifier is asked when serving,
-    nothing is sent on, and streams begin at once. --pattern auto certifies both patterns, each at half of delta, and
-    takes the one that saves more on CERT, net of router and verifier; it shows both (docs/concepts/patterns.md).
+    nothing is sent on, and streams begin at once. --pattern chain, for three tiers and more: what a tier's verifier
+    rejects goes to the next tier that the router would try, and is judged there, until the last one answers. --pattern
+    auto certifies layered and the other one that the number of tiers allows, each at half of delta, and takes the one
+    that saves more on CERT, net of router and verifier; it shows both (docs/concepts/patterns.md).
 
     Accepted answers, abstention, a prefix and the overload fallback are tested apart: each holds with 1 - delta, all
     of them at once only with the sum of their deltas less. --jointly divides delta among them.

@@ -31,10 +31,11 @@ class Promises(StrEnum):
 
 
 class Patterns(StrEnum):
-    """How two tiers are used: `candidate.Settings.pattern`."""
+    """How the tiers are used: `candidate.Settings.pattern`."""
 
     LAYERED = "layered"
     PRE_ROUTE = "pre-route"
+    CHAIN = "chain"
     AUTO = "auto"
 
 
@@ -49,7 +50,8 @@ PatternOption = Annotated[
     Patterns | None,
     typer.Option(
         help="How the tiers are used: layered (a verifier judges what the cheap tier answered; the default), "
-        "pre-route (the router alone decides, before generation), auto (whichever certifies cheaper)."
+        "pre-route (of two: the router alone decides, before generation), chain (of three and more: what is rejected "
+        "goes to the next tier), auto (whichever certifies cheaper)."
     ),
 ]
 GroupByOption = Annotated[

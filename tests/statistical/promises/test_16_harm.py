@@ -14,6 +14,7 @@ from router_models.risk_control.certify import Guarantee, certify_policy, routed
 from router_models.risk_control.evidence import CascadeEvidence, Thresholds, replay_policy
 from router_models.risk_control.joint import certify_joint
 from router_models.risk_control.joint_path import counts
+from router_models.risk_control.ladder.tuning import Escalation
 from router_models.risk_control.sequence import Labelled, counts_at, quantile_grid
 from router_models.risk_control.terms import CertificateTerms
 from router_models.types import OperatingPoint
@@ -133,8 +134,12 @@ def ladder() -> CascadeEvidence:
     return evidence(("small", "medium", "large"), scores, right, route)
 
 
-def test_harm_of_a_ladder_stays_within_its_bound(
-    size: Callable[[int, int], int], allowed: Callable[[int, float], int], measured: Callable[[str], None]
+@pytest.mark.parametrize("escalation", ["top", "next"])
+def test_harm_of_a_ladder_and_of_a_chain_stays_within_its_bound(
+    escalation: Escalation,
+    size: Callable[[int, int], int],
+    allowed: Callable[[int, float], int],
+    measured: Callable[[str], None],
 ) -> None:
     whole, epsilon = ladder(), 0.10
     runs, rng = size(60, 500), np.random.default_rng(34)
@@ -149,7 +154,7 @@ def test_harm_of_a_ladder_stays_within_its_bound(
     for _ in range(runs):
         tune, cert = (whole.take(rng.integers(0, len(whole), n)) for n in (200, 1500))
         try:
-            found = certify_joint(tune, cert, terms(epsilon), harm=True)
+            found = certify_joint(tune, cert, terms(epsilon), harm=True, escalation=escalation)
         except NotCertifiedError:
             none += 1
             saved.append(0.0)
@@ -164,8 +169,8 @@ def test_harm_of_a_ladder_stays_within_its_bound(
         picked += any(fits) and truth(path.configurations[fits.index(True)].thresholds)[0] > epsilon
     limit = allowed(runs, DELTA)
     measured(
-        f"ladder, ε={epsilon} B={runs}: broken {broken} (≤ {limit}), plug-in {picked}, none certified {none}; "
-        f"saved {np.mean(saved):.0%} of the cost"
+        f"ladder, rejected to {escalation}, ε={epsilon} B={runs}: broken {broken} (≤ {limit}), plug-in {picked}, "
+        f"none certified {none}; saved {np.mean(saved):.0%} of the cost"
     )
     assert broken <= limit
     assert picked > limit, "the negative control must fail"

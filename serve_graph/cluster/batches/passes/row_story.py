@@ -168,6 +168,7 @@ def _decided(data: Mapping[str, Any]) -> CascadeEvent:
     given = data["decided"]
     found = given["uncovered"]
     more = {"uncovered": found and Uncovered(**found), "embedding": _unpacked(data["embedding"])}
+    more["then"] = tuple((tier, estimate) for tier, estimate in given.get("then", ()))
     if (intent := given.get("intent")) is not None:
         more["intent"] = IntentMatch(**intent)
     return Decided(Decision(**given | more))

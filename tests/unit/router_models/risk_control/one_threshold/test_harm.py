@@ -11,8 +11,8 @@ from router_models.risk_control.certify import Guarantee, certify_policy, check_
 from router_models.risk_control.evidence import CascadeEvidence, Thresholds, replay_policy
 from router_models.risk_control.joint import certify_joint
 from router_models.risk_control.joint_path import counts
+from router_models.risk_control.ladder.tuning import predict
 from router_models.risk_control.terms import CertificateTerms
-from router_models.risk_control.tuning import predict
 from router_models.types import OperatingPoint
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)

@@ -14,9 +14,10 @@ from router_models.estimators.catalogue.intents import Catalogue, catalogue_of
 from router_models.estimators.catalogue.nearest_example import CatalogueIndex
 from router_models.estimators.routers import ConstantRouter
 from router_models.estimators.verifiers import NonEmptyVerifier
-from router_models.types import Action, Completion, Decision, Prompts, Query
+from router_models.types import Action, Completion, Decision, OperatingPoint, Prompts, Query
 from router_models.types.coverage import Coverage
-from router_models.versions.covering.routed_by_intent import NOT_CERTIFIED_WITH, NOT_IN_FORCE
+from router_models.versions.covering.routed_by_intent import NOT_CERTIFIED_WITH, NOT_IN_FORCE, by_intent
+from router_models.versions.policy import Policy
 from router_models.versions.router_version import RouterVersion, Stage
 from tests.unit.router_models.versions.made_version import certificate, version
 
@@ -140,3 +141,29 @@ def test_of_what_is_not_covered_an_intent_decides_only_on_what_is_novel() -> Non
 def test_an_uncertified_version_follows_its_catalogue_too() -> None:
     bare = replace(made(), certificate=None)
     assert (decide(bare, "hard easy").tier, decide(bare, "cheap").tier) == ("frontier", "cheap")
+
+
+@pytest.mark.parametrize(
+    ("tier", "estimates", "then"),
+    [
+        ("cheap", {"cheap": 0.1, "medium": 0.9}, (("medium", 0.9),)),
+        ("cheap", {"cheap": 0.9, "medium": 0.9}, (("medium", 0.9),)),
+        ("medium", {"cheap": 0.9, "medium": 0.9}, ()),
+        ("frontier", {"cheap": 0.9, "medium": 0.9}, ()),
+        ("cheap", {"cheap": 0.1, "medium": 0.1}, ()),
+    ],
+)
+def test_what_an_intent_sends_to_a_link_goes_on_along_the_chain_behind_it(
+    tier: str, estimates: dict[str, float], then: tuple[tuple[str, float], ...]
+) -> None:
+    """Every link once, and as the certified rows had it: the router's estimates say where a rejected answer goes."""
+    ladder = ("cheap", "medium", "frontier")
+    policy = Policy(ladder, dict.fromkeys(ladder[:2], OperatingPoint(0.5, 0.5)), chain=True)
+    intents = {"intents": [{"name": "sent", "tier": tier, "examples": ["other"]}]}
+    index = CatalogueIndex.of(catalogue_of(intents, ladder), Words())  # type: ignore[arg-type]
+    chain = replace(made(), policy=policy, catalogue=index)
+    prompts = Prompts(("other",), np.array([[0.0, 0.0, 0.0, 1.0]], dtype=np.float32))
+    sent = by_intent(chain, policy.decide(estimates), prompts)
+    assert (sent.tier, sent.then) == (tier, then)
+    jump = replace(chain, policy=replace(policy, chain=False))
+    assert by_intent(jump, jump.policy.decide(estimates), prompts).then == ()

@@ -15,8 +15,8 @@ from router_models.risk_control.evidence import CascadeEvidence, Thresholds, rep
 from router_models.risk_control.joint import certify_joint
 from router_models.risk_control.joint_path import PathBudget, follow, nothing_rejected
 from router_models.risk_control.labels import labels_needed, p_value
+from router_models.risk_control.ladder.tuning import Grid, always_top, pareto_path, predict, tune_all
 from router_models.risk_control.terms import CertificateTerms
-from router_models.risk_control.tuning import Grid, always_top, pareto_path, predict, tune_all
 from router_models.types import Action
 from router_models.versions.policy import Policy
 

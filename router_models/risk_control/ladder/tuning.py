@@ -11,13 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from router_models.risk_control.evidence import CascadeEvidence, Thresholds, replay_policy
+from router_models.risk_control.ladder.chain import chained
 from router_models.risk_control.sequence import quantile_grid
 from router_models.types import FloatArray
+
+Escalation = Literal["top", "next"]
+"""Where a rejected answer goes: to the last tier, or to the next one of a chain."""
 
 GRID = 20
 COST_WEIGHTS = tuple(float(w) for w in np.geomspace(0.003, 3.0, 32))
@@ -104,18 +109,25 @@ def soft_losses(data: CascadeEvidence, *, harm: bool) -> FloatArray:
 
 
 def pareto_path(
-    data: CascadeEvidence, *, abstain_share: float = 0.0, size: int = GRID, harm: bool = False
+    data: CascadeEvidence,
+    *,
+    abstain_share: float = 0.0,
+    size: int = GRID,
+    harm: bool = False,
+    escalation: Escalation = "top",
 ) -> tuple[Configuration, ...]:
     """At most `size` configurations, none beaten on predicted risk and cost by another, by descending risk.
 
     Cheapest and riskiest first, safest last; always-top is kept even where it is beaten. Configurations predicted to
-    abstain more than `abstain_share` are left out; 0 means never abstain.
+    abstain more than `abstain_share` are left out; 0 means never abstain. `escalation`: where rejected answers go.
     """
     grid = Grid.of(data, harm=harm)
     weights = [weight / float(data.cost_usd[:, -1].mean()) for weight in COST_WEIGHTS]
     tried = [always_top(len(data.tiers))]
     for abstain_weight in _abstain_weights(data, abstain_share):
-        tried += tune_all(data, grid, weights, abstain_weight, harm=harm)
+        jumps = tune_all(data, grid, weights, abstain_weight, harm=harm)
+        chained = escalation == "next"
+        tried += _chains(data, grid, jumps, weights, abstain_weight, harm=harm) if chained else jumps
     found: dict[tuple[float, float], Configuration] = {}
     for thresholds in dict.fromkeys(tried):
         c = predict(data, thresholds, harm=harm)
@@ -128,6 +140,26 @@ def pareto_path(
         front.sort(key=lambda c: c.risk)
         front = [front[i] for i in np.linspace(0, len(front) - 1, size - 1).round().astype(int)]
     return tuple(sorted([*front, safest], key=lambda c: (-c.risk, c.cost_usd)))
+
+
+def _chains(
+    data: CascadeEvidence,
+    grid: Grid,
+    starts: Sequence[Thresholds],
+    cost_weights: Sequence[float],
+    abstain_weight: float,
+    *,
+    harm: bool,
+) -> list[Thresholds]:
+    """Each start as a chain, improved; with what the last tier loses where it abstains on what `starts` do."""
+    lost = soft_losses(data, harm=harm)
+    silent = data.p_ok[:, -1] < starts[0].abstain_below[-1]
+    lost[silent, -1] = abstain_weight
+    edges = list(zip(grid.route, grid.verify, strict=True))
+    bins = list(zip(grid.route_bin.T, grid.verify_bin.T, strict=True))
+    return [
+        chained(data, start, edges, bins, lost, weight) for start, weight in zip(starts, cost_weights, strict=True)
+    ]
 
 
 def predict(data: CascadeEvidence, thresholds: Thresholds, *, harm: bool = False) -> Configuration:

@@ -14,8 +14,8 @@ from router_models.risk_control.evidence import CascadeEvidence, Thresholds, rep
 from router_models.risk_control.joint import CertifiedPolicy, certify_joint
 from router_models.risk_control.joint_path import PathBudget, follow, propose
 from router_models.risk_control.labels import p_value
+from router_models.risk_control.ladder.tuning import predict
 from router_models.risk_control.terms import CertificateTerms
-from router_models.risk_control.tuning import predict
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 TIERS = ("small", "medium", "large")
