@@ -105,7 +105,7 @@ PatternName = Literal["pre-route", "layered", "chain"]
 PatternChoice = Literal["layered", "pre-route", "chain", "auto"]
 
 
-def patterns_of(tiers: int) -> tuple[PatternName, ...]:
+def patterns_for(tiers: int) -> tuple[PatternName, ...]:
     """The ways to use so many tiers, simplest first: between equals the one with fewer verdicts is taken."""
     return ("pre-route", "layered") if tiers == 2 else ("layered", "chain")
 

@@ -15,7 +15,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from router_models.errors import NotCertifiedError
-from router_models.risk_control.promise import PatternName, TestedPattern, patterns_of
+from router_models.risk_control.promise import PatternName, TestedPattern, patterns_for
 from router_models.training.candidate import Candidate, Settings
 from router_models.training.certify import Certified, bound, certify_candidate
 from router_models.training.splits import LabelledSplits
@@ -73,7 +73,7 @@ def certify_patterns(
     """
     if settings.pattern != "auto":
         return certify_candidate(candidate, splits, settings, now, look), settings
-    patterns = patterns_of(len(settings.tiers))
+    patterns = patterns_for(len(settings.tiers))
     for pattern in patterns:
         replace(settings, pattern=pattern).check_pattern()
     looked: list[int] = []

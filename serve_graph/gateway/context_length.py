@@ -11,7 +11,7 @@ from typing import Any
 from router_models.types import Decision, Query
 from serve_graph.engines.prompt_room import BYTES_PER_TOKEN, TOKENS_PER_MESSAGE
 from serve_graph.gateway.capabilities import kind_of
-from serve_graph.gateway.rules import raised, shortened
+from serve_graph.gateway.rules import raised, without_links
 from serve_graph.protocol.fields import WITHHELD
 
 IMAGE_TOKENS = 1_600
@@ -61,7 +61,7 @@ def fit_context(decision: Decision, query: Query, rooms: Mapping[str, Room], lad
         return limit is None or needs(tier) <= limit
 
     if fits(decision.tier):
-        return shortened(decision, fits) if decision.then else decision
+        return without_links(decision, fits) if decision.then else decision
     above = ladder[ladder.index(decision.tier) :]
     largest = max(above, key=lambda tier: (rooms[tier].context_tokens or math.inf, above.index(tier)))
     tier = next(filter(fits, above), largest)

@@ -31,7 +31,7 @@ def raised(decision: Decision, tier: str, why: str, ladder: Sequence[str]) -> De
     return replace(decision, tier=tier, reason=reason, moved=why, layer="rule", then=())
 
 
-def shortened(decision: Decision, usable: Callable[[str], bool]) -> Decision:
+def without_links(decision: Decision, usable: Callable[[str], bool]) -> Decision:
     """The decision without those later tiers of its chain that cannot be used for the request."""
     then = tuple(link for link in decision.then if usable(link[0]))
     if then == decision.then:

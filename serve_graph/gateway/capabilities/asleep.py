@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from router_models.types import Decision
-from serve_graph.gateway.rules import raised, shortened
+from serve_graph.gateway.rules import raised, without_links
 
 
 @dataclass(slots=True)
@@ -25,7 +25,7 @@ class AsleepTiers:
     def apply(self, decision: Decision, ladder: Sequence[str]) -> Decision:
         """Return the decision for the next tier of the ladder that is awake, the last one failing that."""
         if decision.then:
-            decision = shortened(decision, lambda tier: tier not in self.tiers)
+            decision = without_links(decision, lambda tier: tier not in self.tiers)
         if decision.tier not in self.tiers or decision.tier not in ladder or decision.tier == ladder[-1]:
             return decision
         self.wake(decision.tier)

@@ -12,7 +12,7 @@ from serve_graph.config.tiers import TierConfig
 from serve_graph.errors import RequestError
 from serve_graph.gateway.capabilities.needs import MODALITIES, TEXT_ONLY, Needs, in_words, named_needs
 from serve_graph.gateway.options import ResolvedOptions
-from serve_graph.gateway.rules import raised, shortened
+from serve_graph.gateway.rules import raised, without_links
 
 PARAMETERS: Mapping[str, str] = MappingProxyType(
     {"tools": "tools", "json_schema": "response_format", "reasoning": "reasoning_effort"}
@@ -95,7 +95,7 @@ class CapableTiers:
             why = f"{decision.tier} does not take {named_needs(lacking)}"
             decision = raised(decision, above[0], why, ladder)
         elif decision.then:
-            decision = shortened(decision, able.__contains__)
+            decision = without_links(decision, able.__contains__)
         if unseen is None and ladder[-1] not in able:
             unseen = f"{ladder[-1]}, which would have the last word, does not take {self._wanted()}"
         if unseen is None:
