@@ -13,7 +13,7 @@ from router_models.data.groups import grouped_by
 from router_models.data.table import OutcomeTable
 from router_models.errors import NotCertifiedError
 from router_models.metrics import bootstrap
-from router_models.planning.patterns import RiskBudget, operate, patterns_for
+from router_models.planning.patterns import RiskBudget, operate, patterns_of
 from router_models.planning.workload import Workload
 from router_models.risk_control.certify import Guarantee, certify_policy
 from router_models.risk_control.evidence import CascadeEvidence
@@ -55,7 +55,7 @@ def plans(tune, cert) -> bool:
     choosing = np.arange(len(seen)) < len(tune)
     work = Workload("w", *TIERS, seen, choosing, None, None, "surface", None, labelled=True)
     budget = RiskBudget(0.5, DELTA, MARGIN)
-    return any(found.certified for found in operate(work, patterns_for(work, budget, None), budget, NOW))
+    return any(found.certified for found in operate(work, patterns_of(work, budget, None), budget, NOW))
 
 
 @pytest.mark.parametrize("what", ["accepted", "answered", "plan"])

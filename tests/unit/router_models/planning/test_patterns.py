@@ -17,7 +17,7 @@ from router_models.planning.patterns import (
     Pattern,
     RiskBudget,
     operate,
-    patterns_for,
+    patterns_of,
     play_out,
     provisional,
 )
@@ -80,7 +80,7 @@ def test_prompts_that_no_certificate_would_cover_go_to_the_last_tier_and_prove_n
     assert known.counted.tolist() == covered.tolist()
     budget, everything = RiskBudget(0.2, 0.1), np.ones(2_000, dtype=np.bool_)
     cascade = next(
-        o for o in operate(known, patterns_for(known, budget, None), budget, NOW) if o.pattern.name == "cascade"
+        o for o in operate(known, patterns_of(known, budget, None), budget, NOW) if o.pattern.name == "cascade"
     )
     played = play_out(known, cascade, everything, Extra(0.0, 0.0, 0.0, 0.0))
     assert played.kept.any()
@@ -100,7 +100,7 @@ def test_what_a_plan_certifies_holds_on_the_traffic_and_a_plain_pick_does_not() 
         seen = pool.seen.take(rows)
         sample = replace(pool, seen=seen, choosing=np.arange(700) < 280, labelled=True)
         wrong = 1 - pool.seen.grades[:, 0]
-        found = operate(sample, patterns_for(sample, budget, None), budget, NOW)
+        found = operate(sample, patterns_of(sample, budget, None), budget, NOW)
         risks = [_risk(pool, option, wrong) for option in found if option.certified]
         broken += any(risk > budget.epsilon for risk in risks)
         kept += [float((pool.seen.p_ok[:, 0] >= o.accept_at).mean()) for o in found if o.certified and o.accept_at]

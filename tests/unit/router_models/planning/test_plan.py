@@ -17,7 +17,7 @@ from router_models.errors import DataError
 from router_models.estimators.signals import TierKind
 from router_models.planning.labels import LabelsRow, label_kinds, labels_table
 from router_models.planning.page import Context, plan_page
-from router_models.planning.patterns import Extra, Pattern, RiskBudget, patterns_for, play_out
+from router_models.planning.patterns import Extra, Pattern, RiskBudget, patterns_of, play_out
 from router_models.planning.plan import Demand, Plan, plan
 from router_models.planning.traffic_mix import TrafficSlice, workload_of_mix
 from router_models.planning.workload import Workload, workload_of
@@ -252,7 +252,7 @@ def test_an_ensemble_of_a_recorded_agreement_is_never_recommended(recorded: Work
 
 def test_an_ensemble_is_weighed_where_agreement_was_recorded_and_pays_for_every_sample(recorded: Workload) -> None:
     with_agreement = replace(recorded, agreement=recorded.seen.p_ok[:, 0])
-    names = [p.name for p in patterns_for(with_agreement, RiskBudget(0.1, 0.1), samples=None)]
+    names = [p.name for p in patterns_of(with_agreement, RiskBudget(0.1, 0.1), samples=None)]
     assert "ensemble sample" not in names
     found = plan(with_agreement, RiskBudget(0.1, 0.1), BUSY, EXTRA, NOW, samples=5)
     assert found.option("ensemble sample").even.p_star < found.option("cascade").even.p_star

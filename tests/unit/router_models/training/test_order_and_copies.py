@@ -19,7 +19,7 @@ from router_models.data.outcomes import OutcomeTable, prompt_id, table_of
 from router_models.data.splits import assert_disjoint
 from router_models.errors import DataError
 from router_models.planning.labels import labels_table
-from router_models.planning.patterns import RiskBudget, operate, patterns_for
+from router_models.planning.patterns import RiskBudget, operate, patterns_of
 from router_models.planning.workload import workload_of
 from router_models.pricing.prices import Price
 from router_models.pricing.tier_costs import TierCosts
@@ -99,7 +99,7 @@ def planned(table: OutcomeTable, kind: str) -> dict[str, Any]:
     terms = {tier: TierCosts(price=price) for tier, price in PRICES.items()}
     work = workload_of(table, *TIERS, terms, routers=("surface",), verifiers=("logprob",))
     budget = RiskBudget(0.25, 0.2, 0.3)
-    found = operate(work, patterns_for(work, budget, None), budget, NOW)
+    found = operate(work, patterns_of(work, budget, None), budget, NOW)
     assert any(operated.certified for operated in found)
     certified = {o.pattern.name: (o.route_at, o.accept_at, o.certified, o.why) for o in found}
     return {**certified, "labels": labels_table(work, found[-1].pattern, (0.25,), RiskBudget(0.25, 0.2))}
