@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 from serve_graph.cluster.replicas.replica_logs import log_in_replica
@@ -13,6 +14,7 @@ from serve_graph.engines.echo.engine import EchoError
 from serve_graph.engines.echo.verifier import echo_engine
 from serve_graph.engines.replica_counters import CountedReplica
 from serve_graph.engines.telemetry.call_context import CallContext, take_over
+from serve_graph.protocol.async_stream import ready_together
 
 
 class EchoDeployment(CountedReplica):
@@ -34,14 +36,18 @@ class EchoDeployment(CountedReplica):
         finally:
             self.running -= 1
 
-    async def stream(self, body: dict[str, Any], carried: CallContext | None = None) -> AsyncIterator[dict[str, Any]]:
+    async def stream(
+        self, body: dict[str, Any], carried: CallContext | None = None
+    ) -> AsyncIterator[list[dict[str, Any]]]:
+        """Yield chunks, those that are there at the same time together."""
         take_over(carried)
         self.running += 1
         try:
-            async for piece in self.engine.stream(body):
-                yield piece
+            async with aclosing(ready_together(self.engine.stream(body))) as pieces:
+                async for piece in pieces:
+                    yield piece
         except EchoError as fault:
-            yield {"error": {"message": fault.message, "code": fault.status}}
+            yield [{"error": {"message": fault.message, "code": fault.status}}]
         finally:
             self.running -= 1
 

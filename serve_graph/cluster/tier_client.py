@@ -104,7 +104,10 @@ class HandleEngine:
         return reply
 
     async def stream(self, query: Query, left_s: float = math.inf) -> AsyncGenerator[Mapping[str, Any], None]:
-        """Chunks as the engine sends them. `attempts` beside the first: the calls that it took."""
+        """Chunks as the engine sends them. `attempts` beside the first: the calls that it took.
+
+        A replica sends chunks, or lists of those that it had at the same time: each of its messages costs a hop.
+        """
         until = time.monotonic() + left_s
         body = self._body(query)
         obfuscation = (query.parameters.get("stream_options") or {}) if self.hosted else {}
@@ -124,10 +127,11 @@ class HandleEngine:
                         raise EngineTimeoutError(f"tier {self.config.name!r} fell silent") from None
                     except Exception as error:
                         raise self._failure(error) from error
-                    _check_object(piece, self.config.name)
-                    raise_error(piece, self.config.name, piece.get("attempts", ()))
-                    self.answered_at = time.monotonic()
-                    yield piece
+                    for chunk in piece if isinstance(piece, list) else (piece,):
+                        _check_object(chunk, self.config.name)
+                        raise_error(chunk, self.config.name, chunk.get("attempts", ()))
+                        self.answered_at = time.monotonic()
+                        yield chunk
                     wait_s = min(self.config.timeout_s, until - time.monotonic()) + self.grace_s
             finally:
                 if not done:

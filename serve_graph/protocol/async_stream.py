@@ -1,4 +1,4 @@
-"""Read an asynchronous generator with time-outs that do not cancel it."""
+"""Read an asynchronous generator with time-outs that do not cancel it; and what it has ready at once, together."""
 
 from __future__ import annotations
 
@@ -57,3 +57,35 @@ async def wait_until_done(future: asyncio.Future[T]) -> None:
         await asyncio.wait({future})
     if not future.cancelled():
         future.exception()
+
+
+async def ready_together(source: AsyncGenerator[T, None]) -> AsyncGenerator[list[T], None]:
+    """Yield what a generator yields as it comes, in lists of what came while nobody looked; at least one each.
+
+    The source is read in a task, in a copy of this context, and closed before this ends. What it raises is raised
+    after all that came before.
+    """
+    come: list[T] = []
+    news = asyncio.Event()
+
+    async def read() -> None:
+        async for item in source:
+            come.append(item)
+            news.set()
+
+    reading = asyncio.create_task(read())
+    reading.add_done_callback(lambda _: news.set())
+    try:
+        while True:
+            await news.wait()
+            news.clear()
+            ended = reading.done()
+            if come:
+                taken, come[:] = list(come), []
+                yield taken
+            if ended:
+                reading.result()
+                return
+    finally:
+        await wait_until_done(reading)
+        await source.aclose()

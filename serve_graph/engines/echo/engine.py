@@ -19,7 +19,7 @@ import hashlib
 import math
 import re
 import struct
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 from serve_graph.config.tiers import EchoTierConfig
@@ -97,7 +97,7 @@ class EchoEngine:
             },
         }
 
-    async def stream(self, body: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+    async def stream(self, body: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
         """Yield the same answer as chat.completion.chunk dicts of one word; usage at the end, or in all if asked."""
         whole = await self.generate(body)
         directives = self._directives(prompt_of(body))

@@ -69,17 +69,19 @@ class VllmDeployment(CountedReplica, LLMServer):  # type: ignore[misc]  # Ray sh
             return data
         return {"error": {"message": "the engine gave no reply", "code": 500}}
 
-    async def stream(self, body: dict[str, Any], carried: CallContext | None = None) -> AsyncIterator[dict[str, Any]]:
-        """Yield chat.completion.chunk dicts; an `{"error": …}` dict ends the stream if the engine fails."""
+    async def stream(
+        self, body: dict[str, Any], carried: CallContext | None = None
+    ) -> AsyncIterator[list[dict[str, Any]]]:
+        """Yield chat.completion.chunk dicts in LLMServer's batches; `{"error": …}` is the last if the engine fails."""
         take_over(carried)
         request = _request(body)
         if isinstance(request, dict):
-            yield request
+            yield [request]
             return
         async for batch in await self.chat(request, traced_request(self.engine_kwargs)):
-            for item in batch if isinstance(batch, list) else [batch]:
-                for piece in _pieces(item):
-                    yield piece
+            items = batch if isinstance(batch, list) else [batch]
+            if pieces := [piece for item in items for piece in _pieces(item)]:
+                yield pieces
 
     async def counters(self) -> dict[str, float]:
         return engine_counters()

@@ -155,6 +155,19 @@ async def test_stream_passes_pieces_on_and_ends(engine: Callable[..., Any]) -> N
     assert not handle.responses[0].cancelled
 
 
+async def test_chunks_that_come_together_are_passed_on_one_by_one_until_one_is_an_error(
+    engine: Callable[..., Any],
+) -> None:
+    handle = FakeHandle([[{"a": 1}, {"b": 2}], {"c": 3}, [{"d": 4}, {"error": {"message": "broke", "code": 500}}]])
+    pieces = engine(handle).stream(QUERY)
+    assert [await anext(pieces) for _ in range(4)] == [{"a": 1}, {"b": 2}, {"c": 3}, {"d": 4}]
+    with pytest.raises(EngineError, match="broke"):
+        await anext(pieces)
+    assert handle.responses[0].cancelled
+    with pytest.raises(EngineError, match="no object"):
+        await anext(engine(FakeHandle([["odd"]])).stream(QUERY))
+
+
 @pytest.mark.parametrize("hosted", [False, True])
 async def test_usage_of_a_cut_stream_is_asked_of_engines_that_can_tell(
     engine: Callable[..., Any], hosted: bool
