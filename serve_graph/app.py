@@ -25,6 +25,7 @@ from serve_graph.cluster.replicas.nodes import check_nodes
 from serve_graph.cluster.replicas.replica_logs import log_in_replica
 from serve_graph.config.graph import GraphConfig, load_config
 from serve_graph.config.judge import AnyVerifierConfig, VllmVerifierConfig
+from serve_graph.config.shared_engines import engines_of, sharing
 from serve_graph.config.tiers import (
     AnyTierConfig,
     EchoTierConfig,
@@ -78,7 +79,8 @@ def build_app(args: dict[str, Any]) -> Application:
     TaskGraders.read(config.graders.tasks)
     catalogue = CatalogueWatch.of(config)
     served = serving_folder(config, Path(args["version"])) if args.get("version") else serving_version(config)
-    tiers = {tier.name: bind_tier(tier, config) for tier in config.tiers if not is_called_here(tier)}
+    engines = {tier.name: bind_tier(tier, config) for tier in engines_of(config.tiers) if not is_called_here(tier)}
+    tiers = {tier.name: engines[tier.engine_name] for tier in config.tiers if tier.engine_name in engines}
     tiers |= {embedder.name: bind_embedder(embedder, config) for embedder in config.embedders}
     tiers |= {model.name: bind_verifier(model, config) for model in config.verifiers if not is_called_here(model)}
     begun = ServedVersion.of(served, config)
@@ -129,13 +131,14 @@ def bind_tier(tier: AnyTierConfig, config: GraphConfig) -> Application:
 
     model = resolve_weights(tier.weights, config.state_folder)
     settings = llm_config(tier, model, tracing=config.tracing)
-    adapter = None if tier.lora is None else tier.lora.folder
-    if adapter is not None:
+    named = [one.lora for one in sharing(config.tiers, tier.name) if isinstance(one, VllmTierConfig)]
+    adapters = [lora.folder for lora in named if lora is not None and lora.folder is not None]
+    for adapter in adapters:
         check_model_folder(adapter, config.state_folder, adapter=True)
     options = VllmDeployment.get_deployment_options(settings)
     deployment = serve.deployment(VllmDeployment).options(**options | {"name": tier.name})
-    files = loaded_files(tier, model, config.state_folder)
-    folder = None if adapter is None else str(adapter.parent)
+    files = loaded_files(tier, model, config.state_folder, adapters)
+    folder = None if tier.lora is None or tier.lora.local_path is None else str(tier.lora.local_path)
     application: Application = deployment.bind(settings, folder, files, partial(log_in_replica, config.logging))
     return application
 

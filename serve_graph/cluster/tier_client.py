@@ -41,7 +41,7 @@ class HandleEngine:
     def __init__(self, handle: TierHandle, config: AnyTierConfig) -> None:
         adapter = adapter_of(config)
         self.handle: Any = handle if adapter is None else handle.options(multiplexed_model_id=adapter)
-        self.model = adapter or config.name
+        self.model = adapter or config.engine_name
         self.config = config
         self.gate = admission_for(config)
         self.answered_at = float("-inf")  # time.monotonic() of the last reply or piece: a sign of life
@@ -173,8 +173,8 @@ def has_priorities(config: AnyTierConfig) -> bool:
 
 def adapter_of(config: AnyTierConfig) -> str | None:
     """The LoRA adapter a tier answers with, in Ray's words: `<model id>:<adapter>`."""
-    if isinstance(config, VllmTierConfig) and config.lora is not None:
-        return f"{config.name}:{config.lora.adapter}"
+    if isinstance(config, VllmTierConfig) and config.lora is not None and config.lora.adapter is not None:
+        return f"{config.engine_name}:{config.lora.adapter}"
     return None
 
 

@@ -20,13 +20,13 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from router_models.versions.names import name_fault
 from serve_graph.config.access import AccessConfig, SessionsConfig
 from serve_graph.config.base import Frozen
-from serve_graph.config.comparisons import ComparisonsConfig
 from serve_graph.config.http import HttpConfig
 from serve_graph.config.judge import AnyVerifierConfig, GradersConfig, JudgeConfig, SignalsConfig
 from serve_graph.config.learning import AlarmsConfig, FeedbackConfig, GoldenConfig, TicketsConfig
 from serve_graph.config.prices import Amount
 from serve_graph.config.records import BatchesConfig, LoggingConfig, RecordsConfig, TracingConfig
-from serve_graph.config.rollouts import RolloutsConfig
+from serve_graph.config.rollouts import ComparisonsConfig, RolloutsConfig
+from serve_graph.config.shared_engines import check_engines, filled_in
 from serve_graph.config.tiers import AnyTierConfig, HostedTierConfig, ScalingConfig, TierName, VllmTierConfig
 from serve_graph.errors import ConfigError
 
@@ -229,6 +229,11 @@ class GraphConfig(Frozen):
     logical_cpus: Annotated[int, Field(ge=1)] | None = None
     """CPUs that the local Ray cluster declares; null: this machine's cores, at least 4."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _engines_shared(cls, data: Any) -> Any:
+        return filled_in(data)
+
     @model_validator(mode="after")
     def _coherent(self) -> Self:
         names = [tier.name for tier in self.tiers]
@@ -248,6 +253,7 @@ class GraphConfig(Frozen):
                 raise ValueError(
                     f"models.aliases: {alias!r} must be a new name, and {name!r} one of {', '.join(sorted(known))}"
                 )
+        check_engines(self.tiers, (*self.embedders, *self.verifiers))
         if self.policy.safe_tier not in names:
             raise ValueError(f"policy.safe_tier {self.policy.safe_tier!r} is not a tier; tiers: {names}")
         named = [("judge.tier", self.judge and self.judge.tier), ("comparisons.judge", self.comparisons.judge)]

@@ -132,18 +132,22 @@ class FailoverConfig(Frozen):
 
 
 class LoraSection(Frozen):
-    """LoRA adapters of a vLLM tier, through `ray.serve.llm`'s LoraConfig; the tier answers with one of them."""
+    """LoRA adapters of a vLLM tier, through `ray.serve.llm`'s LoraConfig; the tier answers with one or with none."""
 
     loading_path: str
     """The folder of the adapters: s3://, gs://, abfss:// or azure://, or the absolute path of a folder that every node
     has.
     """
-    adapter: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*$")]
-    """Name of the adapter that the tier answers with."""
+    adapter: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*$")] | None = None
+    """Name of the adapter that the tier answers with; null: with the weights alone, beside tiers with adapters that
+    share its engine (`engine_of`).
+    """
     max_adapters_per_replica: Annotated[int, Field(ge=1)] = 16
     """Adapters that a replica keeps loaded."""
     max_rank: Annotated[int, Field(ge=1)] = 16
     """Largest rank of an adapter, as vLLM's `max_lora_rank`."""
+    max_in_batch: Annotated[int, Field(ge=1)] = 1
+    """Adapters that one batch may hold, as vLLM's `max_loras`: requests for more wait for each other."""
     download_timeout_s: Seconds | None = 30.0
     """Seconds that the download of an adapter may take; null: no limit."""
     max_download_tries: Annotated[int, Field(ge=1)] = 10
@@ -160,8 +164,13 @@ class LoraSection(Frozen):
 
     @property
     def folder(self) -> Path | None:
-        """The adapter's folder if it is on a local file system; None if Ray fetches it."""
-        return Path(self.loading_path) / self.adapter if self.loading_path.startswith("/") else None
+        """The adapter's folder if it is on a local file system; None if Ray fetches it, and where there is none."""
+        return None if self.adapter is None or self.local_path is None else self.local_path / self.adapter
+
+    @property
+    def local_path(self) -> Path | None:
+        """The folder of the adapters if it is on a local file system."""
+        return Path(self.loading_path) if self.loading_path.startswith("/") else None
 
 
 class AdmissionConfig(Frozen):

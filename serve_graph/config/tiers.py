@@ -183,6 +183,11 @@ class TierConfig(Frozen):
         return self
 
     @property
+    def engine_name(self) -> str:
+        """The tier whose engine answers."""
+        return self.name
+
+    @property
     def context_limit(self) -> int | None:
         """The tokens that a prompt and its answer may have; None where no limit is known."""
         return self.context_tokens
@@ -199,7 +204,21 @@ class TierConfig(Frozen):
         return frozenset(self.modalities or ("text",)) | {name for name, takes in also.items() if takes}
 
 
-class VllmTierConfig(TierConfig):
+class EngineTierConfig(TierConfig):
+    """A tier with an engine on our own machines, or with a part in another tier's."""
+
+    engine_of: TierName | None = None
+    """The tier whose engine answers for this one too, with this tier's LoRA adapter: what the engine is started with
+    (weights, `engine_kwargs`, `scaling`, …) is set there alone. null: an engine of its own.
+    """
+
+    @property
+    def engine_name(self) -> str:
+        """The tier whose engine answers."""
+        return self.engine_of or self.name
+
+
+class VllmTierConfig(EngineTierConfig):
     """A tier served by vLLM through `ray.serve.llm`."""
 
     engine: Literal["vllm"]
@@ -279,7 +298,7 @@ class HostedTierConfig(HostedApi, TierConfig):
         return self.deployments or (HostedDeploymentConfig(name=self.name, **own),)
 
 
-class EchoTierConfig(TierConfig):
+class EchoTierConfig(EngineTierConfig):
     """A tier without a model, for tests and benchmarks: answers repeat the prompt and say so."""
 
     engine: Literal["echo"]

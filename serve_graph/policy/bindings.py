@@ -192,7 +192,7 @@ def engine_binds(version: RouterVersion, config: GraphConfig) -> dict[str, str]:
 def _weights(tier: AnyTierConfig, config: GraphConfig) -> str:
     if isinstance(tier, VllmTierConfig):
         digest = weights_digest(tier.weights, config.state_folder)
-        if tier.lora is None:
+        if tier.lora is None or tier.lora.adapter is None:
             return digest
         folder = tier.lora.folder
         named = f"{tier.lora.loading_path}/{tier.lora.adapter}"

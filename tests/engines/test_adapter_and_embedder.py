@@ -1,15 +1,18 @@
-"""A LoRA adapter on a tier and an embedder beside the tiers, with real engines; both held against transformers."""
+"""LoRA adapters of tiers that share an engine, and an embedder beside them, for real; held against transformers."""
 
 import importlib.util
 import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import openai
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from router_models.data.embeddings.encoder import Encoder
 from serve_graph.cli.local.launch import free_port
@@ -30,6 +33,7 @@ ON_CPU = {
     "HF_HUB_OFFLINE": "1",
 }
 PRICE = {"input_usd_per_mtok": 0.01, "output_usd_per_mtok": 0.02}
+DEARER = {"input_usd_per_mtok": 0.03, "output_usd_per_mtok": 0.06}
 ASKED = [{"role": "user", "content": "What is the capital of France?"}]
 TEXTS = ["What is the capital of France?", "Sort these words: pear, apple.", "Ein Satz mit Umlauten: über Äpfel."]
 
@@ -48,6 +52,15 @@ def weights() -> Path:
 
 @pytest.fixture(scope="module")
 def adapter(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made_adapter(weights, tmp_path_factory.mktemp("adapters") / "shifted", 7)
+
+
+@pytest.fixture(scope="module")
+def other(weights: Path, adapter: Path) -> Path:
+    return made_adapter(weights, adapter.parent / "other", 8)
+
+
+def made_adapter(weights: Path, folder: Path, seed: int) -> Path:
     """A rank-8 adapter of random numbers on every layer's query and value projections, as PEFT writes one."""
     import torch
     from safetensors.torch import save_file
@@ -55,14 +68,13 @@ def adapter(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shape = json.loads((weights / "config.json").read_text())
     hidden, heads, grouped = shape["hidden_size"], shape["num_attention_heads"], shape["num_key_value_heads"]
     out = {"q_proj": hidden, "v_proj": hidden // heads * grouped}
-    rng = torch.Generator().manual_seed(7)
+    rng = torch.Generator().manual_seed(seed)
     tensors = {}
     for layer in range(shape["num_hidden_layers"]):
         for name, width in out.items():
             prefix = f"base_model.model.model.layers.{layer}.self_attn.{name}"
             tensors[f"{prefix}.lora_A.weight"] = torch.randn(RANK, hidden, generator=rng) / hidden**0.5
             tensors[f"{prefix}.lora_B.weight"] = torch.randn(width, RANK, generator=rng) * 0.05
-    folder = tmp_path_factory.mktemp("adapters") / "shifted"
     folder.mkdir()
     save_file(tensors, folder / "adapter_model.safetensors")
     settings = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": RANK, "lora_alpha": ALPHA, "bias": "none"}
@@ -72,14 +84,17 @@ def adapter(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def graph(serving: Serving, adapter: Path, weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def graph(
+    serving: Serving, adapter: Path, other: Path, weights: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
     cpu: dict[str, Any] = {"engine": "vllm", "accelerator": "cpu", "env": ON_CPU, "price": PRICE}
-    tuned = cpu | {
-        "name": "tuned",
+    general = cpu | {
+        "name": "general",
         "weights": {"folder": str(weights)},
-        "lora": {"loading_path": str(adapter.parent), "adapter": adapter.name, "max_rank": RANK},
+        "lora": {"loading_path": str(adapter.parent), "max_rank": RANK, "max_in_batch": 2},
         "engine_kwargs": {"dtype": "float32", "enforce_eager": True, "max_model_len": 512, "max_num_seqs": 4},
     }
+    shared = {"engine": "vllm", "engine_of": "general", "price": DEARER}
     minilm = cpu | {
         "name": "minilm",
         "weights": {"folder": str(minilm_folder())},
@@ -88,7 +103,12 @@ def graph(serving: Serving, adapter: Path, weights: Path, tmp_path_factory: pyte
     state = tmp_path_factory.mktemp("state")
     config = {
         "logical_cpus": 8,
-        "tiers": [tuned, {"name": "frontier", "engine": "echo", "price": PRICE}],
+        "tiers": [
+            general,
+            shared | {"name": "tuned", "lora": {"adapter": adapter.name}},
+            shared | {"name": "second", "lora": {"adapter": other.name}},
+            {"name": "frontier", "engine": "echo", "price": PRICE},
+        ],
         "embedders": [minilm],
         "policy": {"version": "builtin", "safe_tier": "frontier"},
         "http": {"port": free_port()},
@@ -153,6 +173,38 @@ def test_the_tier_answers_with_the_adapter_and_not_with_its_base_alone(
     assert abs(tuned[1] - base[1]) > 0.5
 
 
+def test_tiers_of_one_engine_answer_at_once_each_with_its_own_weights(
+    graph: str, client: openai.OpenAI, weights: Path, adapter: Path, other: Path
+) -> None:
+    """Three at a time, in one batch: the weights alone and two adapters, a bill for each and one engine for all."""
+    expected = {
+        "general": by_transformers(weights, None),
+        "tuned": by_transformers(weights, adapter),
+        "second": by_transformers(weights, other),
+    }
+    asked: dict[str, Any] = {"messages": ASKED, "max_tokens": 1, "temperature": 0, "logprobs": True}
+
+    def ask(model: str) -> tuple[str, dict[str, Any]]:
+        return model, client.chat.completions.create(model=model, **asked).model_dump()
+
+    with ThreadPoolExecutor(6) as pool:
+        replies = list(pool.map(ask, [*expected, *expected]))
+    for model, reply in replies:
+        assert first_token(reply) == (expected[model][0], pytest.approx(expected[model][1], abs=0.05)), model
+        assert (reply["model"], reply["serve_graph"]["tier"]) == (model, model)
+    usd = {model: float(reply["serve_graph"]["cost_usd"]) for model, reply in replies}
+    assert usd["tuned"] == usd["second"] == pytest.approx(3 * usd["general"])
+    page = httpx.get(f"{graph}/metrics", timeout=60).text
+    families = {family.name: family for family in text_string_to_metric_families(page)}
+    tiers = {
+        name: {sample.labels["tier"] for sample in families[name].samples}
+        for name in ("serve_graph_requests", "serve_graph_engine_num_requests_running")
+    }
+    assert tiers["serve_graph_requests"] >= set(expected)
+    running = tiers["serve_graph_engine_num_requests_running"]
+    assert running & set(expected) == {"general"}, "the engine counts under the tier that runs it"
+
+
 def test_what_the_engine_read_from_its_cache_is_counted(client: openai.OpenAI) -> None:
     asked: dict[str, Any] = {
         "model": "tuned",
@@ -189,9 +241,9 @@ def test_what_the_embedder_cannot_take_is_an_openai_error(client: openai.OpenAI)
     assert refused.value.body["code"] == "context_length_exceeded"  # type: ignore[index]
     with pytest.raises(openai.NotFoundError, match="tiers that embed: minilm"):
         client.embeddings.create(model="tuned", input="hello")
-    with pytest.raises(openai.NotFoundError, match="known: auto, tuned, frontier"):
+    with pytest.raises(openai.NotFoundError, match="known: auto, general, tuned, second, frontier"):
         client.chat.completions.create(model="minilm", messages=ASKED)  # type: ignore[arg-type]
 
 
 def test_the_embedder_is_a_model_and_no_tier(graph: str, client: openai.OpenAI) -> None:
-    assert [model.id for model in client.models.list()] == ["auto", "tuned", "frontier", "minilm"]
+    assert [model.id for model in client.models.list()] == ["auto", "general", "tuned", "second", "frontier", "minilm"]

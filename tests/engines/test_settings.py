@@ -1,8 +1,12 @@
 """What Ray makes of a vLLM tier's settings. Here rather than among the unit tests: Ray's own class imports vLLM."""
 
+import asyncio
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
+
+import pytest
 
 from serve_graph.config.records import TracingConfig
 from serve_graph.config.tiers import VllmTierConfig
@@ -65,3 +69,38 @@ def test_an_engines_span_is_sent_to_the_graphs_collector_below_the_span_of_the_c
     [sent] = collector.spans
     assert (sent.name, sent.trace, sent.parent) == ("llm_request", trace, span)
     assert (sent.resource["service.name"], sent.resource["serve_graph.tier"]) == ("serve-graph", "cheap")
+
+
+@pytest.mark.filterwarnings("ignore")  # LLMServer.__del__ is a coroutine
+async def test_first_requests_for_an_adapter_have_it_loaded_once() -> None:
+    """Ray has each of them load it, and vLLM refuses all loads but one."""
+    from ray.serve import context
+
+    from serve_graph.engines.vllm.deployment import VllmDeployment
+
+    class Engine:
+        def __init__(self) -> None:
+            self.loaded, self.loading = False, False
+
+        async def resolve_lora(self, found: object) -> None:
+            if self.loaded:
+                return
+            if self.loading:
+                raise ValueError("The lora adapter is being loaded")
+            self.loading = True
+            await asyncio.sleep(0.01)
+            self.loaded, self.loading = True, False
+
+    async def load(name: str) -> str:
+        return name
+
+    replica = VllmDeployment.__new__(VllmDeployment)
+    replica._loads_adapter, replica.engine, replica._load_model = asyncio.Lock(), Engine(), load
+    replica._llm_config = SimpleNamespace(lora_config=object())
+    asked = context._RequestContext(multiplexed_model_id="general:legal")
+    token = context._serve_request_context.set(asked)
+    try:
+        await asyncio.gather(*(replica._maybe_resolve_lora_from_multiplex() for _ in range(4)))
+    finally:
+        context._serve_request_context.reset(token)
+    assert replica.engine.loaded

@@ -45,7 +45,7 @@ def memory_needed(config: GraphConfig) -> MemoryNeed:
     """
     parts, unknown = {"the graph": GRAPH_GIB}, []
     for tier in config.every_tier:
-        if not isinstance(tier, VllmTierConfig) or tier.accelerator != "cpu":
+        if not isinstance(tier, VllmTierConfig) or tier.accelerator != "cpu" or tier.engine_name != tier.name:
             continue
         weights = _weights_gib(tier.weights)
         if weights is None:

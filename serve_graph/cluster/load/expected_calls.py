@@ -103,8 +103,12 @@ class ExpectedLoad:
         self.calls.note(record)
 
     def stats(self) -> dict[str, float]:
-        """Return how many calls each tier will have, those that wait for admission included."""
+        """Return how many calls each tier's engine will have, those that wait for admission included."""
         gates = {tier: engine.gate for tier, engine in self.engines.items()}
         under_way = {tier: float(gate.in_flight + len(gate.queue)) for tier, gate in gates.items()}
         service_s = {tier: gate.service_s for tier, gate in gates.items()}
-        return {EXPECTED + tier: calls for tier, calls in self.calls.expected(under_way, service_s).items()}
+        by_engine: dict[str, float] = {}
+        for tier, calls in self.calls.expected(under_way, service_s).items():
+            name = EXPECTED + self.engines[tier].config.engine_name
+            by_engine[name] = by_engine.get(name, 0.0) + calls
+        return by_engine

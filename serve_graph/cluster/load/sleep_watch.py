@@ -38,7 +38,8 @@ class SleepWatch:
     ) -> None:
         self.handles = handles
         self.count = count
-        self.sleepers = [tier.name for tier in config.tiers[:-1] if tier.scaling.min_replicas == 0]
+        sleepers = (tier for tier in config.tiers[:-1] if tier.scaling.min_replicas == 0)
+        self.sleepers = {tier.name: tier.engine_name for tier in sleepers}
         self.asleep = AsleepTiers(self.wake)
         self._waking: dict[str, asyncio.Task[None]] = {}
 
@@ -51,7 +52,7 @@ class SleepWatch:
                 logger.warning("how many replicas the tiers have is not known: %s", type(error).__name__)
                 self.asleep.tiers = frozenset()
             else:
-                self.asleep.tiers = frozenset(tier for tier in self.sleepers if not replicas.get(tier))
+                self.asleep.tiers = frozenset(t for t, engine in self.sleepers.items() if not replicas.get(engine))
             await asyncio.sleep(POLL_S)
 
     def wake(self, tier: str) -> None:

@@ -164,7 +164,8 @@ def graph_metrics(
     handles: Mapping[str, TierHandle],
     siblings: Replicas | None,
 ) -> GraphMetrics:
-    """The metrics of an ingress replica."""
+    """The metrics of an ingress replica; an engine that several tiers share counts under the tier that runs it."""
+    handles = {name: handle for name, handle in handles.items() if config.tier(name).engine_name == name}
     of_ingresses = {name for name, handle in handles.items() if isinstance(handle, InProcessHandle)}
     scalings = {name: config.tier(name).scaling for name in handles if name not in of_ingresses}
     several = [

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from serve_graph.config.graph import GraphConfig
 from serve_graph.config.kubernetes.graph_settings import bundles_of, pipeline_stages, tier_resource
 from serve_graph.config.kubernetes.machines import Machine, machine_of
+from serve_graph.config.shared_engines import engines_of
 from serve_graph.config.tiers import ScalingConfig, VllmTierConfig
 
 SERVING_GROUP = "serving"
@@ -57,7 +58,7 @@ def worker_groups(config: GraphConfig, machines: Mapping[str, str]) -> tuple[Wor
         A machine or a tier is unknown, a tier runs on TPUs, two groups would have one name, or a replica's bundles
         cannot be split evenly over its pipeline stages.
     """
-    engines = [tier for tier in config.every_tier if isinstance(tier, VllmTierConfig)]
+    engines = [tier for tier in engines_of(config.every_tier) if isinstance(tier, VllmTierConfig)]
     if strangers := sorted(set(machines) - {tier.name for tier in engines}):
         raise ValueError(f"no tier of vLLM is called {', '.join(strangers)}")
     names = [SERVING_GROUP, *(group_name(tier.name) for tier in engines)]
@@ -76,7 +77,8 @@ def serving_deployments(config: GraphConfig) -> dict[str, ScalingConfig]:
     found = {"ingress": config.http.scaling}
     if config.policy.version != "none" and config.policy.placement == "replicas":
         found |= {"router": config.policy.router_scaling, "verifier": config.policy.verifier_scaling}
-    return found | {tier.name: tier.scaling for tier in config.every_tier if not isinstance(tier, VllmTierConfig)}
+    own = engines_of(config.every_tier)
+    return found | {tier.name: tier.scaling for tier in own if not isinstance(tier, VllmTierConfig)}
 
 
 def _serving(config: GraphConfig) -> WorkerGroup:

@@ -45,6 +45,7 @@ class VllmDeployment(CountedReplica, LLMServer):  # type: ignore[misc]  # Ray sh
         logs: Callable[[], None] | None = None,
     ) -> None:
         self.engine_kwargs = llm_config.engine_kwargs
+        self._loads_adapter = asyncio.Lock()
         if logs is not None:
             logs()
         if files is not None:
@@ -82,6 +83,14 @@ class VllmDeployment(CountedReplica, LLMServer):  # type: ignore[misc]  # Ray sh
             items = batch if isinstance(batch, list) else [batch]
             if pieces := [piece for item in items for piece in _pieces(item)]:
                 yield pieces
+
+    async def _maybe_resolve_lora_from_multiplex(self) -> None:
+        """Load the adapter that a request asks for, one after the other.
+
+        Of several first requests for one Ray (2.60) has each load it, and vLLM refuses all loads but one.
+        """
+        async with self._loads_adapter:
+            await super()._maybe_resolve_lora_from_multiplex()
 
     async def counters(self) -> dict[str, float]:
         return engine_counters()

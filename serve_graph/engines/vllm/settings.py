@@ -88,6 +88,8 @@ def engine_arguments(tier: VllmTierConfig) -> dict[str, Any]:
     kwargs: dict[str, Any] = {"disable_log_stats": False, "enable_prompt_tokens_details": True}  # of cached tokens
     if tier.lora is not None:
         kwargs |= {"enable_lora": True, "max_lora_rank": tier.lora.max_rank}
+        if tier.lora.max_in_batch > 1:
+            kwargs["max_loras"] = tier.lora.max_in_batch
     if tier.weights.revision is not None:
         kwargs["revision"] = tier.weights.revision
         if "tokenizer" not in tier.engine_kwargs:  # another repository has other revisions
@@ -112,7 +114,7 @@ def engine_tracing(tier: VllmTierConfig, tracing: TracingConfig) -> tuple[dict[s
 def _lora_config(lora: LoraSection) -> dict[str, Any]:
     """Convert our section to Ray's LoraConfig, for remote stores only; the deployment loads local folders."""
     return {
-        "dynamic_lora_loading_path": lora.loading_path if lora.folder is None else None,
+        "dynamic_lora_loading_path": lora.loading_path if lora.local_path is None else None,
         "max_num_adapters_per_replica": lora.max_adapters_per_replica,
         "download_timeout_s": lora.download_timeout_s,
         "max_download_tries": lora.max_download_tries,

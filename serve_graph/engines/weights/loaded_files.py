@@ -7,7 +7,7 @@ replica reads what it is about to load once more, whole: also one that starts la
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,16 +45,18 @@ class LoadedFiles:
             _check_file(Path(place), digest)
 
 
-def loaded_files(tier: VllmTierConfig, model: str, state_folder: Path) -> LoadedFiles:
+def loaded_files(tier: VllmTierConfig, model: str, state_folder: Path, adapters: Iterable[Path] = ()) -> LoadedFiles:
     """Return the local files of a tier's engine; `model` is what `resolve_weights` returned.
 
-    Those of hub ids are not known here: a commit pins them.
+    `adapters`: folders of those adapters that it loads for other tiers. Those of hub ids are not known here: a commit
+    pins them.
     """
     folders, files = {}, {}
     if tier.weights.hub is None:
         folders[model] = _hashes(Path(model), state_folder)
-    if tier.lora is not None and tier.lora.folder is not None:
-        folders[str(tier.lora.folder)] = _hashes(tier.lora.folder, state_folder)
+    own = () if tier.lora is None or tier.lora.folder is None else (tier.lora.folder,)
+    for folder in (*own, *adapters):
+        folders[str(folder)] = _hashes(folder, state_folder)
     for path in paths_in(engine_arguments(tier)):
         if path.is_dir():
             folders[str(path)] = _hashes(path, state_folder)

@@ -26,8 +26,8 @@ from typing import Any
 from router_models.monitoring.canary import Arm
 from router_models.pricing.prices import plain_decimal
 from serve_graph.cascade.context import CascadeContext
-from serve_graph.config.comparisons import ComparisonsConfig
 from serve_graph.config.judge import JudgeConfig
+from serve_graph.config.rollouts import ComparisonsConfig
 from serve_graph.learning.comparing.compared_request import ComparedRequest
 from serve_graph.learning.comparing.comparison_metrics import ComparisonMetrics
 from serve_graph.learning.comparing.comparison_row import comparison_row

@@ -52,7 +52,7 @@ MOST_SEQS = 256
 def passes_faults(tier: VllmTierConfig) -> str | None:
     """Why a tier's answers in a pass would not be those that it is served with; None where they are."""
     if tier.lora is not None:
-        return f"{tier.name} answers with a LoRA adapter"
+        return f"{tier.name} has LoRA adapters"
     for name in ("reasoning_parser", "chat_template", "chat_template_content_format"):
         if tier.engine_kwargs.get(name):
             return f"{tier.name} is served with {name}"

@@ -85,14 +85,14 @@ class Kept:
         self.records.append(record)
 
 
-def engine(in_flight: int, queued: int) -> HandleEngine:
+def engine(in_flight: int, queued: int, name: str) -> HandleEngine:
     gate: Any = SimpleNamespace(in_flight=in_flight, queue=[None] * queued, service_s=2.0)
-    return cast(HandleEngine, SimpleNamespace(gate=gate))
+    return cast(HandleEngine, SimpleNamespace(gate=gate, config=SimpleNamespace(engine_name=name)))
 
 
 def test_an_ingress_says_what_a_tier_has_and_what_those_before_it_will_send(a_record: Record) -> None:
     sink = Kept()
-    load = ExpectedLoad(sink, {"cheap": engine(6, 2), "frontier": engine(1, 3)})
+    load = ExpectedLoad(sink, {"cheap": engine(6, 2, "cheap"), "frontier": engine(1, 3, "frontier")})
     for i in range(100):
         load.write(a_record(f"dec-{i}", calls=calls("cheap", "frontier") if i % 2 else calls("cheap")))
     assert len(sink.records) == 100
@@ -100,6 +100,11 @@ def test_an_ingress_says_what_a_tier_has_and_what_those_before_it_will_send(a_re
     assert stats["expected:cheap"] == 8.0
     assert stats["expected:frontier"] == pytest.approx(max(4.0, 8.0 / 2), abs=0.1)
     assert all(isinstance(value, float) for value in stats.values())
+
+
+def test_an_engine_is_told_the_calls_of_all_tiers_that_it_answers_for() -> None:
+    tiers = {"base": engine(3, 1, "base"), "tuned": engine(2, 0, "base"), "frontier": engine(1, 0, "frontier")}
+    assert ExpectedLoad(Kept(), tiers).stats() == {"expected:base": 6.0, "expected:frontier": 1.0}
 
 
 def test_a_record_that_could_not_be_written_is_the_callers_to_hear_of(a_record: Record) -> None:

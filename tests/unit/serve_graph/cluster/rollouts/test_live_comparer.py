@@ -15,9 +15,9 @@ from typing import Any
 import httpx
 import pytest
 
-from serve_graph.config.comparisons import ComparisonsConfig
 from serve_graph.config.judge import JudgeConfig
 from serve_graph.config.learning import AlarmsConfig
+from serve_graph.config.rollouts import ComparisonsConfig
 from serve_graph.policy.served_version import ServedRollout, ServedVersion
 from serve_graph.policy.serving_version import serving_version
 from serve_graph.records.comparisons import ComparisonsTable

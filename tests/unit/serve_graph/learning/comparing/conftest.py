@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from serve_graph.cascade.fakes import PRICES, FakeEngine
-from serve_graph.config.comparisons import ComparisonsConfig
 from serve_graph.config.judge import JudgeConfig
+from serve_graph.config.rollouts import ComparisonsConfig
 from serve_graph.learning.comparing.comparer import Comparer
 from serve_graph.learning.judging.judge_budget import JudgeBudget
 from serve_graph.learning.judging.judge_calls import JudgeTiers
