@@ -21,6 +21,7 @@ from serve_graph.cli.output import (
 )
 
 if TYPE_CHECKING:
+    from serve_graph.cli.local.builder import Builder
     from serve_graph.config.graph import GraphConfig
 
 PortOption = Annotated[int | None, typer.Option(help="Port to listen on instead of http.port.", min=1, max=65535)]
@@ -43,6 +44,7 @@ def up(
 
     Example: serve-graph up --config configs/local.yaml
     """
+    from serve_graph.cli.local.builder import Builder
     from serve_graph.cli.local.launch import running_graph
     from serve_graph.config.graph import load_config
 
@@ -50,11 +52,12 @@ def up(
     if allow_loss:
         graph = graph.model_copy(update={"policy": graph.policy.model_copy(update={"allow_loss": True})})
     progress = progress_of(graph.logging)
-    reason = prepare(graph, progress, budget_s)
+    builder = Builder(graph)
+    reason = prepare(graph, progress, builder, budget_s)
     stop = threading.Event()
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, lambda *_: stop.set())
-    with running_graph(graph, progress=progress, stop=stop) as url:
+    with running_graph(graph, progress=progress, stop=stop, builder=builder) as url:
         if graph.logging.format == "text":
             say(banner(graph, url, reason))
         else:
@@ -77,13 +80,14 @@ def demo(
     Example: serve-graph demo --questions 40 --concurrency 4
     """
     from serve_graph.cli.client.demo import render_demo, run_demo
+    from serve_graph.cli.local.builder import Builder
     from serve_graph.cli.local.launch import running_graph
     from serve_graph.config.graph import load_config
 
     graph = with_port(load_config(config), port)
-    progress = progress_to_stderr()
-    reason = prepare(graph, progress)
-    with running_graph(graph, progress=progress) as url:
+    progress, builder = progress_to_stderr(), Builder(graph)
+    reason = prepare(graph, progress, builder)
+    with running_graph(graph, progress=progress, builder=builder) as url:
         progress(f"asking {questions} questions, {concurrency} at a time, then the same ones to every tier")
         result = run_demo(url, graph, questions, concurrency, progress)
     if as_json:
@@ -149,8 +153,10 @@ def with_port(config: GraphConfig, port: int | None) -> GraphConfig:
     return config.model_copy(update={"http": config.http.model_copy(update={"port": port})})
 
 
-def prepare(config: GraphConfig, progress: Any, budget_s: float | None = None) -> str | None:
+def prepare(config: GraphConfig, progress: Any, builder: Builder, budget_s: float | None = None) -> str | None:
     """Prepare weights and, meanwhile, a first version, before anything starts; returns why there is none, if so.
+
+    Both are done by other processes, the version by `builder`.
 
     `budget_s`: seconds in which router families are compared for a first version; None: the two quickest are.
     """
@@ -159,7 +165,6 @@ def prepare(config: GraphConfig, progress: Any, budget_s: float | None = None) -
     from serve_graph.config.tiers import VllmTierConfig
     from serve_graph.engines.weights.beside import weights_beside
     from serve_graph.engines.weights.resolve import remove_leftovers
-    from serve_graph.policy.serving_version import ensure_first_version
 
     check_nodes(config)
     need_vllm(config)
@@ -167,16 +172,18 @@ def prepare(config: GraphConfig, progress: Any, budget_s: float | None = None) -
     remove_leftovers(config.state_folder)
     engines = (tier for tier in config.every_tier if isinstance(tier, VllmTierConfig))
     with weights_beside([tier.weights for tier in engines], config.state_folder, progress):
-        return ensure_first_version(config, progress, budget_s)
+        return builder.first_version(progress, budget_s)
 
 
 def banner(config: GraphConfig, url: str, reason: str | None) -> str:
     """Return the start-up message: the URL, an example request, the tiers and the promise."""
     from serve_graph.cli.client.readiness import read_readiness, tells_everything
+    from serve_graph.cli.local.builder import Builder
 
     state = read_readiness(url, timeout_s=30.0)
-    if not tells_everything(state):
-        state = _own_report(config)
+    if not tells_everything(state):  # whoever starts it may know
+        with Builder(config) as builder:
+            state = builder.own_report()
     promise = (
         state["promise"]
         if state["version"] != "none"
@@ -200,18 +207,3 @@ def banner(config: GraphConfig, url: str, reason: str | None) -> str:
  promise:  {promise}{prefixes}
  stop:     Ctrl-C
 {rule}"""
-
-
-def _own_report(config: GraphConfig) -> dict[str, Any]:
-    """Return what a graph of this configuration tells administrators, worked out here: whoever starts it may know."""
-    from serve_graph.cluster.readiness import readiness_report
-    from serve_graph.policy.served_version import ServedVersion
-    from serve_graph.policy.serving_version import serving_version
-    from serve_graph.policy.validity import CertificateStatus
-
-    served = serving_version(config)
-    held = CertificateStatus(served.validity, served.name)
-    tiers = config.tier_names
-    return readiness_report(
-        ServedVersion.of(served, config), held, tiers, config.policy.safe_tier, dict.fromkeys(tiers, True)
-    )

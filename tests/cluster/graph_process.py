@@ -1,15 +1,18 @@
 """Bring a graph up in a process of its own, as a user would: argv is a configuration file; a signal ends it.
 
 Ray Serve reads its switches when it is first imported, and a test must be able to see that nothing outlives the
-process: so never inside pytest's.
+process: so never inside pytest's. SIGUSR1 has it say on stderr which modules it has loaded, as a line of JSON.
 """
 
+import json
 import signal
 import sys
 import threading
 from pathlib import Path
 
+from serve_graph.cli.local.builder import Builder
 from serve_graph.cli.local.launch import running_graph
+from serve_graph.cli.serve import prepare
 from serve_graph.config.graph import load_config
 
 
@@ -18,7 +21,11 @@ def main() -> None:
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, lambda *_: stop.set())
     progress = lambda message: print(message, file=sys.stderr, flush=True)  # noqa: E731
-    with running_graph(load_config(Path(sys.argv[1])), progress=progress, stop=stop) as url:
+    signal.signal(signal.SIGUSR1, lambda *_: progress(json.dumps({"modules": sorted(sys.modules)})))
+    config = load_config(Path(sys.argv[1]))
+    builder = Builder(config)
+    prepare(config, progress, builder)
+    with running_graph(config, progress=progress, stop=stop, builder=builder) as url:
         print(url, flush=True)
         stop.wait()
         progress("stopping")

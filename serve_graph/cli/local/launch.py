@@ -21,10 +21,11 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from router_models.types import Progress
 from serve_graph.access.listening import check_listening
+from serve_graph.cli.local.builder import Builder, on_a_busy_machine
 from serve_graph.cli.local.haproxy import CONFIG_NAME, usable_haproxy, without_splicing
 from serve_graph.cli.local.haproxy import OVERRIDE as HAPROXY_OVERRIDE
 from serve_graph.cluster.replicas.lean_imports import spare_pandas_in_workers
@@ -32,11 +33,6 @@ from serve_graph.config.graph import GraphConfig
 from serve_graph.config.tiers import LOAD_TOLD
 from serve_graph.errors import ConfigError, ServeGraphError
 
-if TYPE_CHECKING:
-    from ray.serve import Application
-
-APP = "serve-graph"
-SAY_AGAIN_S = 20.0
 READY_WITHIN_S = 40.0
 REPLICA_PORTS = 50
 REPLICA_PORTS_WITHIN = (20_000, 32_000)
@@ -47,8 +43,6 @@ def prepare_environment(config: GraphConfig, scratch: Path) -> bool:
 
     HAProxy's files and ports belong to this start alone, so that two graphs on one machine do not collide.
     """
-    if "ray.serve" in sys.modules and os.environ.get("RAY_SERVE_THROUGHPUT_OPTIMIZED") is None:
-        raise ConfigError("ray.serve was imported before the graph's environment was set")
     haproxy = usable_haproxy() if config.http.haproxy else None
     metrics_port, stats_port, fallback_port, grpc_fallback_port = free_ports(4)
     first, last = free_range(REPLICA_PORTS)
@@ -60,6 +54,8 @@ def prepare_environment(config: GraphConfig, scratch: Path) -> bool:
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_raylet_start_wait_time_s": "120",  # Ray's 30 s are too short on a busy machine
         "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",  # so are 5 s until a proxy is killed and restarted
+        # Ray would start a worker a core for the process that starts the cluster, where another one deploys the graph.
+        "RAY_prestart_worker_first_driver": "0",
         "RAY_worker_niceness": "0",  # Ray's default of 15 would run engines after everything else on the machine
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(scratch / CONFIG_NAME),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(scratch / "admin.sock"),
@@ -82,6 +78,7 @@ def prepare_environment(config: GraphConfig, scratch: Path) -> bool:
         ports = (metrics_port, stats_port)
         settings[HAPROXY_OVERRIDE] = str(without_splicing(haproxy, scratch, ports, config.http.head_timeout_s))
     os.environ.update(settings)
+    os.environ.setdefault("RAY_AUTH_MODE", "token")  # Ray's default, which who connects to the cluster is not told of
     spare_pandas_in_workers()
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # vLLM logs to stdout, which is for results
     return haproxy is not None
@@ -134,61 +131,64 @@ def running_graph(
     version: Path | None = None,
     progress: Progress = lambda _: None,
     stop: threading.Event | None = None,
+    builder: Builder | None = None,
 ) -> Iterator[str]:
     """Run a local Ray cluster with the graph for the duration of the block; yields the base URL.
 
-    Raises ConfigError, WeightsError or ArtifactError before anything starts, and ServeGraphError if a deployment does
-    not start or `stop` is set meanwhile. On exit the cluster that it started is shut down, and nothing else.
+    Another process builds and deploys it (`builder`, or one of its own) and ends before the block begins.
+
+    Raises ConfigError before anything starts, what is wrong with weights or a version before it is deployed, and
+    ServeGraphError if a deployment does not start or `stop` is set meanwhile. On exit the cluster that it started is
+    shut down, and nothing else.
     """
     check_listening(config)
     check_port(config.http.host, config.http.port)
     scratch = Path(tempfile.mkdtemp(prefix="sg-", dir="/tmp"))
     chosen = os.environ.get(HAPROXY_OVERRIDE)
     haproxy = prepare_environment(config, scratch)
-    import ray
-    from ray import serve
-
-    from serve_graph.app import build_app
-
-    args: dict[str, Any] = {"config": config}
-    if version is not None:
-        args["version"] = str(version)
-    progress(f"starting a local Ray cluster ({'HAProxy' if haproxy else 'plain proxy'}, throughput mode)")
     with ExitStack() as started:  # undone in reverse order, as far as it went
         started.callback(shutil.rmtree, scratch, ignore_errors=True)
         started.callback(_restore_environment, HAPROXY_OVERRIDE, chosen)  # ours is in the temporary folder
-        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        with on_a_busy_machine():
-            ray.init(
-                num_cpus=config.logical_cpus or max(os.cpu_count() or 1, 4),
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level="ERROR",
-                configure_logging=False,
-                address="local",
-            )
-        started.callback(ray.shutdown)
-        started.callback(serve.shutdown)
-        _restore_signals(handlers)
-        for chatty in ("ray.serve", "httpx"):  # replaced by our own progress lines
-            logging.getLogger(chatty).setLevel(logging.WARNING)
-        with on_a_busy_machine():
-            serve.start(proxy_location="HeadOnly", http_options={"host": config.http.host, "port": config.http.port})
-        app = build_app(args)  # after ray.init: building an LLMServer asks the cluster for its hardware
-        _run(app, progress, stop)
+        progress(f"starting a local Ray cluster ({'HAProxy' if haproxy else 'plain proxy'}, throughput mode)")
+        builder = started.enter_context(Builder(config) if builder is None else builder)
+        builder.load_ahead(os.environ)
+        started.enter_context(_cluster(config))
+        import ray
+
+        builder.deploy(ray.get_runtime_context().gcs_address, version, progress, stop)
+        builder.close()
         url = f"http://{config.http.host}:{config.http.port}"
         await_ready(url, stop)
         yield url
 
 
 @contextmanager
-def on_a_busy_machine() -> Iterator[None]:
-    """Convert what Ray raises when it gives up on a slow machine (a bare Exception, a dead actor) to one sentence."""
+def _cluster(config: GraphConfig) -> Iterator[None]:
+    """A Ray cluster of this machine alone; at the end what runs on it is let finish, and it is stopped."""
+    import ray  # without Ray Serve, which only who deploys and who stops need
+
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    with on_a_busy_machine():
+        ray.init(
+            num_cpus=config.logical_cpus or max(os.cpu_count() or 1, 4),
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="ERROR",
+            configure_logging=False,
+            address="local",
+        )
+    _restore_signals(handlers)
     try:
         yield
-    except Exception as error:
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise ServeGraphError(f"Ray did not start: {reason} Try again when the machine is less busy.") from error
+    finally:
+        from ray import serve
+
+        for chatty in ("ray.serve", "httpx"):  # replaced by our own progress lines
+            logging.getLogger(chatty).setLevel(logging.WARNING)
+        try:
+            serve.shutdown()
+        finally:
+            ray.shutdown()
 
 
 def _restore_environment(name: str, value: str | None) -> None:
@@ -226,29 +226,3 @@ def await_ready(url: str, stop: threading.Event | None = None, seconds: float = 
             pass
         time.sleep(0.2)
     return False
-
-
-def _run(application: Application, progress: Progress, stop: threading.Event | None) -> None:
-    """Deploy and wait, reporting the deployments that are still starting; raises if one fails permanently."""
-    from ray import serve
-    from ray.serve.schema import ApplicationStatus
-
-    serve.run_many([serve.RunTarget(application, name=APP)], wait_for_applications_running=False)
-    started = time.monotonic()
-    waiting_for: tuple[str, ...] = ()
-    say_again = 0.0
-    while stop is None or not stop.is_set():
-        status = serve.status().applications[APP]
-        if status.status == ApplicationStatus.RUNNING:
-            return
-        failed = {name: d for name, d in status.deployments.items() if str(d.status.value) == "DEPLOY_FAILED"}
-        if failed or status.status == ApplicationStatus.DEPLOY_FAILED:
-            reasons = "; ".join(f"{name}: {d.message}" for name, d in failed.items()) or status.message
-            raise ServeGraphError(f"the graph did not start: {reasons}")
-        pending = tuple(sorted(n for n, d in status.deployments.items() if str(d.status.value) != "HEALTHY"))
-        waited = time.monotonic() - started
-        if pending != waiting_for or waited >= say_again:
-            waiting_for, say_again = pending, waited + SAY_AGAIN_S
-            progress(f"{waited:4.0f} s: waiting for {', '.join(pending) or 'the ingress'}")
-        time.sleep(0.5)
-    raise ServeGraphError("stopped while starting")
