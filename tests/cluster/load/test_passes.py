@@ -11,10 +11,8 @@ import pytest
 from serve_graph.cli.batch.dataset import Dataset
 from serve_graph.cli.batch.passes.own_engines import OwnPasses
 from serve_graph.cli.batch.running import BatchOptions, run_batch
-from serve_graph.cluster.batches.passes.plan import checked_plan
 from serve_graph.cluster.batches.passes.ray_passes import RayPasses, TierActor
 from serve_graph.config.graph import GraphConfig
-from serve_graph.errors import ServeGraphError
 
 PRICE = {"input_usd_per_mtok": 1, "output_usd_per_mtok": 2}
 
@@ -44,13 +42,6 @@ def passes() -> Iterator[type[RayPasses]]:
 
     yield Dying
     ray.shutdown()
-
-
-@pytest.mark.full
-def test_a_cluster_that_is_not_there_is_said(config: GraphConfig, passes: type[RayPasses]) -> None:
-    plan = checked_plan(config).plan
-    with pytest.raises(ServeGraphError, match=r"the cluster at 127.0.0.1:9 \(\$RAY_ADDRESS\) cannot be used"):
-        passes(plan, "127.0.0.1:9")
 
 
 @pytest.mark.full

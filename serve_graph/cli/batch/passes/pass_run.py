@@ -165,7 +165,7 @@ class PassRun:
             total, dearest = sum(costs, Decimal(0)), max(costs, default=Decimal(0))
             self.spent, self.dearest = self.spent + total, max(dearest, self.dearest)
             if purse is not None:
-                purse.ended(len(progress), total, dearest)
+                purse.ended(len(progress), self.spent, self.dearest)
         shutil.rmtree(scratch, ignore_errors=True)
         return came
 

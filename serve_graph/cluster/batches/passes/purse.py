@@ -13,8 +13,8 @@ class PurseLike(Protocol):
     def begin(self, rows: int) -> int:
         """How many of so many rows may begin now; waits where that depends on rows under way."""
 
-    def ended(self, rows: int, usd: Decimal, dearest: Decimal) -> None:
-        """So many rows that had begun are over, and noted, for so much; the dearest of them cost that."""
+    def ended(self, rows: int, spent: Decimal, dearest: Decimal) -> None:
+        """So many rows that had begun are over, and noted; dollars spent so far, and the dearest row of this pass."""
 
 
 @dataclass(slots=True)
@@ -56,7 +56,6 @@ class Purse:
         assert found is not None, "nothing is under way"
         return found
 
-    def ended(self, rows: int, usd: Decimal, dearest: Decimal) -> None:
+    def ended(self, rows: int, spent: Decimal, dearest: Decimal) -> None:
         self.under_way = max(0, self.under_way - rows)
-        self.spent += usd
-        self.dearest = max(dearest, self.dearest or Decimal(0))
+        self.spent, self.dearest = spent, dearest

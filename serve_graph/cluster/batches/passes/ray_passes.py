@@ -151,7 +151,8 @@ class RayPasses:
     @staticmethod
     def _progress(rows: Any) -> Iterator[list[RowProgress]]:
         try:
-            for table in rows.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1):
+            # Ray shows a block once it has as many more as it fetches ahead, and those may wait for this one's cost.
+            for table in rows.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
                 yield list(progress_of_rows({"progress": table.column("progress").to_pylist()}))
         except (ray.exceptions.RayError, ray.exceptions.RayTaskError) as error:
             raise ServeGraphError(f"the pass was broken off: {str(error).strip().splitlines()[-1]}") from error

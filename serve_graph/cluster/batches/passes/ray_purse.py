@@ -31,14 +31,18 @@ class _HeldPurse:
             found = self.purse.granted(rows)
         return found
 
-    def ended(self, rows: int, usd: Decimal, dearest: Decimal) -> None:
+    def ended(self, rows: int, spent: Decimal, dearest: Decimal) -> None:
         self.changed_at = time.monotonic()
         self.patience_s = LULL_S if self.purse.budget is None else PATIENCE_S
-        self.purse.ended(rows, usd, dearest)
+        self.purse.ended(rows, spent, dearest)
 
 
 class RemotePurse:
-    """A purse in a process of its own."""
+    """A purse in a process of its own.
+
+    One that dies is started anew, and knows again with the next rows that end; until then it lets one row begin, where
+    money is counted, and forgets what was under way.
+    """
 
     def __init__(self, actor: Any) -> None:
         self.actor = actor
@@ -46,15 +50,15 @@ class RemotePurse:
     @classmethod
     def of(cls, purse: Purse) -> RemotePurse:
         """Have a process hold a purse, for as long as Ray runs."""
-        return cls(ray.remote(num_cpus=0)(_HeldPurse).remote(purse))
+        return cls(ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(_HeldPurse).remote(purse))
 
     def begin(self, rows: int) -> int:
         while (found := _said(self.actor.granted.remote(rows))) is None:
             time.sleep(ASK_AGAIN_S)
         return int(found)
 
-    def ended(self, rows: int, usd: Decimal, dearest: Decimal) -> None:
-        _said(self.actor.ended.remote(rows, usd, dearest))
+    def ended(self, rows: int, spent: Decimal, dearest: Decimal) -> None:
+        _said(self.actor.ended.remote(rows, spent, dearest))
 
 
 def _said(reply: Any) -> Any:

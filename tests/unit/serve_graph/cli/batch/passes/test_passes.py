@@ -197,6 +197,25 @@ def test_a_row_that_is_asked_again_is_routed_alone_where_a_worker_dies(in_passes
     assert "asked to refuse" in found[2]["serve_graph_error"]
 
 
+@pytest.mark.parametrize("error", [ConnectionError("Failed to connect\nand more"), RuntimeError("Failed to connect")])
+def test_a_cluster_that_is_not_there_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    import ray
+
+    from serve_graph.cluster.batches.passes.ray_passes import RayPasses
+
+    def init(**_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(ray, "init", init)
+    plan = OwnPasses(echo_config(tmp_path), {"model": "auto"}, tmp_path, 8).checked.plan
+    with pytest.raises(
+        ServeGraphError, match=r"the cluster at 127.0.0.1:9 \(\$RAY_ADDRESS\) cannot be used: Failed to c"
+    ):
+        RayPasses(plan, "127.0.0.1:9")
+
+
 def test_what_a_killed_run_left_beside_its_result_is_removed_and_nobody_elses(in_passes: Run, tmp_path: Path) -> None:
     own, other = tmp_path / ".out.jsonl.journal.passes-abc", tmp_path / ".more.jsonl.journal.passes-abc"
     for folder in (own, other):
@@ -249,6 +268,10 @@ def test_no_more_rows_begin_than_may_be_paid_twice_and_a_lull_lets_others_in() -
     assert (bounded.granted(8), bounded.granted(8)) == (1, None)
     bounded.ended(1, Decimal("0.01"), Decimal("0.01"))
     assert (bounded.granted(2), bounded.granted(2)) == (2, None), "money would do for more"
+    again = Purse(Decimal(1), Decimal(0), most=8)  # begun anew in the middle of a pass
+    assert (again.granted(8), again.granted(8)) == (1, None)
+    again.ended(8, Decimal("0.95"), Decimal("0.04"))
+    assert again.granted(8) == 1, "what was spent before is known with the next rows"
 
 
 def test_the_summary_says_what_is_promised_and_why_not(in_passes: Run, tmp_path: Path) -> None:
