@@ -104,7 +104,9 @@ def prompts_of(queries: Sequence[Query], encoder: Encoder | None) -> Prompts:
     names = sorted({name for query in queries for name in query.metadata})
     metadata = {name: tuple(str(query.metadata.get(name, "")) for query in queries) for name in names}
     metadata["turns"] = tuple(str(turns_of(query.messages)) for query in queries)
-    return Prompts(texts, None if encoder is None else encoder.encode(texts), metadata)
+    asked = {name for query in queries for name in query.signals}
+    signals = {name: np.array([query.signals.get(name, np.nan) for query in queries]) for name in sorted(asked)}
+    return Prompts(texts, None if encoder is None else encoder.encode(texts), metadata, signals=signals)
 
 
 def embedding_of(prompts: Prompts, encoder: Encoder) -> PromptEmbedding | None:

@@ -20,6 +20,7 @@ from router_models.data.splits import assert_disjoint, group_duplicates, prompt_
 from router_models.data.table import OutcomeTable
 from router_models.errors import DataError
 from router_models.types import Answers, Prompts
+from router_models.types.exchange import BEFORE_NAMES
 
 __all__ = [
     "OutcomeTable",
@@ -83,7 +84,9 @@ def table_of(columns: Columns) -> OutcomeTable:
     -------
     OutcomeTable
     """
-    prompts = Prompts(columns.prompts, None, dict(columns.metadata))
+    first = columns.signals.get(next(iter(columns.grades), ""), {})
+    before = {name: first[name] for name in BEFORE_NAMES if name in first}
+    prompts = Prompts(columns.prompts, None, dict(columns.metadata), signals=before)
     answers = {
         tier: Answers(
             prompts,

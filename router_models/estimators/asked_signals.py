@@ -14,8 +14,9 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from router_models.errors import DataError
+from router_models.estimators.questions.before_answer import FIRST_TOKEN_ENTROPY, P_YES
 from router_models.estimators.questions.last_tier import LIKELIHOOD, VERDICT
-from router_models.estimators.questions.own_answer import AGREEMENT, P_TRUE
+from router_models.estimators.questions.own_answer import AGREEMENT, P_TRUE, SELF_VERIFICATION
 from router_models.estimators.questions.reward import reward_row
 from router_models.estimators.questions.terms import AskedSettings, AskedSignal, AskedTier
 from router_models.estimators.signals import SIGNALS, TierKind
@@ -27,7 +28,7 @@ BIND = "signal."
 """Begins the names of what binds a certificate, or a table of outcomes, to how a signal is asked for."""
 
 ASKED_SIGNALS: Mapping[str, AskedSignal] = MappingProxyType(
-    {row.name: row for row in (P_TRUE, AGREEMENT, VERDICT, LIKELIHOOD)}
+    {row.name: row for row in (P_YES, FIRST_TOKEN_ENTROPY, P_TRUE, SELF_VERIFICATION, AGREEMENT, VERDICT, LIKELIHOOD)}
 )
 """The signals that tiers are asked for, by name, the cheapest of the answering tier first. Verifier models' scores
 (`reward:NAME`) come after them.

@@ -57,6 +57,13 @@ def signal_costs(
     return usd
 
 
+def first_costs(
+    table: OutcomeTable, tier: str, asked: Sequence[str], prices: Mapping[str, Price], settings: AskedSettings
+) -> FloatArray:
+    """Return dollars per prompt of what the cheapest tier is asked before it answers, whoever answers then, (n,)."""
+    return signal_costs(table, tier, tier, asked, prices, settings)
+
+
 def _seconds(table: OutcomeTable, tier: str, weight: FloatArray) -> FloatArray:
     known = table.latency_s.get(tier)
     whole = table.prompt_tokens[tier] + GENERATED * table.completion_tokens[tier]

@@ -84,8 +84,10 @@ _ROWS = (
         ALL_KINDS, SignalCost.NOTHING,
     ),
     Signal(
-        "p_yes", "P(yes) of a language model asked whether the prompt is easy", "a language model that reads prompts",
-        NO_KIND, SignalCost.CALL, "a language model that reads every prompt, which the served router does not do",
+        "p_yes", "P(yes): the tier's model asked whether it could answer the request rightly",
+        "one call of one token to the same tier, before or after it answers, for a version that reads it",
+        WITH_LOGPROBS, SignalCost.CALL,
+        "an engine that returns token logprobs (vLLM, or a hosted API that takes `logprobs`)",
     ),
     Signal(
         "hidden_states", "a language model's hidden states of the prompt", "a language model that reads prompts",
@@ -115,6 +117,17 @@ _ROWS = (
         "p_true", "P(True): the tier's model asked whether its answer is right",
         "one call of one token to the same tier, for a version that reads it", WITH_LOGPROBS, SignalCost.CALL,
         "an engine that returns token logprobs (vLLM, or a hosted API that takes `logprobs`)",
+    ),
+    Signal(
+        "self_verification", "P(True) after examples of right and wrong answers (few-shot self-verification)",
+        "one call of one token to the same tier, which reads the examples first (`signals.self_verification`), for a "
+        "version that reads it", WITH_LOGPROBS, SignalCost.CALL,
+        "an engine that returns token logprobs (vLLM, or a hosted API that takes `logprobs`)",
+    ),
+    Signal(
+        "first_token_entropy", "the entropy of the answer's first token; of a choice among options, of the option",
+        "one call of one token to the same tier, of the request itself, for a version that reads it", WITH_LOGPROBS,
+        SignalCost.CALL, "an engine that returns token logprobs (vLLM, or a hosted API that takes `logprobs`)",
     ),
     Signal(
         "agreement", "the share of further answers that agree",

@@ -16,17 +16,19 @@ from router_models.data.outcomes import OutcomeTable
 from router_models.errors import DataError
 from router_models.estimators.routers.base import RouterModel
 from router_models.estimators.routers.fallback import RouterWithFallback
-from router_models.estimators.signals import SIGNALS, TierKind, check_served, served_names, would_need
+from router_models.estimators.signals import TierKind, check_served, served_names, signal_named, would_need
 from router_models.estimators.verifiers.learned.combined import CombinedVerifier
 from router_models.estimators.verifiers.learned.logistic import folds_by_prompt
 from router_models.estimators.verifiers.learned.logprob import LogprobVerifier
 from router_models.estimators.verifiers.learned.sources import PROBABILITY_SIGNALS
 from router_models.types import Answers, FloatArray, IntArray
-from router_models.types.exchange import LOGPROB_NAMES, logprob_summary
+from router_models.types.exchange import LOGPROB_NAMES, logprob_summary, verifier_of
 
 RAW, FITTED, PROMPT, COMBINED = "-logprob, untrained", "logprob, fitted", "router (prompt only)", "combined"
 _OWN = ("router_score", "max_token_confidence")
-MEASURED = (*(name for name in PROBABILITY_SIGNALS if name not in _OWN), "last_tier_likelihood")
+MEASURED = (
+    *(name for name in PROBABILITY_SIGNALS if name not in _OWN), "first_token_entropy", "last_tier_likelihood",
+)  # fmt: skip
 """Recorded signals that a comparison shows the worth of: those that take calls, or that no version is served with."""
 UNSERVED = "not served"
 MakeRouter = Callable[[], RouterModel | RouterWithFallback]
@@ -95,7 +97,8 @@ def cascade_data(table: OutcomeTable, cheap: str, dear: str, kind: TierKind = Ti
     """
     both = table.only(cheap, dear)
     answers = with_one_token_logprobs(both.answers_of(cheap))
-    measured = {name: answers.signals[name] for name in MEASURED if name in answers.signals}
+    models = sorted(name for name in answers.signals if verifier_of(name) is not None)
+    measured = {name: answers.signals[name] for name in (*MEASURED, *models) if name in answers.signals}
     if not measured:
         check_served(f"a cascade from tier {cheap!r}", LOGPROB_NAMES, kind)
     not_served = tuple(why for name in answers.signals if (why := would_need(name, kind)) is not None)
@@ -107,7 +110,7 @@ def cascade_data(table: OutcomeTable, cheap: str, dear: str, kind: TierKind = Ti
             f"a cascade needs the token logprobs of {cheap!r}, its max_token_confidence, or one of "
             f"{', '.join(MEASURED)}; without {missing[0]!r} only the prompt is left: evaluate a router instead"
         )
-    costs = {name: SIGNALS[name].cost.value for name in measured if would_need(name, kind) is None}
+    costs = {name: signal_named(name).cost.value for name in measured if would_need(name, kind) is None}
     return CascadeData(answers, both.grade(cheap), both.grade(dear), both.groups, not_served, measured, costs)
 
 

@@ -26,6 +26,7 @@ from router_models.risk_control.evidence import CascadeEvidence
 from router_models.risk_control.joint_path import JointPath
 from router_models.risk_control.paired import compare_with_last
 from router_models.risk_control.promise import Compared
+from router_models.training.asking import asked_first_usd
 from router_models.training.candidate import Candidate, Settings
 from router_models.training.evidence import (
     evidence_of,
@@ -170,7 +171,8 @@ def certify_candidate(
         told, tries=tries_of(splits.cert, version, everything), collected=_collected(counted, settings, now)
     )
     if labels is None:  # else the rows' own labels are no evidence, and are not counted
-        told = replace(told, compared=_compared(version, everything, settings))
+        asked = asked_first_usd(version, splits.cert, settings)
+        told = replace(told, compared=_compared(version, everything, settings, asked))
     version = replace(version, certificate=told, score_quantiles=_score_quantiles(version, everything))
     version = bound(version, settings)
     prompts = splits.cert.prompts
@@ -246,7 +248,8 @@ def check_candidate(candidate: Candidate, settings: Settings) -> None:
     for tier, stage in candidate.version.stages.items():
         named = f"tier {tier!r}: verifier {stage.verifier.family}"
         check_served(named, stage.verifier.wants_signals, settings.kind(tier))
-        for name in stage.asked:
+        first = () if stage.router is None else stage.router.wants_signals
+        for name in (*first, *stage.asked):
             if (why := cannot_ask(name, tier, settings.tiers[-1], settings.kinds, settings.asking)) is not None:
                 raise DataError(f"{named}: {why}")
 
@@ -267,12 +270,12 @@ def bound(version: RouterVersion, settings: Settings) -> RouterVersion:
     )
 
 
-def _compared(version: RouterVersion, seen: CascadeEvidence, settings: Settings) -> Compared:
-    """What CERT shows of the version beside always asking the last tier."""
+def _compared(version: RouterVersion, seen: CascadeEvidence, settings: Settings, asked_usd: float) -> Compared:
+    """What CERT shows of the version beside always asking the last tier; `asked_usd`: of asking before a decision."""
     return compare_with_last(
         seen,
         replay_version(version, seen),
-        router_usd=settings.router_usd,
+        router_usd=settings.router_usd + asked_usd,
         verifier_usd=settings.verifier_usd,
         judges_last=version.policy.judges_top,
         judges_tries=not version.policy.pre_routes(settings.tiers[0]),

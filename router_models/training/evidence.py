@@ -46,8 +46,13 @@ class VersionScores:
 
 def score_table(version: RouterVersion, table: OutcomeTable) -> VersionScores:
     """Ask a version's models about every prompt and recorded answer; embeddings must be there where they read any."""
+    unsaid = np.zeros(len(table), dtype=np.bool_)  # nobody is tried where the cheapest tier did not say what is asked
+    for name in version.asked_first:
+        unsaid |= ~np.isfinite(table.prompts.signals.get(name, np.full(len(table), np.nan)))
     p_route = {
-        tier: stage.estimate_route(table.prompts) for tier, stage in version.stages.items() if stage.router is not None
+        tier: np.where(unsaid, 0.0, stage.estimate_route(table.prompts))
+        for tier, stage in version.stages.items()
+        if stage.router is not None
     }
     first = next((p_route[tier] for tier in version.policy.tiers if tier in p_route), np.full(len(table), np.nan))
     p_ok, faulty = {}, {}

@@ -26,7 +26,16 @@ from router_models.estimators.spelling import Spelling
 from router_models.estimators.verifiers import VERIFIERS, NonEmptyVerifier
 from router_models.pricing.call_costs import call_costs
 from router_models.pricing.tier_costs import check_ladder
-from router_models.training.asking import READING_VERIFIERS, VerifierChoice, asking_gains, recorded_signals
+from router_models.training.asking import (
+    READING_VERIFIERS,
+    VerifierChoice,
+    asking_first,
+    asking_gains,
+    lacking_first,
+    per_thousand,
+    recorded_signals,
+    router_that_asks,
+)
 from router_models.training.auto_router import choose_by_area
 from router_models.training.candidate import Candidate, Settings
 from router_models.training.evidence import answers_as_served, cheapest_route_at, evidence_of
@@ -91,7 +100,7 @@ def fit_candidate(
     tiers, promised = settings.tiers, settings.promised
     splits.check(tiers, settings.seed, settings.group_by)
     check_outcomes(splits.table.only(*tiers), settings)
-    train, tune = splits.train, splits.tune
+    train, tune = (asking_first(part, settings) for part in (splits.train, splits.tune))
     _check_classes(train, "fit on", tiers[:-1])
     _check_classes(tune, "calibrate routers on", tiers[:-1])
     stages: dict[str, Stage] = {}
@@ -220,13 +229,18 @@ def _judging(
 
 def _router(train: OutcomeTable, tier: str, settings: Settings, progress: Progress) -> tuple[Scored, list[Scored]]:
     domains, y, seed = domain_labels(train), train.grade(tier), settings.seed
-    if settings.router == "auto" and settings.budget_s is not None:
-        budget_s = settings.budget_s / (len(settings.tiers) - 1)
-        chosen = choose_by_area(train, tier, settings.tiers[-1], budget_s, seed=seed, progress=progress)
-        if chosen is not None:
-            return chosen
     if settings.router == "auto":
-        return choose_router(train.prompts, y, train.groups, seed=seed, domains=domains)
+        chosen = None
+        if settings.budget_s is not None:
+            budget_s = settings.budget_s / (len(settings.tiers) - 1)
+            chosen = choose_by_area(train, tier, settings.tiers[-1], budget_s, seed=seed, progress=progress)
+        best, tried = chosen or choose_router(train.prompts, y, train.groups, seed=seed, domains=domains)
+        return router_that_asks(train, tier, settings, best, tried, progress) or best, tried
+    if lacking := lacking_first(settings.router, train):
+        raise DataError(
+            f"router {settings.router}: the outcomes hold no {' and no '.join(lacking)} of tier {settings.tiers[0]!r} "
+            f"that it may ask for: collect them (`serve-graph collect --signals {','.join(lacking)}`)"
+        )
     _, tried = choose_router(train.prompts, y, train.groups, (settings.router,), seed=seed, domains=domains)
     return _named(settings.router, tried, ROUTERS), tried
 
@@ -276,8 +290,7 @@ def _verifier(
     gains = asking_gains(train, tier, estimate, best, shown_more, settings)
     for more, gain in gains.items():
         pays = "they pay for themselves" if gain.low > 0 else "not asked for"
-        spans = f"${1000 * gain.value:+.3g} a thousand prompts ({1000 * gain.low:+.3g} to {1000 * gain.high:+.3g})"
-        progress(f"tier {tier}: {' and '.join(more)} after their calls save {spans}: {pays}")
+        progress(f"tier {tier}: {' and '.join(more)} after their calls save {per_thousand(gain)}: {pays}")
     paying = [more for more, gain in gains.items() if gain.low > 0]
     if not paying:
         return choice, tried

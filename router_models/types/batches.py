@@ -74,12 +74,15 @@ class Prompts:
         Columns of n strings; an empty string means unknown.
     states : array of float32, (n, width), optional
         A language model's hidden states; None where they were not computed.
+    signals : mapping of str to array of float, (n,)
+        What the cheapest tier was asked before it answers (`BEFORE_NAMES`); NaN = not measured.
     """
 
     texts: tuple[str, ...]
     embeddings: NDArray[np.float32] | None = None
     metadata: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     states: NDArray[np.float32] | None = None
+    signals: Mapping[str, FloatArray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -103,6 +106,7 @@ class Prompts:
             None if self.embeddings is None else self.embeddings[rows],
             {name: tuple(column[i] for i in rows) for name, column in self.metadata.items()},
             None if self.states is None else self.states[rows],
+            {name: column[rows] for name, column in self.signals.items()},
         )
 
 

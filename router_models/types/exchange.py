@@ -16,8 +16,13 @@ LOGPROB_NAMES = ("lp_mean", "lp_min", "lp_p10", "lp_p50", "lp_first", "lp_first3
 FORMAT_NAMES = ("schema_fault", "field_agreement")
 """What is measured of an answer for which the request declares JSON (`response_format`); NaN of all others."""
 
-ASKED_NAMES = ("p_true", "agreement", "last_tier_verdict", "last_tier_likelihood")
+ASKED_NAMES = (
+    "p_yes", "first_token_entropy", "p_true", "self_verification", "agreement", "last_tier_verdict",
+    "last_tier_likelihood",
+)  # fmt: skip
 """What tiers are asked for by further calls once an answer is there (`estimators.asked_signals`)."""
+BEFORE_NAMES = ("p_yes", "first_token_entropy")
+"""Those of them that depend on the request alone, and that the cheapest tier can be asked for before it answers."""
 REWARD_PREFIX = "reward:"
 """Begins the name of a verifier model's score, which ends in the model's name."""
 
@@ -56,11 +61,14 @@ class Query:
         Features of the request (task label, language, user tier); never secrets.
     parameters : mapping
         Decoding settings in OpenAI's names, passed through to the engine unchanged.
+    signals : mapping of str to float
+        What the cheapest tier was asked before it answers (`BEFORE_NAMES`), by name.
     """
 
     messages: tuple[Message, ...]
     metadata: Mapping[str, str] = field(default_factory=dict)
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    signals: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def from_prompt(cls, prompt: str, **metadata: str) -> Query:

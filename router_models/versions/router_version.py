@@ -13,6 +13,7 @@ manifest.json        written last
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -132,6 +133,9 @@ class RouterVersion:
         Nothing is promised of a prompt that lies farther from the training data than its certificate covers, nor of
         one that is not read to its end. The embedding travels with the decision, so that `judge` need not make it.
         """
+        if lacking := [name for name in self.asked_first if not math.isfinite(query.signals.get(name, math.nan))]:
+            why = f"{self.policy.tiers[0]} did not say {' and '.join(lacking)}"
+            return self.policy.decide_uncovered({}, None, Uncovered("signal", why), to_top=True)
         open_slice = self._open_slice(query)
         long = self.unread(query.text) if self.certificate is not None and open_slice is None else None
         if long is not None and self.novel_to_top:
@@ -264,9 +268,15 @@ class RouterVersion:
         return () if tier == self.policy.top or tier not in self.stages else self.stages[tier].asked
 
     @property
+    def asked_first(self) -> tuple[str, ...]:
+        """The signals that the cheapest tier is asked for before a tier is chosen."""
+        routers = [stage.router for stage in self.stages.values() if stage.router is not None]
+        return asked_among(name for router in routers for name in router.wants_signals)
+
+    @property
     def asked(self) -> tuple[str, ...]:
-        """All signals that are asked for, of any tier."""
-        return asked_among(name for tier in self.stages for name in self.asked_of(tier))
+        """All signals that are asked for, before a tier is chosen and of any tier's answers."""
+        return asked_among((*self.asked_first, *(name for tier in self.stages for name in self.asked_of(tier))))
 
     def _open_slice(self, query: Query) -> str | None:
         """The query's slice where the last tier answers for want of a proof; None where thresholds hold."""

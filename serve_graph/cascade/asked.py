@@ -19,6 +19,9 @@ from serve_graph.cascade.context import AskedTerms, CascadeContext
 from serve_graph.cascade.steps import RequestState
 from serve_graph.errors import EngineError
 
+NOT_YET = Completion("")
+"""The answer to a request that nobody has answered: what depends on the request alone reads none."""
+
 
 @dataclass(frozen=True, slots=True)
 class AskedCall:
@@ -41,8 +44,12 @@ def asked_calls(
     terms: AskedTerms, query: Query, completion: Completion, tier: str, names: Sequence[str]
 ) -> list[AskedCall]:
     """The calls for the named signals of a tier's answer, none of which depends on another's reply; [] for none."""
-    if not names or not may_be_asked(completion):
-        return []
+    return _calls_of(terms, query, completion, tier, names) if names and may_be_asked(completion) else []
+
+
+def _calls_of(
+    terms: AskedTerms, query: Query, completion: Completion, tier: str, names: Sequence[str]
+) -> list[AskedCall]:
     return [
         AskedCall(name, row.who(tier, terms.last), call)
         for name, row in ((name, asked_signal(name)) for name in names)
@@ -110,8 +117,35 @@ async def with_signals(
     """
     found = {name: asked_calls(context.asked, query, completion, tier, [name]) for name in names}
     by_name = {name: calls for name, calls in found.items() if calls}
-    if not by_name:
-        return completion
+    return (
+        _with(completion, await _values(context, completion, by_name, state, reserve_s), state)
+        if by_name
+        else completion
+    )
+
+
+async def with_first_signals(context: CascadeContext, query: Query, state: RequestState) -> Query:
+    """The query with what the cheapest tier says before it answers, as far as it could be had.
+
+    Whatever a caller sent as a label of that name does not count: these are the query's signals, not its metadata.
+    """
+    terms = context.asked
+    if not terms.first:
+        return query
+    reserve_s = 0.0 if state.rules is None else state.rules.reserve_s
+    by_name = {name: _calls_of(terms, query, NOT_YET, terms.cheapest, [name]) for name in terms.first}
+    told = _with(NOT_YET, await _values(context, NOT_YET, by_name, state, reserve_s), state)
+    return replace(query, signals={**query.signals, **told.signals})
+
+
+async def _values(
+    context: CascadeContext,
+    completion: Completion,
+    by_name: Mapping[str, Sequence[AskedCall]],
+    state: RequestState,
+    reserve_s: float,
+) -> dict[str, float]:
+    """What the calls of each signal say, all made at once; NaN where a signal was not had."""
     asking = [
         asyncio.ensure_future(_signal(context, completion, calls, state, reserve_s)) for calls in by_name.values()
     ]
@@ -121,7 +155,7 @@ async def with_signals(
         for one in asking:
             one.cancel()
         await asyncio.wait(asking)
-    return _with(completion, dict(zip(by_name, values, strict=True)), state)
+    return dict(zip(by_name, values, strict=True))
 
 
 def _with(completion: Completion, values: Mapping[str, float], state: RequestState) -> Completion:

@@ -10,7 +10,7 @@ from typing import Any
 
 from router_models.estimators.verifiers.checks.formats import declares_shape, read_answer
 from router_models.types import Action, Attempt, Completion, Decision, Query, Verdict
-from serve_graph.cascade.asked import AskedCall, asked_calls, with_signals
+from serve_graph.cascade.asked import AskedCall, asked_calls, with_first_signals, with_signals
 from serve_graph.cascade.billing import answered, timed, unanswered
 from serve_graph.cascade.context import CascadeContext
 from serve_graph.cascade.steps import (
@@ -87,6 +87,7 @@ async def _decide(context: CascadeContext, query: Query, state: RequestState) ->
     constraints = context.constraints
     if constraints is not None and (known := constraints.without_router()) is not None:
         return known
+    query = await with_first_signals(context, query, state)
     started = time.perf_counter()
     try:
         with state.trace.router() as span:

@@ -19,7 +19,8 @@ from serve_graph.cascade.interfaces import Constraints, Decider, Embedder, Engin
 class AskedTerms:
     """What is asked for before an answer is judged (`asked.with_signals`).
 
-    `by_tier`: the signals that the version reads of a tier's answers. `last`: who is asked for the last tier's word.
+    `by_tier`: the signals that the version reads of a tier's answers; `first`: those that it asks the cheapest tier,
+    `cheapest`, for before it chooses one (`asked.with_first_signals`). `last`: who is asked for the last tier's word.
     `engines`: who is called; `settings`: how it is asked; `timeout_s`: how long all calls about one answer may take,
     which are made at once.
     """
@@ -29,6 +30,8 @@ class AskedTerms:
     engines: Mapping[str, Engine] = field(default_factory=dict)
     settings: AskedSettings = USUAL_QUESTIONS
     timeout_s: float = 5.0
+    first: tuple[str, ...] = ()
+    cheapest: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,8 +52,8 @@ def collect(
     signals: Annotated[
         str | None,
         typer.Option(
-            help="Also ask for these of every answer below the last tier's: p_true, agreement, last_tier_verdict, "
-            "last_tier_likelihood (several with commas)."
+            help="Also ask for these of every answer below the last tier's: p_yes, first_token_entropy, p_true, "
+            "self_verification, agreement, last_tier_verdict, last_tier_likelihood, reward:NAME (several with commas)."
         ),
     ] = None,
 ) -> None:

@@ -239,5 +239,7 @@ def cascade_context(
             answering | reading,
             asked_settings(config, bound=False),
             config.signals.timeout_s,
+            served.asked_first,
+            config.tier_names[0] if not served.asked_first else served.policy.tiers[0],
         ),
     )

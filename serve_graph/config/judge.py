@@ -89,6 +89,24 @@ class AgreementConfig(Frozen):
     """What agrees: equal texts, or equal last numbers."""
 
 
+class ExampleConfig(Frozen):
+    """A graded exchange that is shown to a model before it is asked about an answer."""
+
+    question: Annotated[str, Field(min_length=1)]
+    """What was asked."""
+    answer: Annotated[str, Field(min_length=1)]
+    """What was answered."""
+    right: bool
+    """Whether that was right."""
+
+
+class SelfVerificationConfig(Frozen):
+    """How the signal `self_verification` is asked for: P(True) after examples."""
+
+    examples: Annotated[tuple[ExampleConfig, ...], Field(min_length=1, max_length=32)] | None = None
+    """Graded exchanges like those of the graph's own traffic, right and wrong ones; null: four of this release."""
+
+
 class SignalsConfig(Frozen):
     """How the signals are asked for that take further calls (docs/reference/signals.md). Nothing is asked for that the
     served version does not read; a version is void where it would be asked otherwise than it was certified.
@@ -100,6 +118,8 @@ class SignalsConfig(Frozen):
     """
     agreement: AgreementConfig = AgreementConfig()
     """Further answers of the tier that answered."""
+    self_verification: SelfVerificationConfig = SelfVerificationConfig()
+    """What the tier that answered is shown before it is asked whether its answer is right."""
 
 
 class GradersConfig(Frozen):

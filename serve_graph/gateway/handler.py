@@ -190,7 +190,9 @@ class Service:
             asked = request.context.asked
             if forced := request.resolved.signals:
                 asked = replace(asked, by_tier=dict.fromkeys(tiers, forced))
-            if asked.by_tier and answers:
+            if request.forced is not None:
+                asked = replace(asked, first=())
+            if (asked.by_tier or asked.first) and answers:
                 zero = Decimal(0)
                 more = worst_signals(request.query, asked, tiers, self.context.prices, self.routing.rooms)
                 worst = {tier: worst.get(tier, zero) + more.get(tier, zero) for tier in {**worst, **more}}

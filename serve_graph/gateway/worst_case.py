@@ -51,6 +51,12 @@ def worst_signals(
     Of every choice, as `worst_case` counts prompts and answers.
     """
     found: dict[str, Decimal] = {}
+    sent_once = np.array([float(prompt_tokens(query))])
+    for name in asked.first:
+        prompt, answer = asked_signal(name).tokens(sent_once, np.zeros(1), asked.settings)
+        usage = Usage(math.ceil(float(prompt[0])), math.ceil(float(answer[0])))
+        usd = prices[asked.cheapest].at(datetime.now(UTC)).cost(usage)
+        found[asked.cheapest] = found.get(asked.cheapest, Decimal(0)) + usd
     now, choices = datetime.now(UTC), int(query.parameters.get("n") or 1)
     for tier in tiers:
         names = asked.by_tier.get(tier, ())

@@ -13,7 +13,8 @@ from typing import Any
 from router_models.data.artifacts import read_json_file
 from router_models.errors import ArtifactError, CertificateError
 from router_models.estimators.asked_signals import BIND, cannot_ask, check_asked, question_binds
-from router_models.estimators.questions.terms import AskedSettings, VerifierTerms
+from router_models.estimators.questions.terms import USUAL_EXAMPLES, AskedSettings, VerifierTerms
+from router_models.estimators.verifiers.language_model.p_true import Example
 from router_models.pricing.prices import Price, PriceList, Rates
 from router_models.risk_control.certificate import binding_hashes
 from router_models.versions.router_version import RouterVersion
@@ -64,7 +65,9 @@ def asked_settings(config: GraphConfig, *, bound: bool = True) -> AskedSettings:
         model.name: VerifierTerms(_price(model.price), verifier_digest(model, config) if bound else "")
         for model in config.verifiers
     }
-    return AskedSettings(given.samples, given.temperature, given.max_tokens, given.match, models)
+    examples = config.signals.self_verification.examples
+    shown = USUAL_EXAMPLES if examples is None else tuple(Example(e.question, e.answer, e.right) for e in examples)
+    return AskedSettings(given.samples, given.temperature, given.max_tokens, given.match, shown, models)
 
 
 def verifier_digest(model: AnyVerifierConfig, config: GraphConfig) -> str:
@@ -147,6 +150,10 @@ def check_certificate(version: RouterVersion, config: GraphConfig, now: datetime
     if not in_order or version.policy.top != config.tier_names[-1]:
         raise CertificateError(f"{version.name} is for the tiers {version.policy.tiers}, not {config.tier_names}")
     kinds, settings = tier_kinds(config), asked_settings(config, bound=False)
+    first = version.policy.tiers[0]
+    for name in version.asked_first:
+        if (why := cannot_ask(name, first, version.policy.top, kinds, settings)) is not None:
+            raise CertificateError(f"{version.name} chooses a tier by {name}: {why}")
     for tier in version.policy.tiers:
         for name in version.asked_of(tier):
             if (why := cannot_ask(name, tier, version.policy.top, kinds, settings)) is not None:

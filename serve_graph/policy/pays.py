@@ -9,7 +9,9 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
+from decimal import Decimal
 
 import numpy as np
 
@@ -41,6 +43,7 @@ def break_even_of(
     if not {made.tries.last, *made.tries.spent} <= prices.keys():
         return None
     router_usd, verifier_usd = overhead or overhead_usd(version, config)
+    router_usd += asked_first_usd(version, config, prices)
     return measured_break_even(made.tries, prices, router_usd, verifier_usd + asked_usd(version, config, prices))
 
 
@@ -107,10 +110,26 @@ def asked_usd(version: RouterVersion, config: GraphConfig, prices: Mapping[str, 
     return found / max(tries, 1)
 
 
+def asked_first_usd(version: RouterVersion, config: GraphConfig, prices: Mapping[str, Price]) -> float:
+    """Dollars of what a version asks the cheapest tier for before it chooses one, for the average prompt."""
+    made, first = version.certificate, version.policy.tiers[0]
+    if made is None or made.tries is None or not version.asked_first:
+        return 0.0
+    spent = made.tries.spent.get(first)
+    if spent is None or spent.calls == 0:
+        return 0.0
+    sent, settings = np.array([spent.prompt_tokens / spent.calls]), asked_settings(config, bound=False)
+    usd = Decimal(0)
+    for name in version.asked_first:
+        prompt, answer = asked_signal(name).tokens(sent, np.zeros(1), settings)
+        usd += prices[first].cost(Usage(round(float(prompt[0])), round(float(answer[0]))))
+    return float(usd)
+
+
 def seconds_of(version: RouterVersion, clock: Callable[[], float] = time.perf_counter) -> tuple[float, float]:
     """The median seconds of one decision and of one verdict of a version, over prompts of several lengths."""
-    queries = [Query.from_prompt(" ".join(["word"] * n)) for n in WORDS]
     signals = dict.fromkeys(version.asked, 0.5)
+    queries = [replace(Query.from_prompt(" ".join(["word"] * n)), signals=signals) for n in WORDS]
     answer = Completion(" ".join(["word"] * WORDS[0]), token_logprobs=(-0.1,) * WORDS[0], signals=signals)
     decisions = [version.decide(query) for query in queries]
     decided, judged = [], []

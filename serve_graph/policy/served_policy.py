@@ -31,7 +31,8 @@ class ServedPolicy:
     of; None: it does not say. `longest_prompt`: bytes of the longest prompt that was certified; None: not known.
     `watched`: what labels of served answers are held against; None: nothing is certified. `certificate`: the proof
     itself, for people to read, None where nothing is promised. `score_shares`: which estimates a share of requests
-    lies below. `asked`: the signals that are asked for before an answer is judged, by tier.
+    lies below. `asked`: the signals that are asked for before an answer is judged, by tier; `asked_first`:
+    before a tier is chosen.
     """
 
     policy: Policy
@@ -55,6 +56,7 @@ class ServedPolicy:
     certificate: Certificate | None = None
     score_shares: ScoreShares = field(default_factory=ScoreShares)
     asked: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    asked_first: tuple[str, ...] = ()
 
     @property
     def pre_routed(self) -> bool:
@@ -76,12 +78,13 @@ class ServedPolicy:
         harm = certificate is not None and certificate.harm
         joint = certificate is not None and certificate.joint and not harm
         forbids = config.policy.abstain == "forbid"
-        asks = version is not None and bool(version.asked)
+        asks = version is not None and any(version.asked_of(tier) for tier in version.stages)
+        first = version is not None and bool(version.asked_first)
         voided = joint and counts_on_abstaining(policy, forbids_abstaining=forbids)
         if voided:
             promise = f"nothing: policy.abstain is forbid, and abstaining was counted on in {promise!r}"
         elif certificate is not None:
-            cut = cut_short(config, joint=joint, asks=asks, chain=policy.chain)
+            cut = cut_short(config, joint=joint, asks=asks, asks_first=first, chain=policy.chain)
             promise = promise if cut is None else f"{promise}; {cut}"
         shared = None if version is None else shared_instead(config, knows_scores=bool(version.score_quantiles))
         if shared is not None:
@@ -117,25 +120,32 @@ class ServedPolicy:
             certificate=None if voided else certificate,
             score_shares=ScoreShares(() if version is None else version.score_quantiles),
             asked={} if version is None else {t: names for t in version.stages if (names := version.asked_of(t))},
+            asked_first=() if version is None else version.asked_first,
         )
 
 
-def whole_try_s(config: GraphConfig, *, joint: bool, asks: bool = False, chain: bool = False) -> float:
+def whole_try_s(
+    config: GraphConfig, *, joint: bool, asks: bool = False, asks_first: bool = False, chain: bool = False
+) -> float:
     """The longest that a cheap try takes by the tiers' own limits, in seconds, router and verdict included.
 
     Where all answers were certified (`joint`), those of the last tier after it as well; `asks`: signals are asked for
-    before the verdict. In a `chain` one tier may be tried after the other.
+    before the verdict, `asks_first`: before a tier is chosen. In a `chain` one tier may be tried after the other.
     """
     *below, last = config.tiers
     a_verdict = config.policy.timeout_s + (config.signals.timeout_s if asks else 0.0)
     each = [tier.timeout_s + a_verdict for tier in below]
     tried = config.policy.timeout_s + (sum(each) if chain else max(each, default=a_verdict))
+    tried += config.signals.timeout_s if asks_first else 0.0
     return tried + (last.timeout_s + config.policy.timeout_s if joint else 0.0)
 
 
-def cut_short(config: GraphConfig, *, joint: bool, asks: bool = False, chain: bool = False) -> str | None:
+def cut_short(
+    config: GraphConfig, *, joint: bool, asks: bool = False, asks_first: bool = False, chain: bool = False
+) -> str | None:
     """What is promised of nobody since a limit in time takes out slow answers, in words; None where none does."""
-    whole_s, deadline_s = whole_try_s(config, joint=joint, asks=asks, chain=chain), config.http.deadline_s
+    whole_s = whole_try_s(config, joint=joint, asks=asks, asks_first=asks_first, chain=chain)
+    deadline_s = config.http.deadline_s
     if deadline_s is not None and deadline_s < whole_s:
         return f"nothing under http.deadline_s: {deadline_s:g} s, where a try may take {whole_s:g} s"
     first_s = config.policy.first_token_s

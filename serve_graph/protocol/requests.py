@@ -61,7 +61,15 @@ class ChatMessage(BaseModel):
     content: Text | list[ContentPart] | None = None
 
 
-AskedName = Literal["p_true", "agreement", "last_tier_verdict", "last_tier_likelihood"]
+AskedName = Literal[
+    "p_yes",
+    "first_token_entropy",
+    "p_true",
+    "self_verification",
+    "agreement",
+    "last_tier_verdict",
+    "last_tier_likelihood",
+]
 """The signals of an answer that take further calls to tiers (docs/reference/signals.md)."""
 RewardName = Annotated[str, Field(pattern=r"^reward:[a-z][a-z0-9_-]{0,31}$")]
 """The score of a verifier model of the graph."""

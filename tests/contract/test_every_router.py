@@ -51,6 +51,7 @@ def prompts(texts: tuple[str, ...], seed: int = 0) -> Prompts:
             "p_yes": tuple(f"{s:.4f}" for s in share),
             "domain": tuple(rng.choice(["maths", "law", "art", "music"], len(texts))),
         },
+        signals={"p_yes": np.round(share, 4), "first_token_entropy": 2 - share},
     )
 
 
@@ -164,7 +165,7 @@ def test_missing_embeddings_are_named(family: str) -> None:
     if not ROUTERS[family].needs_embeddings:
         pytest.skip("needs none")
     X, y = training_set()
-    bare = Prompts(X.texts, None, X.metadata)
+    bare = Prompts(X.texts, None, X.metadata, signals=X.signals)
     with pytest.raises(DataError, match="embeddings"):
         trained(family).predict(bare)
     with pytest.raises(DataError, match="embeddings"):

@@ -41,7 +41,9 @@ TIERS = ("cheap", "frontier")
 PRICES = {"cheap": Price(Decimal("0.01"), Decimal("0.02")), "frontier": Price(Decimal("0.2"), Decimal("0.4"))}
 SETTINGS = Settings(TIERS, PRICES, epsilon=0.3, delta=0.2, abstain_share=0.0, verifier="logprob")
 WORDS = "sum capital prove river matrix poem translate count".split()
-UNSERVED = {"oracle", "p-yes", "probe"}
+UNSERVED = {"oracle", "probe"}
+SAID = {"p_yes": 0.7, "first_token_entropy": 0.4}
+"""What the cheap tier says of a prompt before it answers."""
 SERVED = [
     pytest.param(name, marks=[pytest.mark.full] if name == "encoder" else [])
     for name in sorted(ROUTERS)
@@ -68,6 +70,7 @@ def splits_of(domains: int = 2) -> LabelledSplits:
     columns = {"prompt": texts, "cheap": right, "frontier": rng.random(200) < 0.95}
     columns |= {"domain": [f"d{int(('sum' in text) or i % 5 == 0) % domains}" for i, text in enumerate(texts)]}
     columns |= {f"{tier}|{name}": told for tier in TIERS for name in LOGPROB_NAMES}
+    columns |= {f"cheap|{name}": said + 0.2 * rng.random(200) * right for name, said in SAID.items()}
     for tier in TIERS:
         columns |= {f"{tier}_prompt_tokens": 20, f"{tier}_completion_tokens": 5}
     table = table_of(parse_columns(pd.DataFrame(columns), TIERS))
@@ -101,6 +104,7 @@ QUERIES = [
     replace(Query.from_prompt("prove the matrix"), metadata={"domain": "d1"}),
     replace(Query.from_prompt("prove the matrix"), metadata={"domain": "never seen"}),
 ]
+QUERIES = [replace(query, signals=SAID) for query in QUERIES]
 
 
 @pytest.mark.parametrize("family", SERVED)

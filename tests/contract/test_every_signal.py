@@ -27,7 +27,7 @@ from router_models.estimators.verifiers import VERIFIERS
 from router_models.estimators.verifiers.checks.formats import format_columns
 from router_models.estimators.verifiers.learned.sources import NUMBER_SIGNALS, PROBABILITY_SIGNALS
 from router_models.types import Answers, FloatArray, Prompts, Query
-from router_models.types.exchange import ASKED_NAMES, FORMAT_NAMES, LOGPROB_NAMES
+from router_models.types.exchange import ASKED_NAMES, BEFORE_NAMES, FORMAT_NAMES, LOGPROB_NAMES
 from router_models.versions.sealed.tier_models import ROUTER_SCORE, as_served
 from serve_graph.config.tiers import EchoTierConfig
 from serve_graph.engines.echo.engine import EchoEngine
@@ -84,10 +84,10 @@ def prompts_with(*reads: str) -> Prompts:
     metadata: dict[str, tuple[str, ...]] = (
         {"domain": tuple(WORDS[i % 3] for i in range(N))} if "metadata" in reads else {}
     )
-    metadata |= {"p_yes": tuple(f"{0.2 + 0.6 * y}" for y in GRADES)} if "p_yes" in reads else {}
     metadata |= {"oracle": tuple(f"{y:g}" for y in GRADES)} if "grade" in reads else {}
     wanted = {"embedding", "hidden_states"} & set(reads)
-    return Prompts(texts, vectors if wanted else None, metadata, None)
+    said = {name: 0.2 + 0.6 * GRADES for name in BEFORE_NAMES if name in reads}
+    return Prompts(texts, vectors if wanted else None, metadata, None, said)
 
 
 @pytest.mark.parametrize("family", sorted(VERIFIERS))
@@ -115,7 +115,9 @@ def test_a_router_reads_only_what_it_names(family: str) -> None:
     scores = ROUTERS[family]().fit(X, GRADES).predict(X)
     assert np.isfinite(scores).all()
     assert ("embedding" in reads or "hidden_states" in reads) == ROUTERS[family].needs_embeddings
-    assert any(would_need(name) for name in reads) == (ROUTERS[family].needs_reader or ROUTERS[family].needs_grades)
+    unserved = any(would_need(name) for name in reads)
+    assert unserved == ((family != "p-yes" and ROUTERS[family].needs_reader) or ROUTERS[family].needs_grades)
+    assert set(ROUTERS[family]().fit(X, GRADES).wants_signals) == set(reads) & set(BEFORE_NAMES)
 
 
 def test_every_signal_that_a_verifier_may_use_as_a_column_is_in_the_table() -> None:
@@ -174,7 +176,8 @@ def test_signals_that_are_asked_for_are_rows_of_the_table() -> None:
     for name, row in ASKED_SIGNALS.items():
         assert SIGNALS[name].cost in (SignalCost.CALL, SignalCost.CALLS)
         assert row.asks is AskedTier.LAST or row.kinds == SIGNALS[name].kinds
-        assert name in {signal for family in VERIFIERS.values() for signal in family.needs_signals}
+        read = {signal for family in VERIFIERS.values() for signal in family.needs_signals}
+        assert name in read | {signal for router in ROUTERS.values() for signal in router.reads}
 
 
 def test_of_recorded_signals_only_served_ones_are_shown() -> None:

@@ -46,6 +46,8 @@ def _batch(n: int, seed: int = 0) -> tuple[Answers, FloatArray]:
     signals = {name: np.array([s[name] for s in summaries]) for name in LOGPROB_NAMES}
     signals |= {
         "p_true": np.clip(0.3 + 0.4 * y + rng.normal(0, 0.2, n), 0, 1),
+        "self_verification": np.clip(0.3 + 0.4 * y + rng.normal(0, 0.2, n), 0, 1),
+        "first_token_entropy": np.abs(1 - y + rng.normal(0, 0.5, n)),
         "agreement": np.clip(0.3 + 0.4 * y + rng.normal(0, 0.2, n), 0.05, 0.95),
         "last_tier_verdict": np.clip(0.3 + 0.4 * y + rng.normal(0, 0.2, n), 0, 1),
         "last_tier_likelihood": y - 2 + rng.normal(0, 0.5, n),
@@ -203,6 +205,8 @@ def test_a_missing_signal_is_named(batch: tuple[Answers, FloatArray]) -> None:
     for family, name in (
         ("logprob", "lp_mean"),
         ("p-true", "p_true"),
+        ("self-verification", "self_verification"),
+        ("first-token-entropy", "first_token_entropy"),
         ("agreement", "agreement"),
         ("last-tier-verdict", "last_tier_verdict"),
         ("last-tier-likelihood", "last_tier_likelihood"),

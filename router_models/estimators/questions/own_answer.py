@@ -1,6 +1,7 @@
-"""What the tier that answered is asked about its own answer: whether it is right, and for further answers.
+"""What the tier that answered is asked about its own answer: is it right, bare or after examples; further answers.
 
-Prompts: P(True), Kadavath et al., arXiv 2207.05221; self-consistency, Wang et al., arXiv 2203.11171.
+Prompts: P(True), Kadavath et al., arXiv 2207.05221; few-shot self-verification, Aggarwal et al. (AutoMix), arXiv
+2310.12963; self-consistency, Wang et al., arXiv 2203.11171.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from router_models.types import Completion, FloatArray, Query
 
 READ_CHARS = 6000
 CHARS_A_TOKEN = 4
+EXAMPLE_TOKENS = 90.0
+"""Tokens that stand around each example's question and answer."""
 """Characters of a token, roughly: of long questions and answers P(True) is shown the first `READ_CHARS`."""
 
 
@@ -33,6 +36,18 @@ def yes_of(completion: Completion, replies: Sequence[Completion], settings: Aske
 def _p_true_tokens(prompt: FloatArray, answer: FloatArray, settings: AskedSettings) -> tuple[FloatArray, FloatArray]:
     most = READ_CHARS / CHARS_A_TOKEN
     return np.minimum(prompt, most) + np.minimum(answer, most) + 110.0, np.ones_like(prompt)
+
+
+def _verification_calls(query: Query, completion: Completion, settings: AskedSettings) -> tuple[Query, ...]:
+    return (Query(p_true_messages(query, completion, settings.examples), {}, dict(P_TRUE_PARAMETERS)),)
+
+
+def _verification_tokens(
+    prompt: FloatArray, answer: FloatArray, settings: AskedSettings
+) -> tuple[FloatArray, FloatArray]:
+    shown = sum(len(one.question) + len(one.answer) for one in settings.examples) / CHARS_A_TOKEN
+    sent, generated = _p_true_tokens(prompt, answer, settings)
+    return sent + shown + EXAMPLE_TOKENS * len(settings.examples), generated
 
 
 _NOT_SAMPLED = ("n", "seed", "stream", "logprobs", "top_logprobs", "max_tokens", "temperature")
@@ -65,5 +80,8 @@ def _agreement_tokens(
     return prompt * settings.samples, np.minimum(answer, settings.max_tokens) * settings.samples
 
 
+SELF_VERIFICATION = AskedSignal(
+    "self_verification", AskedTier.ANSWERING, WITH_LOGPROBS, _verification_calls, yes_of, _verification_tokens
+)
 P_TRUE = AskedSignal("p_true", AskedTier.ANSWERING, WITH_LOGPROBS, _p_true_calls, yes_of, _p_true_tokens)
 AGREEMENT = AskedSignal("agreement", AskedTier.ANSWERING, ALL_KINDS, _agreement_calls, _agreement, _agreement_tokens)

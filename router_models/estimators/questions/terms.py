@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Literal
 
 from router_models.estimators.signals import TierKind
+from router_models.estimators.verifiers.language_model.p_true import Example
 from router_models.pricing.prices import Price
 from router_models.types import Completion, FloatArray, Query
 
@@ -36,6 +37,15 @@ class VerifierTerms:
     digest: str = ""
 
 
+USUAL_EXAMPLES = (
+    Example("What is the capital of Australia?", "Sydney", ok=False),
+    Example("A shirt costs 20 euros and is reduced by 25 %. What does it cost now?", "15 euros.", ok=True),
+    Example("Which is larger, 9.11 or 9.9? Reply with the number alone.", "9.11", ok=False),
+    Example("Translate to German: The library is closed on Sundays.", "Die Bibliothek ist sonntags zu.", ok=True),
+)
+"""What `self_verification` shows where the configuration names no examples: as many wrong answers as right ones."""
+
+
 @dataclass(frozen=True, slots=True)
 class AskedSettings:
     """Hold what can be set of the questions.
@@ -50,6 +60,8 @@ class AskedSettings:
         Tokens of each at most; of a longer one its beginning is compared.
     match : {"text", "number"}
         What agrees: equal texts, or equal last numbers.
+    examples : tuple of Example
+        Graded exchanges that `self_verification` shows first.
     verifiers : mapping of str to VerifierTerms
         The verifier models that the graph runs, by name.
     """
@@ -58,6 +70,7 @@ class AskedSettings:
     temperature: float = 0.7
     max_tokens: int = 128
     match: Literal["text", "number"] = "text"
+    examples: tuple[Example, ...] = USUAL_EXAMPLES
     verifiers: Mapping[str, VerifierTerms] = field(default_factory=dict)
 
 

@@ -20,6 +20,7 @@ from router_models.estimators.routers.embedding.matrix_factorisation import Matr
 from router_models.estimators.routers.embedding.preferences import PreferenceRouter
 from router_models.estimators.routers.embedding.ridge import RidgeRouter
 from router_models.estimators.routers.embedding.semantic import SemanticRouter
+from router_models.estimators.routers.language_model.asked import AskedFirstRouter
 from router_models.estimators.routers.language_model.encoder import EncoderRouter
 from router_models.estimators.routers.language_model.p_yes import PYesRouter
 from router_models.estimators.routers.language_model.probe import ProbeRouter
@@ -51,6 +52,7 @@ ROUTERS: Registry[RouterModel] = Registry(
         ClusterErrorRouter,
         LayeredRouter,
         PYesRouter,
+        AskedFirstRouter,
         ProbeRouter,
         EncoderRouter,
         PreferenceRouter,
@@ -61,6 +63,7 @@ ROUTERS: Registry[RouterModel] = Registry(
 
 __all__ = [
     "ROUTERS",
+    "AskedFirstRouter",
     "BradleyTerryRouter",
     "ClusterErrorRouter",
     "ConstantRouter",

@@ -70,6 +70,11 @@ class RouterModel(ABC):
     needs_votes: ClassVar[bool] = False
     takes_weights: ClassVar[bool] = False
 
+    @property
+    def wants_signals(self) -> tuple[str, ...]:
+        """Return what `predict` of this object reads of `Prompts.signals`: the cheapest tier is asked for it first."""
+        return ()
+
     @abstractmethod
     def fit(self, X: Prompts, y: FloatArray) -> Self:
         """Learn from graded prompts.

@@ -6,11 +6,12 @@ from router_models.estimators.registry import Registry
 from router_models.estimators.verifiers.base import Verifier, VerifierModel
 from router_models.estimators.verifiers.checks.nonempty import NonEmptyVerifier
 from router_models.estimators.verifiers.language_model.agreement import AgreementVerifier
+from router_models.estimators.verifiers.language_model.first_token import FirstTokenEntropyVerifier
 from router_models.estimators.verifiers.language_model.last_tier import (
     LastTierLikelihoodVerifier,
     LastTierVerdictVerifier,
 )
-from router_models.estimators.verifiers.language_model.p_true import PTrueVerifier
+from router_models.estimators.verifiers.language_model.p_true import PTrueVerifier, SelfVerificationVerifier
 from router_models.estimators.verifiers.language_model.reward import RewardVerifier
 from router_models.estimators.verifiers.learned.combined import CombinedVerifier
 from router_models.estimators.verifiers.learned.fitted import LearnedVerifier
@@ -24,7 +25,9 @@ VERIFIERS: Registry[VerifierModel] = Registry(
         NonEmptyVerifier,
         RuleChecksVerifier,
         LogprobVerifier,
+        FirstTokenEntropyVerifier,
         PTrueVerifier,
+        SelfVerificationVerifier,
         AgreementVerifier,
         LastTierVerdictVerifier,
         LastTierLikelihoodVerifier,
@@ -40,6 +43,7 @@ __all__ = [
     "VERIFIERS",
     "AgreementVerifier",
     "CombinedVerifier",
+    "FirstTokenEntropyVerifier",
     "LastTierLikelihoodVerifier",
     "LastTierVerdictVerifier",
     "LearnedVerifier",
@@ -48,6 +52,7 @@ __all__ = [
     "PTrueVerifier",
     "RewardVerifier",
     "RuleChecksVerifier",
+    "SelfVerificationVerifier",
     "StackedVerifier",
     "Verifier",
     "VerifierModel",

@@ -192,7 +192,7 @@ def _settings(version: RouterVersion, tune: OutcomeTable) -> list[dict[str, floa
         for tier in version.policy.tiers[:-1]
         if (stage := version.stages.get(tier)) is not None and stage.router is not None
     }
-    if any(router.needs_grades or router.needs_reader for router in routers.values()):
+    if any(router.needs_grades or router.needs_reader or router.wants_signals for router in routers.values()):
         return []
     points = version.policy.points
     if points or not routers:

@@ -126,7 +126,7 @@ class TextModels:
             return below
         for tier, stage in self.stages.items():
             router = stage.router
-            if router is None or router.needs_reader or router.needs_grades:
+            if router is None or router.needs_reader or router.needs_grades or router.wants_signals:
                 continue
             vectors = None
             if router.needs_embeddings:

@@ -8,7 +8,8 @@ answer fail). A directive may name a tier instead: `[cheap:fail]`.
 
 Calls about an answer (`router_models.estimators.asked_signals`) are answered by the same draw, in [0, 1), that makes
 the answer sure where it lies below `skill`, of the question alone: yes with probability 1 - draw; the tokens of a
-prompt have the logprob -(0.05 + 3 draw); samples (a temperature and a seed) are the answer with probability 1 - draw.
+prompt have the logprob -(0.05 + 3 draw); samples (a temperature and a seed) are the answer with probability 1 - draw;
+the first token alone, with its alternatives, is the answer's with probability 1 - draw / 2.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import struct
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
+from router_models.estimators.questions.last_tier import LAST_TIER_QUESTION
 from serve_graph.config.tiers import EchoTierConfig
 
 _QUESTION = re.compile(r"<question (\w+)>\n(.*)\n</question \1>", re.DOTALL)
@@ -74,7 +76,8 @@ class EchoEngine:
         ]
         is_verdict, about = question is not None and body.get("max_tokens") == 1, {}
         if question is not None and is_verdict:
-            words, tokens = ["Yes" if question_draw(question) < 0.5 else "No"], [_yes_or_no(question)]
+            said = _first_token(question) if question == prompt else _yes_or_no(question)
+            words, tokens = [str(said["token"])], [said]
             if body.get("prompt_logprobs") is not None:
                 about["prompt_logprobs"] = _prompt_logprobs(prompt, question)
         return about | {
@@ -166,7 +169,8 @@ def question_of(body: Mapping[str, Any]) -> str | None:
         return prompt_of({"messages": messages[:-1]})
     if body.get("max_tokens") == 1 and body.get("top_logprobs"):
         shown = _QUESTION.search(prompt_of({"messages": messages[-1:]}))
-        return shown.group(2) if shown else prompt_of({"messages": messages[:-2]})
+        about_last = len(messages) > 2 and messages[-1].get("content") == LAST_TIER_QUESTION
+        return shown.group(2) if shown else prompt_of({"messages": messages[:-2] if about_last else messages})
     is_sample = body.get("seed") is not None and bool(body.get("temperature"))
     return prompt_of(body) if is_sample else None
 
@@ -181,8 +185,15 @@ def _agrees(question: str, seed: int) -> bool:
 
 
 def _yes_or_no(question: str) -> dict[str, Any]:
-    yes = min(max(1.0 - question_draw(question), 0.01), 0.99)
-    top = [{"token": word, "logprob": math.log(p)} for word, p in (("Yes", yes), ("No", 1.0 - yes))]
+    return _one_of("Yes", "No", min(max(1.0 - question_draw(question), 0.01), 0.99))
+
+
+def _first_token(question: str) -> dict[str, Any]:
+    return _one_of("echo", "perhaps", min(max(1.0 - question_draw(question) / 2, 0.51), 0.999))
+
+
+def _one_of(first: str, second: str, p: float) -> dict[str, Any]:
+    top = [{"token": word, "logprob": math.log(share)} for word, share in ((first, p), (second, 1.0 - p))]
     said = max(top, key=lambda one: float(str(one["logprob"])))
     return {**said, "top_logprobs": top}
 

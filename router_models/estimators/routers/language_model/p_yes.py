@@ -62,13 +62,13 @@ class PYesRouter(RouterModel):
     Parameters
     ----------
     column : str
-        The metadata column that holds P(yes), numbers in [0, 1] as text.
+        The metadata column that holds P(yes), numbers in [0, 1] as text, where the prompts have no signal `p_yes`.
     ask : callable, optional
         Returns P(yes) of a prompt, where a batch has no such column. Not stored with the router.
     """
 
     family = "p-yes"
-    card = "needs one constrained token from the cheap tier per query (its prefill time)"
+    card = "needs the signal p_yes; one token of the cheap tier for every query, before it answers"
     apart = "asks a language model about every prompt, which recorded outcomes do not hold"
     reads = ("prompt", "p_yes")
     needs_metadata = ("p_yes",)
@@ -77,6 +77,10 @@ class PYesRouter(RouterModel):
     def __init__(self, column: str = "p_yes", ask: Callable[[str], float] | None = None) -> None:
         self.column, self.ask = column, ask
         self.slope_: tuple[float, float] | None = None
+
+    @property
+    def wants_signals(self) -> tuple[str, ...]:
+        return ("p_yes",) if self.ask is None else ()
 
     def fit(self, X: Prompts, y: FloatArray) -> Self:
         from sklearn.linear_model import LogisticRegression
@@ -95,7 +99,9 @@ class PYesRouter(RouterModel):
         return np.asarray(1.0 / (1.0 + np.exp(-np.clip(a * self._logits(X) + b, -30, 30))), dtype=np.float64)
 
     def _logits(self, X: Prompts) -> FloatArray:
-        if self.ask is not None and self.column not in X.metadata:
+        if "p_yes" in X.signals:
+            values = np.nan_to_num(X.signals["p_yes"], nan=0.5)
+        elif self.ask is not None and self.column not in X.metadata:
             values = np.array([self.ask(text) for text in X.texts], dtype=np.float64)
         else:
             column = metadata_of(X, self.column)

@@ -20,11 +20,14 @@ from router_models.types import Answers, FloatArray
 from router_models.types.exchange import LOGPROB_NAMES, verifier_of
 
 PROBABILITY_SIGNALS = (
-    "router_score", "p_true", "agreement", "last_tier_verdict", "max_token_confidence", "stated_confidence",
+    "router_score", "p_yes", "p_true", "self_verification", "agreement", "last_tier_verdict", "max_token_confidence",
+    "stated_confidence",
 )  # fmt: skip
 """Signals in [0, 1] that enter as log-odds (and missing or not)."""
 
-NUMBER_SIGNALS = ("reward", "last_tier_likelihood", "schema_fault", "tool_fault", "field_agreement")
+NUMBER_SIGNALS = (
+    "reward", "first_token_entropy", "last_tier_likelihood", "schema_fault", "tool_fault", "field_agreement",
+)  # fmt: skip
 """Signals that enter as they are (and missing or not); so does every verifier model's score."""
 
 SOURCES = ("logprob", "signals", "checks", "surface", "text", "embedding")

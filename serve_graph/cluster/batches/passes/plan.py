@@ -48,6 +48,11 @@ def checked_plan(config: GraphConfig) -> CheckedPlan:
     served = ServedVersion.of(found, config)
     revoked = asyncio.run(_revoked(config, served, found)) if served.policy.watched is not None else None
     policy = served.policy
+    if policy.asked_first:
+        raise ConfigError(
+            f"{policy.name} chooses a tier by {' and '.join(policy.asked_first)}, for which passes do not ask "
+            f"{policy.policy.tiers[0]} first. Start the graph and leave --passes out"
+        )
     asked = {name for names in policy.asked.values() for name in names}
     if models := sorted(name for name in asked if verifier_of(name) is not None):
         raise ConfigError(

@@ -304,12 +304,13 @@ def test_families_that_cannot_be_fed_are_left_out_with_the_reason() -> None:
 def test_a_family_that_no_version_can_serve_is_measured_and_gets_no_certified_point() -> None:
     t, ease = drawn(300)
     asked = replace(t, prompts=replace(t.prompts, metadata={"p_yes": tuple(f"{p:.3f}" for p in ease)}))
-    protocol = Protocol(("p-yes",), domain="")
+    asked = replace(asked, prompts=replace(asked.prompts, states=np.eye(300, 8, dtype=np.float32) + ease[:, None]))
+    protocol = Protocol(("probe",), domain="")
     found, _ = cross_validate_routers(asked, "weak", "strong", protocol, terms(asked), NOW)
-    (row,) = (row for row in found.rows if row.method == "p-yes")
+    (row,) = (row for row in found.rows if row.method == "probe")
     assert row.apgr.value > 0.5
     assert row.certified is None
-    assert any("no version can serve it: the signal p_yes would need" in note for note in found.notes)
+    assert any("no version can serve it: the signal hidden_states would need" in note for note in found.notes)
 
 
 def test_a_router_may_learn_the_gain_instead_of_the_weak_grade() -> None:
