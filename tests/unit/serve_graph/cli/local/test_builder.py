@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
@@ -85,7 +86,7 @@ def test_nothing_goes_on_for_a_process_that_was_killed(tmp_path: Path) -> None:
         "    time.sleep(60)\n"
     )
     (tmp_path / "starts.py").write_text(code)
-    with psutil.Popen(["python", str(tmp_path / "starts.py")], stdout=-1, env=dict(os.environ)) as starts:
+    with psutil.Popen([sys.executable, str(tmp_path / "starts.py")], stdout=-1, env=dict(os.environ)) as starts:
         assert starts.stdout.readline() == b"begun\n"
         [builds] = [child for child in starts.children() if "spawn_main" in " ".join(child.cmdline())]
         starts.send_signal(signal.SIGKILL)
