@@ -16,19 +16,25 @@ PRICE = {"input_usd_per_mtok": 2.5, "output_usd_per_mtok": 10.0}
 LONG = "a long question " * 60  # the builtin version sends prompts over 800 characters to the last tier
 
 
+@pytest.fixture(scope="module", params=["replicas", "ingress"])
+def placement(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
-def east(apis: Callable[[str], Api]) -> Api:
+def east(apis: Callable[[str], Api], placement: str) -> Api:
+    """One for each placement: the last test of each stops it."""
     return apis("graphs-east")
 
 
 @pytest.fixture(scope="module")
-def west(apis: Callable[[str], Api]) -> Api:
+def west(apis: Callable[[str], Api], placement: str) -> Api:
     return apis("graphs-west")
 
 
-@pytest.fixture(scope="module", params=["replicas", "ingress"])
+@pytest.fixture(scope="module")
 def hosted(
-    request: pytest.FixtureRequest,
+    placement: str,
     new_graph: Callable[..., Graph],
     east: Api,
     west: Api,
@@ -46,7 +52,7 @@ def hosted(
             {"name": "west", "base_url": west.url, "weight": 0, **common},
         ],
         "price": PRICE,
-        "placement": request.param,
+        "placement": placement,
         "failover": {"max_attempts": 3, "backoff_s": 0.05, "trip_after": 3, "cooldown_s": 0.3, "max_wait_s": 0.5},
     }
     cheap = {"name": "cheap", "engine": "echo", "price": {"input_usd_per_mtok": 0.1, "output_usd_per_mtok": 0.2}}
