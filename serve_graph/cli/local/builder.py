@@ -162,7 +162,7 @@ def work(config: GraphConfig, connection: Connection) -> None:
     while True:
         try:
             task, given = connection.recv()
-        except EOFError:
+        except (EOFError, ConnectionResetError):  # reset where it ended before it read all that was said
             return
         try:
             result = TASKS[task](config, say, *given)
