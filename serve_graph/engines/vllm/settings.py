@@ -79,6 +79,9 @@ def prefix_routing(ahead: float) -> Any:
 MENDED_SAMPLING = "serve_graph.engines.vllm.cpu_sampling.MendedSampling"
 """What a worker of vLLM's CPU build imports where it speculates."""
 
+MENDED_ADAPTERS = "serve_graph.engines.vllm.cpu_adapters.MendedAdapters"
+"""What it imports where it applies adapters; it mends sampling as well."""
+
 
 def engine_arguments(tier: VllmTierConfig) -> dict[str, Any]:
     """Return vLLM's arguments: those that our sections imply, and `engine_kwargs` over them.
@@ -97,8 +100,8 @@ def engine_arguments(tier: VllmTierConfig) -> dict[str, Any]:
     kwargs |= tier.engine_kwargs
     if tier.speculation is not None:
         kwargs["speculative_config"] = dict(tier.speculation)
-        if tier.accelerator == "cpu":
-            kwargs.setdefault("worker_extension_cls", MENDED_SAMPLING)
+    if tier.accelerator == "cpu" and (tier.lora is not None or tier.speculation is not None):
+        kwargs.setdefault("worker_extension_cls", MENDED_SAMPLING if tier.lora is None else MENDED_ADAPTERS)
     return kwargs
 
 

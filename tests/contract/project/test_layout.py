@@ -3,6 +3,7 @@
 import ast
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -116,3 +117,9 @@ def test_every_folder_of_unit_tests_mirrors_a_package() -> None:
         path.parent.relative_to(ROOT / "tests" / "unit") for path in (ROOT / "tests" / "unit").rglob("test_*.py")
     }
     assert [str(folder) for folder in holding if not (ROOT / folder).is_dir()] == []
+
+
+def test_no_two_decisions_share_a_number() -> None:
+    numbers = Counter(path.name[:4] for path in (ROOT / "docs" / "decisions").rglob("[0-9][0-9][0-9][0-9]-*.md"))
+    assert len(numbers) > 80
+    assert [number for number, count in numbers.items() if count > 1] == []

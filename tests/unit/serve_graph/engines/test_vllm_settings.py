@@ -66,8 +66,8 @@ def test_a_hub_revision_reaches_vllm_for_weights_and_tokenizer() -> None:
     assert "revision" not in llm_settings(lora_tier(), "a/b")["engine_kwargs"]
 
 
-def test_a_cpu_worker_that_speculates_is_mended_and_no_other() -> None:
-    from serve_graph.engines.vllm.settings import MENDED_SAMPLING, llm_settings
+def test_a_cpu_worker_that_speculates_or_applies_adapters_is_mended_and_no_other() -> None:
+    from serve_graph.engines.vllm.settings import MENDED_ADAPTERS, MENDED_SAMPLING, llm_settings
 
     def extension(**fields: Any) -> str | None:
         tier = {"engine": "vllm", "name": "cheap", "price": PRICE, "weights": {"hub": "a/b"}, **fields}
@@ -78,5 +78,9 @@ def test_a_cpu_worker_that_speculates_is_mended_and_no_other() -> None:
     assert extension(accelerator="cpu", speculation=ngram) == MENDED_SAMPLING
     assert extension(accelerator="cpu") is None
     assert extension(accelerator="gpu", speculation=ngram) is None
+    lora = {"loading_path": "s3://adapters", "adapter": "tuned"}
+    assert extension(accelerator="cpu", lora=lora) == MENDED_ADAPTERS
+    assert extension(accelerator="cpu", lora=lora, speculation=ngram) == MENDED_ADAPTERS
+    assert extension(accelerator="gpu", lora=lora) is None
     own = {"worker_extension_cls": "mine.Own"}
     assert extension(accelerator="cpu", speculation=ngram, engine_kwargs=own) == "mine.Own"
