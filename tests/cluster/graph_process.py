@@ -10,6 +10,7 @@ import sys
 import threading
 from pathlib import Path
 
+from router_models.errors import RegistryError
 from serve_graph.cli.local.builder import Builder
 from serve_graph.cli.local.launch import running_graph
 from serve_graph.cli.serve import prepare
@@ -24,7 +25,10 @@ def main() -> None:
     signal.signal(signal.SIGUSR1, lambda *_: progress(json.dumps({"modules": sorted(sys.modules)})))
     config = load_config(Path(sys.argv[1]))
     builder = Builder(config)
-    prepare(config, progress, builder)
+    try:
+        prepare(config, progress, builder)
+    except RegistryError as error:  # `up` ends here; tests look at what a graph does whose registry is away
+        progress(str(error))
     with running_graph(config, progress=progress, stop=stop, builder=builder) as url:
         print(url, flush=True)
         stop.wait()

