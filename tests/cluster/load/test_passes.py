@@ -2,11 +2,14 @@
 
 import json
 import os
+import time
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 
 from serve_graph.cli.batch.dataset import Dataset
 from serve_graph.cli.batch.passes.own_engines import OwnPasses
@@ -35,13 +38,30 @@ def config(tmp_path: Path) -> GraphConfig:
 
 @pytest.fixture
 def passes() -> Iterator[type[RayPasses]]:
-    import ray
-
     class Dying(RayPasses):
         tier_actor = DyingActor
 
     yield Dying
     ray.shutdown()
+
+
+@pytest.mark.full
+@pytest.mark.timeout(600)
+def test_with_a_budget_no_piece_waits_for_one_that_is_not_there(
+    config: GraphConfig, passes: type[RayPasses], tmp_path: Path
+) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_text("".join(json.dumps({"prompt": f"question {n}"}) + "\n" for n in range(40)))
+    for budget, left in ((0.0003, True), (1.0, False)):
+        options = BatchOptions("", tmp_path / "out.jsonl", budget_usd=budget)
+        own = OwnPasses(config, options.settings, tmp_path, 8, make=lambda plan: passes(plan, logical_cpus=4))
+        began = time.monotonic()
+        summary = run_batch(Dataset.found([str(source)]), options, lambda _: None, own)
+        assert time.monotonic() - began < 250, "the next piece waited for what the first one cost, and was waited for"
+        assert (summary["failed"], bool(summary["left"]), bool(summary["stopped"])) == (0, left, left)
+        assert Decimal(summary["total_usd"]) <= Decimal(str(budget))
+        assert not left or summary["answered"] > 10
+        ray.shutdown()
 
 
 @pytest.mark.full

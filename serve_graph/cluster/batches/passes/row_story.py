@@ -136,7 +136,7 @@ class RowStory:
             [line_from_json(line) for line in data["calls"]],
             [line_from_json(line) for line in data["overhead"]],
             data["unmetered"],
-            data.get("notes", []),  # journals of 0.3 lack these three
+            data.get("notes", []),  # a story that was begun before signals were asked for lacks these three
             data.get("signals", {}),
             None if data.get("pending") is None else PendingVerdict.from_json(data["pending"]),
         )
