@@ -6,6 +6,8 @@ not looked at. Verifiers learn from what they are shown when serving, and from n
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -230,11 +232,14 @@ def _judging(
 def _router(train: OutcomeTable, tier: str, settings: Settings, progress: Progress) -> tuple[Scored, list[Scored]]:
     domains, y, seed = domain_labels(train), train.grade(tier), settings.seed
     if settings.router == "auto":
-        chosen = None
+        chosen, budget_s, began = None, math.inf, time.monotonic()
         if settings.budget_s is not None:
             budget_s = settings.budget_s / (len(settings.tiers) - 1)
             chosen = choose_by_area(train, tier, settings.tiers[-1], budget_s, seed=seed, progress=progress)
         best, tried = chosen or choose_router(train.prompts, y, train.groups, seed=seed, domains=domains)
+        if train.prompts.signals and time.monotonic() - began >= budget_s:
+            progress(f"router asked-first: not tried, the budget of {budget_s:.0f} s is used up")
+            return best, tried
         return router_that_asks(train, tier, settings, best, tried, progress) or best, tried
     if lacking := lacking_first(settings.router, train):
         raise DataError(
