@@ -209,10 +209,12 @@ def _requested(names: Sequence[str]) -> list[str]:
 
 def _missing(family: str, table: OutcomeTable) -> str | None:
     cls = ROUTERS[family]
+    measured = {name for name, values in table.prompts.signals.items() if np.isfinite(values).any()}
     needs = getattr(cls, "needs_metadata", ())
-    absent = [name for name in needs if name not in table.prompts.metadata]
-    if absent:
-        return f"needs the column(s) {', '.join(absent)}"
+    if absent := [name for name in needs if name not in table.prompts.metadata and name not in measured]:
+        return f"needs {', '.join(absent)}" if cls.needs_reader else f"needs the column(s) {', '.join(absent)}"
+    if cls.needs_signals and measured.isdisjoint(cls.needs_signals):
+        return f"needs one of the signals {', '.join(cls.needs_signals)}"
     if cls.needs_embeddings and table.prompts.embeddings is None:
         return "needs embeddings"
     return None

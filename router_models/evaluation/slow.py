@@ -38,7 +38,7 @@ class Slow:
     @property
     def families(self) -> tuple[str, ...]:
         """Return the families that can be evaluated, in the registry's order: without a reader none that needs one."""
-        slow = (name for name, cls in ROUTERS.items() if cls.apart and not cls.needs_votes)
+        slow = (name for name, cls in ROUTERS.items() if cls.apart and not (cls.needs_votes or cls.needs_signals))
         return tuple(name for name in slow if self.reader is not None or not ROUTERS[name].needs_reader)
 
 

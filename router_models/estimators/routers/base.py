@@ -48,6 +48,8 @@ class RouterModel(ABC):
         Whether `predict` reads `Prompts.embeddings`.
     needs_metadata : tuple of str
         Metadata columns that `fit` and `predict` read.
+    needs_signals : tuple of str
+        Signals of the prompt (`Prompts.signals`), one of which must be measured.
     needs_reader : bool
         Whether it needs what a language model computes from the prompt (`evaluation.benchmarks.prompt_readers`).
     needs_grades : bool
@@ -65,6 +67,7 @@ class RouterModel(ABC):
     reads: ClassVar[tuple[str, ...]] = ("prompt",)
     needs_embeddings: ClassVar[bool] = False
     needs_metadata: ClassVar[tuple[str, ...]] = ()
+    needs_signals: ClassVar[tuple[str, ...]] = ()
     needs_reader: ClassVar[bool] = False
     needs_grades: ClassVar[bool] = False
     needs_votes: ClassVar[bool] = False

@@ -43,6 +43,7 @@ class AskedFirstRouter(RouterModel):
     apart = "asks the cheap tier about every prompt, which recorded outcomes need not hold"
     reads = ("prompt", "embedding", "metadata", "p_yes", "first_token_entropy")
     needs_embeddings = True
+    needs_signals = BEFORE_NAMES
 
     def __init__(self, folds: int = 4, seed: int = 0) -> None:
         self.folds, self.seed = folds, seed

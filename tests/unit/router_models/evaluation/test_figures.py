@@ -301,10 +301,24 @@ def test_families_that_cannot_be_fed_are_left_out_with_the_reason() -> None:
         usable_families(["nonsense"], t)
 
 
+def test_families_that_ask_a_tier_first_are_used_where_its_signals_are_recorded() -> None:
+    t, ease = drawn(60)
+    asks = ["p-yes", "asked-first"]
+    states = np.ones((60, 2), dtype=np.float32)
+    unsaid = replace(t, prompts=replace(t.prompts, embeddings=states, signals={"p_yes": np.full(60, np.nan)}))
+    assert usable_families(asks, replace(t, prompts=replace(t.prompts, embeddings=states))) == (
+        [],
+        {"p-yes": "needs p_yes", "asked-first": "needs one of the signals p_yes, first_token_entropy"},
+    )
+    assert usable_families(asks, unsaid)[0] == []
+    said = replace(unsaid, prompts=replace(unsaid.prompts, signals={"p_yes": ease}))
+    assert usable_families(asks, said) == (asks, {})
+
+
 def test_a_family_that_no_version_can_serve_is_measured_and_gets_no_certified_point() -> None:
     t, ease = drawn(300)
-    asked = replace(t, prompts=replace(t.prompts, metadata={"p_yes": tuple(f"{p:.3f}" for p in ease)}))
-    asked = replace(asked, prompts=replace(asked.prompts, states=np.eye(300, 8, dtype=np.float32) + ease[:, None]))
+    states = (np.eye(300, 8) + ease[:, None]).astype(np.float32)
+    asked = replace(t, prompts=replace(t.prompts, states=states, embeddings=states))
     protocol = Protocol(("probe",), domain="")
     found, _ = cross_validate_routers(asked, "weak", "strong", protocol, terms(asked), NOW)
     (row,) = (row for row in found.rows if row.method == "probe")

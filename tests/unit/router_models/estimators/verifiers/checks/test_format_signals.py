@@ -56,6 +56,7 @@ def test_a_broken_schema_counts_as_escalated_but_at_the_last_tier() -> None:
     version: Any = SimpleNamespace(
         stages=dict.fromkeys(TIERS, SureStage()),
         policy=SimpleNamespace(tiers=TIERS, top="frontier"),
+        asked_first=(),
         asked_of=lambda tier: (),
     )
     scores = score_table(cast("Any", version), table).p_ok
