@@ -47,6 +47,11 @@ def asked_calls(
     return _calls_of(terms, query, completion, tier, names) if names and may_be_asked(completion) else []
 
 
+def first_asked(terms: AskedTerms, query: Query) -> list[AskedCall]:
+    """The calls for what the cheapest tier is asked before one is chosen; [] for a version that asks nothing then."""
+    return _calls_of(terms, query, NOT_YET, terms.cheapest, terms.first)
+
+
 def _calls_of(
     terms: AskedTerms, query: Query, completion: Completion, tier: str, names: Sequence[str]
 ) -> list[AskedCall]:
@@ -85,6 +90,21 @@ def told_signals(
             found = [one for _, one in own if isinstance(one, Completion)]
             values[name] = _read(context, own[0][0], completion, found, state)
     return _with(completion, values, state)
+
+
+def told_first_signals(
+    context: CascadeContext,
+    query: Query,
+    calls: Sequence[AskedCall],
+    replies: Sequence[AskedReply],
+    state: RequestState,
+) -> Query:
+    """The query with what replies from elsewhere tell before a tier is chosen: `with_first_signals` without a call.
+
+    `calls` is what `first_asked` gave, `replies` are theirs in the same order.
+    """
+    told = told_signals(context, NOT_YET, context.asked.first, calls, replies, state)
+    return replace(query, signals={**query.signals, **told.signals})
 
 
 async def with_signals(

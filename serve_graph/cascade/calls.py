@@ -10,7 +10,7 @@ from typing import Any
 
 from router_models.estimators.verifiers.checks.formats import declares_shape, read_answer
 from router_models.types import Action, Attempt, Completion, Decision, Query, Verdict
-from serve_graph.cascade.asked import AskedCall, asked_calls, with_first_signals, with_signals
+from serve_graph.cascade.asked import AskedCall, asked_calls, first_asked, with_first_signals, with_signals
 from serve_graph.cascade.billing import answered, timed, unanswered
 from serve_graph.cascade.context import CascadeContext
 from serve_graph.cascade.steps import (
@@ -135,6 +135,13 @@ def bill_answer(
     line = answered(context.prices, tier, completion, seconds)
     state.calls.append(line)
     state.unmetered |= not line.metered
+
+
+def routing_calls(context: CascadeContext, query: Query) -> list[AskedCall]:
+    """The calls that the choice of a tier takes: none where the request's constraints leave nothing to choose."""
+    constraints = context.constraints
+    is_chosen = constraints is not None and constraints.without_router() is not None
+    return [] if is_chosen else first_asked(context.asked, query)
 
 
 def judging_calls(context: CascadeContext, query: Query, step: Step) -> list[AskedCall]:

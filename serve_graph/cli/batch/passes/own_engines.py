@@ -79,8 +79,8 @@ class OwnPasses:
     ) -> PassRun:
         under_way = RowsUnderWay(journal, self.checked.made_under)
         run = PassRun(
-            passes, journal, under_way, self.config.tier_names, self.settings, self.scratch, self.batch_rows, budget,
-            self.spent(journal),
+            passes, journal, under_way, self.config.tier_names, self.settings, self.scratch, self.batch_rows,
+            tuple(model.name for model in self.config.verifiers), budget, self.spent(journal),
         )  # fmt: skip
         run.say = shown.say
         run.advance = lambda: shown.show(run.asked, run.tokens, run.spent)

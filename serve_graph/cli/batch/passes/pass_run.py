@@ -1,6 +1,7 @@
 """Passes over a dataset, from the first row to the last: route all, then one pass for each tier that has rows.
 
-A version that asks for signals of answers has a pass of its own for each tier that is asked (`about`).
+A version that asks for signals has a pass of its own for each tier, or verifier model, that is asked: of answers
+(`about`), or of requests before a tier is chosen for them (`before`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,16 @@ from typing import Any
 from serve_graph.cli.batch.asking import RowAsk, request_bytes
 from serve_graph.cli.batch.journal import Journal
 from serve_graph.cli.batch.passes.under_way import RowsUnderWay
-from serve_graph.cluster.batches.passes.pass_rows import ABOUT, PassRow, RowPieces, RowProgress, about, error_reply
+from serve_graph.cluster.batches.passes.pass_rows import (
+    PassRow,
+    RowPieces,
+    RowProgress,
+    about,
+    before,
+    error_reply,
+    is_for_calls,
+    tier_at,
+)
 from serve_graph.cluster.batches.passes.passes import Passes
 from serve_graph.cluster.batches.passes.row_story import RowStory
 from serve_graph.errors import ServeGraphError
@@ -34,7 +44,7 @@ class PassRun:
     """Takes rows through passes, and notes each where it stands after each.
 
     `budget`: dollars of all runs with this journal, those of rows under way included. A pass begins no row that might
-    exceed it if it were as dear at its tier as the dearest so far.
+    exceed it if it were as dear at its tier as the dearest so far. `verifiers`: the verifier models that may be asked.
     """
 
     passes: Passes
@@ -44,6 +54,7 @@ class PassRun:
     settings: Mapping[str, Any]
     scratch: Path
     batch_rows: int = 64
+    verifiers: tuple[str, ...] = ()
     budget: Decimal | None = None
     spent: Decimal = Decimal(0)
     advance: Callable[[], None] = lambda: None
@@ -74,7 +85,8 @@ class PassRun:
     def _places(self) -> list[str]:
         """Where rows may wait, in the order of the passes: what the last tier says of answers decides what it gets."""
         *below, last = self.tiers
-        return [*(place for tier in below for place in (tier, about(tier))), about(last), last]
+        answers = [place for tier in below for place in (tier, about(tier))]
+        return [*map(before, self.tiers), *answers, about(last), *map(about, self.verifiers), last]
 
     def _bodies(self, rows: Iterable[RowAsk]) -> Iterator[PassRow]:
         for key, messages in rows:
@@ -131,17 +143,17 @@ class PassRun:
                 return
         if came == 0 and rows > 1:
             raise ServeGraphError(f"not one of {rows:,} rows came back from {_named(place)}: {NONE_CAME}")
-        if place.endswith(ABOUT):
-            self._judge_without(folder, place.removesuffix(ABOUT), self.under_way.waiting(place))
+        if is_for_calls(place):
+            self._go_on_without(folder, tier_at(place), self.under_way.waiting(place))
         else:
             self._note(_died(row) for row in self.under_way.waiting(place))
 
-    def _judge_without(self, folder: Path, tier: str, rows: Iterable[PassRow]) -> None:
-        """Have answers judged without what killed a tier's worker: as where a tier that is asked of answers fails."""
+    def _go_on_without(self, folder: Path, tier: str, rows: Iterable[PassRow]) -> None:
+        """Have rows routed or judged without what killed a tier's worker: as where a tier that is asked fails."""
 
         def failed(row: PassRow) -> PassRow:
             story = RowStory.from_json(row.story)
-            assert story.pending is not None, "it waits for a word on an answer"
+            assert story.pending is not None, "it waits for a tier's word"
             story.pending.failed(tier, error_reply(DIED, 500))
             return replace(row, story=story.to_json())
 
@@ -149,7 +161,7 @@ class PassRun:
 
     def _pass(self, folder: Path, place: str, size: int) -> int:
         """Have a tier answer what waits for it, in pieces of a size; returns how many rows came back."""
-        tier, is_about = place.removesuffix(ABOUT), place.endswith(ABOUT)
+        tier, is_about = tier_at(place), is_for_calls(place)
         scratch, self.dearest = folder / f"{tier}-{size}{'-about' * is_about}", Decimal(0)
         purse = self.passes.purse(tier, size, self.budget, self.spent)
         waiting = self.under_way.waiting(place)
@@ -202,8 +214,8 @@ class PassRun:
 
 
 def _named(place: str) -> str:
-    tier = place.removesuffix(ABOUT)
-    return f"{tier}, about answers" if place.endswith(ABOUT) else tier
+    tier = tier_at(place)
+    return {about(tier): f"{tier}, about answers", before(tier): f"{tier}, before routing"}.get(place, tier)
 
 
 def _unrecorded(row: RowProgress) -> RowProgress:

@@ -19,16 +19,31 @@ CALL_COLUMNS = pa.schema([*TEXT_COLUMNS, ("call", pa.large_string())])
 Columns = dict[str, list[Any]]
 """A table of rows by columns: `key`, `body`, `story`, `call`; after a tier also `reply` and `seconds`.
 
-`call` is "" where a tier is to answer the request in `body`. In a pass of calls about answers each call is a line of
+`call` is "" where a tier is to answer the request in `body`. In a pass of calls for signals each call is a line of
 its own: its number among the row's calls and its body, as JSON; the first of a row's lines has its body and its story.
 """
-ABOUT = "?"
-"""Ends the name of a place where rows wait for a tier's word on an answer, and not for its answer."""
+_ASKED = "?"
+"""Ends, or begins, the name of a place where rows wait for a tier's word on an answer or on a request."""
 
 
 def about(tier: str) -> str:
-    """The place where rows wait for what a tier says of an answer."""
-    return f"{tier}{ABOUT}"
+    """The place where rows wait for what a tier, or a verifier model, says of an answer."""
+    return f"{tier}{_ASKED}"
+
+
+def before(tier: str) -> str:
+    """The place where rows wait for what a tier says of their requests, before one is chosen for these."""
+    return f"{_ASKED}{tier}"
+
+
+def tier_at(place: str) -> str:
+    """The tier, or verifier model, that rows wait for at a place."""
+    return place.strip(_ASKED)
+
+
+def is_for_calls(place: str) -> bool:
+    """Whether what rows wait for at a place are calls for signals, and not a tier's answers."""
+    return _ASKED in place
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +71,7 @@ def error_reply(message: str, status: int) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class RowProgress:
-    """Where a row stands after a pass: at a tier whose answer is wanted, or its word on one (`about`), or at its end.
+    """Where a row stands after a pass: at a tier whose answer, or word (`about`, `before`), is wanted, or at its end.
 
     `cost_usd`: what it cost so far. `body`: its request, of a row that began in this pass. `record`: its decision
     record as JSON, at the end.
@@ -77,8 +92,8 @@ class RowPieces:
     """Rows in pieces, one file each, so that a pass holds no more of them than it works on.
 
     With a `purse` a piece gives no more rows than may begin, once they may; the others are left. `alone`: each is a
-    row of which nothing else may be in its worker, since it may be what kills one. `about`: the tier whose calls about
-    the rows' answers are to be made; None: the rows' own requests.
+    row of which nothing else may be in its worker, since it may be what kills one. `about`: the tier, or verifier
+    model, that is asked for signals of the rows; None: their own requests are answered.
     """
 
     folder: Path

@@ -20,7 +20,7 @@ class Passes(Protocol):
         """Take rows to the first tier that is to answer them."""
 
     def answer(self, tier: str, chunks: RowPieces) -> Iterator[list[RowProgress]]:
-        """Have a tier answer rows, or the calls about their answers, judge the answers, and take the rows on."""
+        """Have a tier answer rows, or the calls for their signals, judge the answers, and take the rows on."""
 
     def purse(self, tier: str, size: int, budget: Decimal | None, spent: Decimal) -> PurseLike | None:
         """What a pass over pieces of a size may begin, which every worker can ask; None: anything."""
@@ -46,9 +46,12 @@ class LocalPasses:
             return await worker(await engine(rows))
 
         with asyncio.Runner() as loop:
-            for number in range(chunks.count):
-                if (rows := chunks.columns(number))["key"]:
-                    yield list(progress_of_rows(loop.run(done(rows))))
+            try:
+                for number in range(chunks.count):
+                    if (rows := chunks.columns(number))["key"]:
+                        yield list(progress_of_rows(loop.run(done(rows))))
+            finally:
+                loop.run(engine.close())
 
     def purse(self, tier: str, size: int, budget: Decimal | None, spent: Decimal) -> PurseLike | None:
         return None if budget is None else Purse(budget, spent)

@@ -48,17 +48,6 @@ def checked_plan(config: GraphConfig) -> CheckedPlan:
     served = ServedVersion.of(found, config)
     revoked = asyncio.run(_revoked(config, served, found)) if served.policy.watched is not None else None
     policy = served.policy
-    if policy.asked_first:
-        raise ConfigError(
-            f"{policy.name} chooses a tier by {' and '.join(policy.asked_first)}, for which passes do not ask "
-            f"{policy.policy.tiers[0]} first. Start the graph and leave --passes out"
-        )
-    asked = {name for names in policy.asked.values() for name in names}
-    if models := sorted(name for name in asked if verifier_of(name) is not None):
-        raise ConfigError(
-            f"{policy.name} judges answers by {' and '.join(models)}, scores of verifier models, which passes do not "
-            "run. Start the graph and leave --passes out"
-        )
     if not policy.certified:
         said = f"nothing is promised of these rows: {found.reason}"
     elif config.policy.share is not None:
@@ -71,9 +60,19 @@ def checked_plan(config: GraphConfig) -> CheckedPlan:
             "made for, and router and verifier are the graph's own; what it does not cover is answered as "
             "policy.uncovered says"
         )
+    asked = {verifier_of(name) for names in policy.asked.values() for name in names}
+    if models := [
+        model.name for model in config.verifiers if isinstance(model, VllmTierConfig) and model.name in asked
+    ]:
+        raise ConfigError(
+            f"{policy.name} judges answers by scores of {' and '.join(models)}: passes ask verifier models of "
+            "`engine: openai` alone, and run none of vLLM's. Start the graph and leave --passes out"
+        )
     plan = PassesPlan(config, policy, served.files, revoked)
     digest = "none" if served.files is None else served.files.digest
-    told = config.policy.model_dump_json() + "".join(tier.model_dump_json() for tier in config.tiers)
+    told = config.policy.model_dump_json() + "".join(
+        tier.model_dump_json() for tier in (*config.tiers, *config.verifiers)
+    )
     rest = hashlib.sha256(told.encode()).hexdigest()[:16]  # what decides, and what it costs: stories hold under these
     made_under = f"{policy.name} {digest} {policy.binds} {rest} {revoked or ''}".strip()
     return CheckedPlan(plan, policy.name, policy.promise, said, made_under)

@@ -11,27 +11,30 @@ from typing import Any
 from router_models.types import Attempt, Completion, DecisionRecord, Query
 from serve_graph.api.batches.answering import failure
 from serve_graph.api.generation import options_from
-from serve_graph.cascade.asked import AskedReply, told_signals
+from serve_graph.cascade.asked import AskedCall, AskedReply, told_first_signals, told_signals
 from serve_graph.cascade.calls import (
     answered_event,
     bill_answer,
     bill_unanswered,
     judging_calls,
     perform,
+    routing_calls,
     start,
     tier_failed,
 )
 from serve_graph.cascade.context import AskedTerms
 from serve_graph.cascade.next_step import advance
 from serve_graph.cascade.steps import CascadeEvent, Do, Step
-from serve_graph.cluster.batches.passes.pass_rows import PassRow, RowProgress, TierReply, about, error_reply
+from serve_graph.cluster.batches.passes.pass_rows import PassRow, RowProgress, TierReply, about, before, error_reply
 from serve_graph.cluster.batches.passes.row_answer import row_answer, row_failure, said_of
-from serve_graph.cluster.batches.passes.row_story import PendingCall, PendingVerdict, RowStory
+from serve_graph.cluster.batches.passes.row_story import PendingCall, PendingStep, RowStory
 from serve_graph.cluster.policy_client import PolicySource
 from serve_graph.cluster.policy_deployment import PolicyDeployment
 from serve_graph.cluster.service import build_service, cascade_context
 from serve_graph.cluster.tier_client import HandleEngine, raise_error
 from serve_graph.config.graph import GraphConfig
+from serve_graph.config.judge import EchoVerifierConfig, HostedVerifierConfig, VllmVerifierConfig
+from serve_graph.config.tiers import AnyTierConfig
 from serve_graph.errors import EngineError, ServeGraphError
 from serve_graph.gateway.request import Request
 from serve_graph.policy.catalogue_watch import CatalogueWatch
@@ -108,55 +111,55 @@ class RowCascade:
         if (pending := story.pending) is not None:
             for number, reply in said.items():
                 pending.calls[number].reply = reply
-            event = answered_event(context, request.query, step, read_completion(pending.answer))
+            if pending.answer is not None:
+                event = answered_event(context, request.query, step, read_completion(pending.answer))
         while True:
             if event is not None:
                 story.events.append(event)
                 step = advance(state, event)
             if step.do not in (Do.ASK_ROUTER, Do.JUDGE):
                 break
-            if step.do is Do.JUDGE and pending is None and (calls := self._calls(request, step)):
-                assert given is not None, "an answer came with its reply"
-                pending = PendingVerdict(given, calls)
+            if pending is None and (calls := self._calls(request, step)):
+                pending = PendingStep(given if step.do is Do.JUDGE else None, calls)
             if pending is not None and pending.waits_for is not None:
-                story.events.pop()  # the answer: it is pending whole, its story is without what the verdict reads
+                if pending.answer is not None:  # it is pending whole, its story is without what the verdict reads
+                    story.events.pop()
                 break
             event = await self._performed(request, step, pending)
             pending = None
-        if step.do not in (Do.CALL, Do.JUDGE):
+        if step.do not in (Do.CALL, Do.ASK_ROUTER, Do.JUDGE):
             return self._ended(row, request, step)
         story.calls, story.overhead, story.unmetered = state.calls, state.overhead, state.unmetered
         story.notes, story.signals, story.pending = state.notes, state.signals, pending
         began = "" if row.story else row.body
-        place = step.tier if pending is None else about(pending.waits_for or "")
+        place = step.tier if pending is None else _waits_at(pending)
         return RowProgress(row.key, str(request.cost_usd), place, story.to_json(), began)
 
     def _calls(self, request: Request, step: Step) -> list[PendingCall]:
-        """The calls that an answer's verdict waits for, as their tiers take them."""
+        """The calls that a step waits for, as their tiers take them."""
         found = []
-        for call in judging_calls(request.context, request.query, step):
-            tier = self.config.tier(call.tier)
-            defaults = {**tier.decoding, "max_tokens": tier.default_max_tokens}
+        for call in calls_before(request, step):
             try:
-                made = PendingCall(
-                    call.name, call.tier, dict(engine_body(call.query, call.tier, defaults, tier.engine))
-                )
+                made = PendingCall(call.name, call.tier, asked_body(self.config.tier(call.tier), call))
             except EngineError as error:
                 made = PendingCall(call.name, call.tier, {}, TierReply(call.tier, error_reply(str(error), 400), 0.0))
             found.append(made)
         return found
 
-    async def _performed(self, request: Request, step: Step, pending: PendingVerdict | None) -> CascadeEvent:
-        """The router's decision, or the verdict on an answer with what was said of it."""
-        context, completion = request.context, step.completion
-        if pending is not None and completion is not None:
-            calls = judging_calls(context, request.query, step)
+    async def _performed(self, request: Request, step: Step, pending: PendingStep | None) -> CascadeEvent:
+        """The router's decision, or the verdict on an answer, with what was said of the one or the other."""
+        context, query, completion = request.context, request.query, step.completion
+        if pending is not None:
+            calls = calls_before(request, step)
             replies = [read_asked(call.reply) for call in pending.calls if call.reply is not None]
-            names = context.asked.by_tier.get(step.tier, ())
-            completion = told_signals(context, completion, names, calls, replies, request.state)
-            step = replace(step, completion=completion)
+            if step.do is Do.ASK_ROUTER:
+                query = told_first_signals(context, query, calls, replies, request.state)
+            elif completion is not None:
+                names = context.asked.by_tier.get(step.tier, ())
+                completion = told_signals(context, completion, names, calls, replies, request.state)
+                step = replace(step, completion=completion)
             context = replace(context, asked=AskedTerms())
-        return await perform(context, request.query, step, request.state)
+        return await perform(context, query, step, request.state)
 
     def _replied(self, request: Request, step: Step, given: TierReply) -> CascadeEvent:
         """A tier's reply as the event that it is, billed."""
@@ -195,6 +198,29 @@ class _NoEngine(HandleEngine):
 
     async def generate(self, query: Query, left_s: float = 0.0) -> Completion:
         raise EngineError(f"tier {self.config.name!r} answers in a pass of its own")
+
+
+def calls_before(request: Request, step: Step) -> list[AskedCall]:
+    """The calls for signals that a step takes: the router's choice, or the verdict on an answer."""
+    if step.do is Do.ASK_ROUTER:
+        return routing_calls(request.context, request.query)
+    return judging_calls(request.context, request.query, step)
+
+
+def asked_body(tier: AnyTierConfig, call: AskedCall) -> dict[str, Any]:
+    """What a tier's engine, or a verifier model's, is sent for a signal when it is served.
+
+    Raises EngineError where it cannot take the request.
+    """
+    if isinstance(tier, VllmVerifierConfig | HostedVerifierConfig | EchoVerifierConfig):
+        return {"messages": call.query.parameters["messages"]}
+    defaults = {**tier.decoding, "max_tokens": tier.default_max_tokens}
+    return dict(engine_body(call.query, call.tier, defaults, tier.engine))
+
+
+def _waits_at(pending: PendingStep) -> str:
+    waits_for = pending.waits_for or ""
+    return before(waits_for) if pending.answer is None else about(waits_for)
 
 
 def read_asked(given: TierReply) -> AskedReply:

@@ -40,7 +40,7 @@ ENGINE_ERRORS: Mapping[str, type[EngineError]] = MappingProxyType(
 
 @dataclass(slots=True)
 class PendingCall:
-    """A call about an answer: the signal that it is for, the tier that is asked, its body, the reply once it is there.
+    """A call for a signal: its name, the tier that is asked, the call's body, the reply once it is there.
 
     A call that the tier cannot take has a reply, an error, and no body.
     """
@@ -52,10 +52,10 @@ class PendingCall:
 
 
 @dataclass(slots=True)
-class PendingVerdict:
-    """A tier's answer, whole, and the calls that its verdict waits for."""
+class PendingStep:
+    """The calls that a step waits for: the verdict on a tier's whole `answer`; None: the choice of a tier."""
 
-    answer: TierReply
+    answer: TierReply | None
     calls: list[PendingCall]
 
     @property
@@ -80,15 +80,16 @@ class PendingVerdict:
             }
             for call in self.calls
         ]
-        return {"answer": _reply_to_json(self.answer), "calls": calls}
+        return {"answer": self.answer and _reply_to_json(self.answer), "calls": calls}
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> PendingVerdict:
+    def from_json(cls, data: Mapping[str, Any]) -> PendingStep:
         """The inverse of `to_json`."""
         calls = [
             PendingCall(**call | {"reply": call["reply"] and TierReply(**call["reply"])}) for call in data["calls"]
         ]
-        return cls(TierReply(**data["answer"]), calls)
+        answer = data["answer"]
+        return cls(answer and TierReply(**answer), calls)
 
 
 def _reply_to_json(reply: TierReply) -> dict[str, Any]:
@@ -99,7 +100,8 @@ def _reply_to_json(reply: TierReply) -> dict[str, Any]:
 class RowStory:
     """Events in their order, without the first (`Started`), what is on the bill so far, and what was noted.
 
-    `signals`: what was asked for of an answer and was had. `pending`: an answer that is not judged yet; no event.
+    `signals`: what was asked for of an answer and was had. `pending`: an answer that is not judged yet, or a
+    request for which no tier is chosen yet; no event.
     """
 
     events: list[CascadeEvent] = field(default_factory=list)
@@ -108,7 +110,7 @@ class RowStory:
     unmetered: bool = False
     notes: list[str] = field(default_factory=list)
     signals: dict[str, float] = field(default_factory=dict)
-    pending: PendingVerdict | None = None
+    pending: PendingStep | None = None
 
     def to_json(self) -> str:
         """As text, without what no later step reads: logprobs, engines' own replies."""
@@ -138,7 +140,7 @@ class RowStory:
             data["unmetered"],
             data.get("notes", []),  # a story that was begun before signals were asked for lacks these three
             data.get("signals", {}),
-            None if data.get("pending") is None else PendingVerdict.from_json(data["pending"]),
+            None if data.get("pending") is None else PendingStep.from_json(data["pending"]),
         )
 
 

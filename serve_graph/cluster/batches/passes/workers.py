@@ -14,11 +14,20 @@ from dataclasses import asdict, fields
 from functools import partial
 from typing import Any
 
-from serve_graph.cluster.batches.passes.pass_rows import Columns, PassRow, RowProgress, TierReply, about, error_reply
+from serve_graph.cluster.batches.passes.pass_rows import (
+    Columns,
+    PassRow,
+    RowProgress,
+    TierReply,
+    about,
+    before,
+    error_reply,
+)
 from serve_graph.cluster.batches.passes.row_cascade import PassesPlan, RowCascade
 from serve_graph.cluster.batches.passes.tries import RowTries
 from serve_graph.config.tiers import AnyTierConfig, EchoTierConfig, HostedTierConfig
-from serve_graph.engines.echo.engine import EchoEngine, EchoError
+from serve_graph.engines.echo.engine import EchoError
+from serve_graph.engines.echo.verifier import echo_engine
 from serve_graph.engines.hosted.engine import HostedEngine
 from serve_graph.errors import EngineError
 from serve_graph.protocol.requests import ChatRequest, chat_query, engine_body, parse_request
@@ -36,7 +45,7 @@ class CascadeWorker:
     async def __call__(self, rows: Columns) -> Columns:
         """Take every row on; the result is in the column `progress`, as JSON.
 
-        A row some of whose calls about its answer are missing is left out.
+        A row some of whose calls are missing is left out.
         """
         made = [await self._row(*row) for row in _each(rows, self.tier)]
         return {"progress": [text for text in made if text is not None]}
@@ -44,7 +53,7 @@ class CascadeWorker:
     async def _row(self, row: PassRow, given: TierReply | None, said: Mapping[int, TierReply]) -> str | None:
         try:
             progress = await self.cascade.go(row, given, said)
-            if said and progress.tier == about(self.tier or ""):
+            if said and progress.tier in (about(self.tier or ""), before(self.tier or "")):
                 return None
         except Exception as error:  # noqa: BLE001 (a row that breaks the code is that row's failure)
             why = f"the row cannot be worked on ({type(error).__name__}: {error})"
@@ -62,7 +71,7 @@ class TierWorker:
     def __init__(self, tier: AnyTierConfig) -> None:
         self.tier = tier
         self.places = asyncio.Semaphore(tier.admission.max_in_flight or tier.scaling.max_ongoing_requests)
-        self.echo = EchoEngine(tier) if isinstance(tier, EchoTierConfig) else None
+        self.echo = echo_engine(tier) if isinstance(tier, EchoTierConfig) else None
         self.hosted = HostedEngine(tier) if isinstance(tier, HostedTierConfig) else None
         self.tries = RowTries(tier.apis[0].name) if isinstance(tier, HostedTierConfig) else RowTries(tier.name, 1)
 
@@ -71,6 +80,11 @@ class TierWorker:
         asked = zip(rows["body"], rows["call"], strict=True)
         replies = await asyncio.gather(*(self.tries.run(partial(self._reply, *line)) for line in asked))
         return rows | {"reply": [json.dumps(reply) for reply, _ in replies], "seconds": [s for _, s in replies]}
+
+    async def close(self) -> None:
+        """Close the connections to a hosted tier."""
+        if self.hosted is not None:
+            await self.hosted.close()
 
     async def _reply(self, body: str, call: str) -> tuple[dict[str, Any], float]:
         async with self.places:
@@ -97,7 +111,7 @@ class TierWorker:
 
 
 def tier_body(tier: AnyTierConfig, body: str, call: str = "") -> dict[str, Any]:
-    """A row's request, or a call about its answer, as a tier's engine gets it when it is served.
+    """A row's request, or a call for a signal of it, as a tier's engine gets it when it is served.
 
     Raises EngineError where it cannot take the request.
     """

@@ -33,7 +33,7 @@ from router_models.versions.router_version import RouterVersion
 from serve_graph.config.graph import GraphConfig
 from serve_graph.config.judge import SignalsConfig
 from serve_graph.engines.echo.engine import question_draw
-from serve_graph.errors import ConfigError, EngineError, RequestError, ServeGraphError
+from serve_graph.errors import EngineError, RequestError, ServeGraphError
 from serve_graph.gateway.request import Request
 from serve_graph.learning.comparing.paths import TierAnswers, path_of
 from serve_graph.policy.bindings import (
@@ -429,17 +429,6 @@ def test_a_verdict_on_first_tokens_cannot_have_what_is_asked_of_whole_answers(wo
     version = certified(world, verifier="agreement")
     with pytest.raises(DataError, match="judges by agreement, asked for once the answer is whole"):
         fit_prefix_stage(version, "cheap", 4, world.splits())
-
-
-def test_passes_over_the_data_refuse_a_version_that_asks_a_verifier_model(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from serve_graph.cluster.batches.passes import plan
-
-    found = Served(certified(world, verifier="reward"), Path("version"), "certified")
-    monkeypatch.setattr(plan, "serving_version", lambda config: found)
-    with pytest.raises(ConfigError, match=r"reward:critic, scores of verifier models, which passes do not"):
-        plan.checked_plan(world.config)
 
 
 async def test_a_comparison_asks_within_its_budget(world: World, tmp_path: Path) -> None:

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from router_models.data.embeddings.encoder import Encoder
 from router_models.estimators.routers import LengthRouter
+from router_models.estimators.routers.base import RouterModel
 from router_models.estimators.verifiers import NonEmptyVerifier, VerifierModel
 from router_models.types import OperatingPoint
 from router_models.versions.policy import Policy
@@ -25,9 +27,15 @@ LONG = " many words" * 300
 
 
 def echo_config(
-    folder: Path, accept_at: float = 0.5, verifier: VerifierModel | None = None, **more: Any
+    folder: Path,
+    accept_at: float = 0.5,
+    verifier: VerifierModel | None = None,
+    router: RouterModel | None = None,
+    **more: Any,
 ) -> GraphConfig:
-    """Two echo tiers and a version: short prompts go to the cheap one, whose answers score 1 or by `verifier`."""
+    """Two echo tiers and a version: short prompts go to the cheap one, whose answers score 1, or by `verifier`;
+    with a `router`, those that it says.
+    """
     prices = {"cheap": (1, 2), "frontier": (10, 20)}
     tiers = [
         {"name": name, "engine": "echo", "price": {"input_usd_per_mtok": put, "output_usd_per_mtok": made}}
@@ -36,9 +44,12 @@ def echo_config(
     config = GraphConfig.model_validate(
         {"tiers": tiers, "state_folder": folder / "state", "policy": {"version": "builtin"}} | more
     )
-    stages = {"cheap": Stage(LengthRouter(), None, verifier or NonEmptyVerifier(), None)}
+    stages = {"cheap": Stage(router or LengthRouter(), None, verifier or NonEmptyVerifier(), None)}
     policy = Policy(config.tier_names, {"cheap": OperatingPoint(0.2, accept_at)})
-    RouterVersion(policy, stages).save(config.state_folder.resolve() / "builtin" / "builtin-uncertified")
+    encoder = Encoder() if router is not None and router.needs_embeddings else None
+    RouterVersion(policy, stages, encoder=encoder).save(
+        config.state_folder.resolve() / "builtin" / "builtin-uncertified"
+    )
     return config
 
 
@@ -65,6 +76,7 @@ def in_passes(tmp_path: Path) -> Callable[..., Any]:
         source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
         source.write_text("".join(json.dumps(row) + "\n" for row in rows))
         breaks = options.pop("breaks", lambda tier, number: None)
+        say = options.pop("say", lambda text: None)
         asked: dict[str, list[str]] = {}
 
         def watched(plan: Any) -> WatchedPasses:
@@ -75,7 +87,7 @@ def in_passes(tmp_path: Path) -> Callable[..., Any]:
         chosen = BatchOptions("", out, **options)
         records = options.get("records", False)
         passes = OwnPasses(config, chosen.settings, tmp_path, batch_rows, records=records, make=make or watched)
-        summary = run_batch(Dataset.found([str(source)]), chosen, lambda _: None, passes)
+        summary = run_batch(Dataset.found([str(source)]), chosen, say, passes)
         found = [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
         return summary, found, asked
 
