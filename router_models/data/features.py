@@ -122,21 +122,37 @@ def embeddings_of(queries: Sequence[Query], encoder: Encoder) -> list[PromptEmbe
     return [PromptEmbedding(text_digest(q.text), encoder.digest, row) for q, row in zip(queries, rows, strict=True)]
 
 
-def prompt_of(query: Query, encoder: Encoder, made: PromptEmbedding | None) -> Prompts:
-    """Return the query as a batch of one, with the embedding that was made of this text by this encoder, or a new one.
+def embedded_with(
+    queries: Sequence[Query], encoder: Encoder, made: Sequence[PromptEmbedding | None]
+) -> list[PromptEmbedding]:
+    """Return the embeddings of queries: those that were made of these texts by this encoder, and new ones of the rest.
 
     Parameters
     ----------
-    query : Query
-        What is asked.
+    queries : sequence of Query
+        n queries.
     encoder : Encoder
-        Embeds it, where `made` is of another text, of another encoder, or None.
-    made : PromptEmbedding, optional
-        What was made of a text before, see `embedding_of`.
+        Embeds, with one call, those of which `made` holds nothing, or something of another text or encoder.
+    made : sequence of PromptEmbedding or None
+        What was made before, n.
     """
-    if made is None or made.text_digest != text_digest(query.text) or made.encoder != encoder.digest:
-        return prompts_of([query], encoder)
-    return replace(prompts_of([query], None), embeddings=made.vector[None])
+    found = [
+        one if one is not None and _is_of(one, query, encoder) else None
+        for query, one in zip(queries, made, strict=True)
+    ]
+    lacking = [query for query, one in zip(queries, found, strict=True) if one is None]
+    new = iter(embeddings_of(lacking, encoder) if lacking else ())
+    return [next(new) if one is None else one for one in found]
+
+
+def _is_of(made: PromptEmbedding, query: Query, encoder: Encoder) -> bool:
+    return made.text_digest == text_digest(query.text) and made.encoder == encoder.digest
+
+
+def prompt_of(query: Query, encoder: Encoder, made: PromptEmbedding | None) -> Prompts:
+    """Return the query as a batch of one, with its embedding: the one that was made before, or a new one."""
+    [embedded] = embedded_with([query], encoder, [made])
+    return replace(prompts_of([query], None), embeddings=embedded.vector[None])
 
 
 def text_digest(text: str) -> bytes:

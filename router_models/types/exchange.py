@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -195,17 +196,26 @@ def logprob_summary(token_logprobs: Sequence[float]) -> dict[str, float]:
     dict of str to float
         By `LOGPROB_NAMES`; all but `log_tokens` are NaN where there are no logprobs.
     """
+    return dict(_summary(tuple(token_logprobs)))
+
+
+@lru_cache(maxsize=16)  # the verdict on an answer reads it, and its record right after
+def _summary(token_logprobs: tuple[float, ...]) -> Mapping[str, float]:
     if not token_logprobs:
         return dict.fromkeys(LOGPROB_NAMES[:-1], math.nan) | {"log_tokens": 0.0}
-    values = np.clip(np.nan_to_num(np.asarray(token_logprobs, dtype=np.float64), nan=-30.0, neginf=-30.0), -30.0, 0.0)
+    values = np.asarray(token_logprobs, dtype=np.float64)
     ordered = np.sort(values)
+    if not (ordered[0] >= -30.0 and ordered[-1] <= 0.0):  # NaN is neither, and sorted last
+        values = np.clip(np.nan_to_num(values, nan=-30.0, neginf=-30.0), -30.0, 0.0)
+        ordered = np.sort(values)
+    first = [float(value) for value in values[:3]]
     return {
-        "lp_mean": float(values.mean()),
+        "lp_mean": float(np.add.reduce(values) / len(values)),
         "lp_min": float(ordered[0]),
         "lp_p10": _quantile(ordered, 0.10),
         "lp_p50": _quantile(ordered, 0.50),
-        "lp_first": float(values[0]),
-        "lp_first3_mean": float(values[:3].mean()),
+        "lp_first": first[0],
+        "lp_first3_mean": sum(first) / len(first),
         "log_tokens": math.log1p(len(values)),
     }
 

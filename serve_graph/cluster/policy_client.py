@@ -14,6 +14,7 @@ from router_models.types import Completion, Decision, Query, Verdict
 from router_models.versions.policy import Policy
 from serve_graph.cascade.interfaces import Decider, Judge
 from serve_graph.cluster.policy_deployment import PolicyDeployment
+from serve_graph.cluster.replicas.handle_methods import HandleMethods
 from serve_graph.engines.telemetry.call_context import carried
 from serve_graph.errors import PolicyUnavailableError
 from serve_graph.policy.served_version import NONE
@@ -38,6 +39,7 @@ class HandlePolicy:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.handle = handle
+        self.methods = HandleMethods(handle)
         self.what = what
         self.version = version
         self.timeout_s = timeout_s
@@ -61,7 +63,8 @@ class HandlePolicy:
         if self.clock() < self._resting_until:
             raise PolicyUnavailableError(f"{self.what} did not reply a moment ago")
         try:
-            return await asyncio.wait_for(getattr(self.handle, method).remote(*args, **carried()), self.timeout_s)
+            async with asyncio.timeout(self.timeout_s):
+                return await self.methods.of(method).remote(*args, **carried())
         except TimeoutError:
             self._resting_until = self.clock() + self.rest_s
             raise PolicyUnavailableError(f"{self.what}: no reply in {self.timeout_s:g} s") from None
@@ -93,7 +96,8 @@ class LocalPolicy:
         try:
             if self.version in self.held.held.loaded:  # what may be long then has a limit of its own
                 return await work
-            return await asyncio.wait_for(work, self.timeout_s)
+            async with asyncio.timeout(self.timeout_s):
+                return await work
         except PolicyUnavailableError:
             raise
         except TimeoutError:

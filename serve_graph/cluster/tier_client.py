@@ -17,6 +17,7 @@ from ray.serve.exceptions import BackPressureError
 from router_models.types import Attempt, Completion, Query
 from serve_graph.access.auth import CALLER
 from serve_graph.cluster.load.admission import AdmissionController
+from serve_graph.cluster.replicas.handle_methods import HandleMethods
 from serve_graph.cluster.replicas.in_process import TierHandle
 from serve_graph.config.judge import AnswerReader
 from serve_graph.config.tiers import AnyTierConfig, HostedTierConfig, VllmTierConfig
@@ -41,6 +42,7 @@ class HandleEngine:
     def __init__(self, handle: TierHandle, config: AnyTierConfig) -> None:
         adapter = adapter_of(config)
         self.handle: Any = handle if adapter is None else handle.options(multiplexed_model_id=adapter)
+        self.methods = HandleMethods(self.handle)
         self.model = adapter or config.engine_name
         self.config = config
         self.gate = admission_for(config)
@@ -87,10 +89,11 @@ class HandleEngine:
         return reply
 
     async def _reply(self, method: str, body: dict[str, Any], left_s: float) -> dict[str, Any]:
-        response = getattr(self.handle, method).remote(body, *self._deadline(left_s), **carried())
+        response = self.methods.of(method).remote(body, *self._deadline(left_s), **carried())
         done = False
         try:
-            reply: dict[str, Any] = await asyncio.wait_for(response, left_s + self.grace_s)
+            async with asyncio.timeout(left_s + self.grace_s):  # wait_for would make a task
+                reply: dict[str, Any] = await response
             self.answered_at = time.monotonic()
             done = True
         except TimeoutError:
@@ -113,13 +116,14 @@ class HandleEngine:
         obfuscation = (query.parameters.get("stream_options") or {}) if self.hosted else {}
         body |= {"stream": True, "stream_options": {**obfuscation, "include_usage": True, **self.stream_extras}}
         async with self.gate.place(min(self.config.timeout_s, left_s)) as left_s:
-            pieces = self.handle.options(stream=True).stream.remote(body, *self._deadline(left_s), **carried())
+            pieces = self.methods.of("stream", stream=True).remote(body, *self._deadline(left_s), **carried())
             wait_s = left_s + self.grace_s
             done = False
             try:
                 while True:
                     try:
-                        piece = await asyncio.wait_for(anext(pieces), wait_s)
+                        async with asyncio.timeout(wait_s):
+                            piece = await anext(pieces)
                     except StopAsyncIteration:
                         done = True
                         return

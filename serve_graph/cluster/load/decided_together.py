@@ -1,9 +1,9 @@
-"""Decisions that embed their prompts: those that wait at the same time are embedded with one call of the encoder.
+"""Decisions that embed their prompts: those that wait at the same time are embedded with one call, and made together.
 
-Eight short prompts at once take the processor half as long as one by one, and an embedding is the same whoever is
-embedded beside it: to 1e-6 by test, bit for bit where it was measured (docs/decisions/project/cluster/0076). Nobody
-waits for a batch to fill: it is what has come while the one before was under way, of about one length, and no more
-text than one long prompt.
+Eight short prompts at once take the encoder half as long as one by one, and what follows a fifth. An embedding is the
+same whoever is embedded beside it, to 1e-6 by test, bit for bit where it was measured
+(docs/decisions/project/cluster/0076); so are estimates and distances. Nobody waits for a batch to fill: it is what has
+come while the one before was under way, of about one length, and no more text than one long prompt.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from contextvars import Context, copy_context
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 from router_models.data.embeddings.encoder import Encoder
@@ -56,12 +55,11 @@ class RecentEmbeddings:
 
 @dataclass(frozen=True, slots=True)
 class WaitingDecision:
-    """A decision that somebody waits for; it is made in the context of whoever asked."""
+    """A decision that somebody waits for."""
 
     version: RouterVersion
     query: Query
     done: asyncio.Future[Decision]
-    context: Context = field(default_factory=copy_context)
 
     @property
     def size(self) -> int:
@@ -140,22 +138,23 @@ class DecidedTogether:
 
 
 def decide_all(taken: Sequence[WaitingDecision], recent: RecentEmbeddings) -> list[Decision | Exception]:
-    """The decisions on prompts of one version, embedded together, or what went wrong with each.
+    """The decisions on prompts of one version, embedded and made together, or what went wrong with each.
 
-    Where they cannot be embedded together each is decided by itself: one prompt that the encoder refuses is nobody
+    Where that is not possible each is decided by itself: one prompt that the encoder or a router refuses is nobody
     else's fault.
     """
-    version = taken[0].version
+    version, queries = taken[0].version, [one.query for one in taken]
+    embedded: list[PromptEmbedding | None] = [None] * len(taken)
     try:
-        embedded = recent.of([one.query for one in taken], version.encoder)
+        embedded = list(recent.of(queries, version.encoder))
+        return list(version.decide_all(queries, embedded))
     except Exception as error:  # noqa: BLE001 (it is raised where each is waited for)
-        return [error] if len(taken) == 1 else [_decided(one, None) for one in taken]
-    return [_decided(one, made) for one, made in zip(taken, embedded, strict=True)]
+        return [error] if len(taken) == 1 else [_decided(*each) for each in zip(taken, embedded, strict=True)]
 
 
 def _decided(one: WaitingDecision, made: PromptEmbedding | None) -> Decision | Exception:
     try:
-        return one.context.run(one.version.decide, one.query, made)
+        return one.version.decide(one.query, made)
     except Exception as error:  # noqa: BLE001 (it is raised where this one is waited for: others have theirs)
         return error
 

@@ -89,6 +89,9 @@ def shape_broken(prompt: str, answer: str, finish_reason: str) -> float:
 def garbled(prompt: str, answer: str, finish_reason: str) -> float:
     """Return the share of control, private-use and replacement characters, times ten, at most 1."""
     text = answer[:CHECK_CHARS]
+    shown = text.replace("\n", "").replace("\r", "").replace("\t", "")
+    if shown.isprintable() and "\ufffd" not in shown:  # so that none is: most texts, 20 times as quickly
+        return 0.0
     bad = sum(
         c == "\ufffd" or (unicodedata.category(c) in ("Cc", "Co", "Cn", "Cs") and c not in "\n\r\t") for c in text
     )
@@ -97,6 +100,8 @@ def garbled(prompt: str, answer: str, finish_reason: str) -> float:
 
 def other_script(prompt: str, answer: str, finish_reason: str) -> float:
     """Return the share of the answer's letters in a script (Latin, Cyrillic, Han, …) that the prompt does not use."""
+    if answer[:2000].isascii() and prompt[:CHECK_CHARS].isascii():  # Latin letters, if any
+        return 0.0
     scripts = {_script(c) for c in prompt[:CHECK_CHARS] if c.isalpha()}
     letters = [c for c in answer[:2000] if c.isalpha()]
     if not letters or not scripts:
@@ -178,8 +183,13 @@ def check_columns(X: Answers) -> FloatArray:
 
 
 def _row(prompt: str, answer: str, finish_reason: str) -> list[float]:
-    found = {name: check(prompt, answer, finish_reason) for name, check in CHECKS.items()}
     shape = asked_shape(prompt)
+    found = {
+        name: check(prompt, answer, finish_reason)
+        if check is not shape_broken
+        else float(not has_shape(shape, answer))
+        for name, check in CHECKS.items()
+    }
     head = answer[:CHECK_CHARS].strip()
     return [
         *found.values(),
@@ -188,7 +198,7 @@ def _row(prompt: str, answer: str, finish_reason: str) -> list[float]:
         math.log1p(len(answer)),
         math.log1p(len(answer)) - math.log1p(len(prompt)),
         math.log1p(answer.count("\n")),
-        sum(c.isdigit() for c in head) / max(len(head), 1),
+        sum(map(str.isdigit, head)) / max(len(head), 1),
         float(0 < len(head) <= 60 and head.strip(".'\"").lower() in prompt.lower()),
         *(float(shape == name) for name in SHAPES),
         *(float(shape == name and found["shape_broken"] > 0) for name in SHAPES),

@@ -71,6 +71,16 @@ def test_logprob_summary_has_numpys_quantiles_to_the_last_bit(values: list[float
     assert summary["lp_min"] == min(values)
 
 
+@given(st.lists(st.floats(-40, 3) | st.just(math.nan), min_size=1, max_size=300))
+def test_logprob_summary_has_numpys_means_to_the_last_bit(values: list[float]) -> None:
+    read = np.clip(np.nan_to_num(np.array(values), nan=-30.0), -30.0, 0.0)
+    summary = logprob_summary(values)
+    assert (summary["lp_mean"], summary["lp_first3_mean"]) == (float(read.mean()), float(read[:3].mean()))
+    assert (summary["lp_first"], summary["lp_min"]) == (float(read[0]), float(read.min()))
+    summary["lp_mean"] = 1.0
+    assert logprob_summary(values)["lp_mean"] == float(read.mean()), "whoever receives it may change it"
+
+
 def test_logprob_summary_of_no_tokens_is_nan_not_zero() -> None:
     summary = logprob_summary([])
     assert summary["log_tokens"] == 0

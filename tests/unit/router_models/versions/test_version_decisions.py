@@ -205,3 +205,37 @@ def test_how_the_training_prompts_are_spelled_is_stored_and_bound(tmp_path: Path
         assert found is not None
         assert found.reason == "spelling"
     assert models_digest(loaded) == models_digest(made) != models_digest(version())
+
+
+class Labelled(ConstantRouter):
+    """A router that notes the columns that it is shown, and estimates by a text's length."""
+
+    shown: list[tuple[tuple[str, ...], int]]
+
+    def distance(self, X: Prompts) -> np.ndarray:
+        return np.array([len(text) / 100 for text in X.texts])
+
+    def predict(self, X: Prompts) -> np.ndarray:
+        self.shown.append((tuple(sorted(X.metadata)), len(X)))
+        return np.array([1 / (1 + len(text) / 40) for text in X.texts])
+
+
+def test_prompts_that_are_decided_together_are_decided_as_alone() -> None:
+    router = Labelled(0.5)
+    router.shown = []
+    spelling = Spelling().fit(["what colour is the horse", "how old is the house", "why is the sea so blue"])
+    read = TextCoverage(64, drop=0.1, unfamiliar=0.5, unfamiliar_part=0.5)
+    made = replace(
+        version(Stage(router, None, NonEmptyVerifier(), None), spelling=spelling),
+        certificate=certificate(coverage=Coverage(novelty=1.0, text=read)),
+    )
+    texts = ["what is the sea", "zqxv wkjh qqzz", "why " * 20, "x" * 200, "x" * (MOST_CHARS + 1), "how old", ""]
+    texts += ["why is the sea so blue and how old is the horse? " * 2 + "Tell me that, and no more than that."]
+    queries = [Query.from_prompt(text, **({"task": "a"} if i % 2 else {})) for i, text in enumerate(texts)]
+    alone = [made.decide(query) for query in queries]
+    router.shown = []
+    assert made.decide_all(queries, [None] * len(queries)) == alone
+    assert {one.layer for one in alone} == {"router", "coverage"}
+    assert len({one.uncovered.reason for one in alone if one.uncovered is not None}) >= 3
+    whole = [shown for shown in router.shown if shown[1] >= 3]
+    assert [columns for columns, _ in whole[:1] + whole[-1:]] == [("turns",), ("task", "turns")], "by their columns"

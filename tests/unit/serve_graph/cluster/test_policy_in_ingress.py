@@ -153,9 +153,9 @@ async def test_a_decision_that_takes_too_long_beside_the_event_loop_is_given_up(
     class Slow:
         needs_encoder, policy, encoder = True, loaded.version.policy, OneVector()
 
-        def decide(self, query: Query, made: PromptEmbedding) -> Decision:
+        def decide_all(self, queries: list[Query], made: list[PromptEmbedding]) -> list[Decision]:
             let_go.wait(10)
-            return Decision("cheap", "too late")
+            return [Decision("cheap", "too late")]
 
     held.held.loaded[stable.name] = replace(loaded, version=Slow())  # type: ignore[arg-type]
     try:

@@ -1,13 +1,13 @@
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from router_models.types import DecisionRecord
-from serve_graph.records.spool import SpooledSink
+from serve_graph.records.spool import KNOWN, SpooledSink
 from serve_graph.records.store import DecisionStore
 
 Records = Callable[..., DecisionRecord]
@@ -191,3 +191,46 @@ async def test_what_a_killed_process_left_is_waited_for_too(
         await until(lambda: sink.waiting_s == 0)
         assert await store.count() == 1
     await store.close()
+
+
+async def test_what_this_process_wrote_is_not_read_again_to_be_stored(
+    store: DecisionStore, spool: Path, a_record: Records
+) -> None:
+    class Noting(DecisionStore):
+        async def write_many(self, records: Sequence[DecisionRecord]) -> None:
+            taken.extend(records)
+            await store.write_many(records)
+
+    taken: list[DecisionRecord] = []
+    written = [a_record(f"dec-{i}") for i in range(KNOWN + 3)]
+    sink = SpooledSink(Noting("sqlite+aiosqlite://"), spool)
+    for record in written:
+        sink.write(record)
+    assert await sink.drain() == len(written)
+    assert [one is record for one, record in zip(taken, written, strict=True)] == [True] * KNOWN + [False] * 3
+    assert taken == written, "those beyond what is kept are read from their lines, and are the same"
+    assert await store.count() == len(written)
+    sink.close()
+
+
+async def test_records_that_could_not_be_stored_are_read_from_their_lines(
+    store: DecisionStore, spool: Path, a_record: Records
+) -> None:
+    class Away(DecisionStore):
+        is_away = True
+
+        async def write_many(self, records: Sequence[DecisionRecord]) -> None:
+            if self.is_away:
+                raise OSError("away")
+            await store.write_many(records)
+
+    away = Away("sqlite+aiosqlite://")
+    sink = SpooledSink(away, spool)
+    sink.write(a_record("dec-1"))
+    with pytest.raises(OSError, match="away"):
+        await sink.drain()
+    sink.write(a_record("dec-2"))
+    away.is_away = False
+    assert await sink.drain() == 2
+    assert await store.count() == 2
+    sink.close()

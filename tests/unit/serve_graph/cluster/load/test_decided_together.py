@@ -7,7 +7,6 @@ import random
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +20,7 @@ from router_models.errors import ArtifactError
 from router_models.estimators.novelty import NoveltyDetector
 from router_models.estimators.routers import ConstantRouter, LinearRouter
 from router_models.estimators.verifiers import NonEmptyVerifier
-from router_models.types import Decision, OperatingPoint, PromptEmbedding, Query
+from router_models.types import Decision, OperatingPoint, Query
 from router_models.versions.policy import Policy
 from router_models.versions.router_version import RouterVersion, Stage
 from serve_graph.cluster.load.decided_together import (
@@ -73,7 +72,7 @@ class Noting(ConstantRouter):
 
     def predict(self, X: Any) -> Any:
         assert X.embeddings is not None
-        if "odd" in X.texts[0]:
+        if any("odd" in text for text in X.texts):
             raise ValueError("an odd text")
         return super().predict(X)
 
@@ -210,27 +209,6 @@ async def test_a_fault_that_is_no_exception_fails_its_batch_and_those_behind_it_
     )
     assert [type(each).__name__ for each in found] == ["RuntimeError", "Decision", "Decision"]
     assert (await asyncio.wait_for(together.decide(version, Query.from_prompt("again")), 20)).tier == "cheap"
-
-
-async def test_each_is_decided_in_the_context_of_whoever_asked(
-    thread: Executor | None, version: RouterVersion
-) -> None:
-    who, seen = ContextVar("who", default="nobody"), dict[str, str]()
-
-    class Telling(RouterVersion):
-        def decide(self, query: Query, made: PromptEmbedding | None = None) -> Decision:
-            seen[query.text] = who.get()
-            return super().decide(query, made)
-
-    telling = Telling(version.policy, version.stages, encoder=version.encoder)
-    together = DecidedTogether(thread)
-
-    async def ask(name: str) -> None:
-        who.set(name)
-        await together.decide(telling, Query.from_prompt(f"of {name}"))
-
-    await asyncio.gather(*(ask(name) for name in ("anna", "bert", "cora")))
-    assert seen == {"of anna": "anna", "of bert": "bert", "of cora": "cora"}
 
 
 async def test_where_the_thread_has_ended_nobody_waits_for_ever(version: RouterVersion) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import unicodedata
 
 import numpy as np
 import pytest
@@ -109,6 +110,21 @@ def test_garbage_and_foreign_scripts_are_seen() -> None:
     assert _fault("garbled", "\ufffd\ufffd\ufffd") == 1.0
     assert _fault("other_script", "Ответ сорок два") == 1.0
     assert _fault("other_script", "Größe", "Wie groß?") == 0.0
+
+
+@given(st.text(st.characters() | st.sampled_from("ab \n\t\r\x00\ufffd\ue000Ж漢é")), st.text())
+def test_texts_that_are_read_quickly_count_as_letter_by_letter(answer: str, prompt: str) -> None:
+    bad = [c for c in answer if c == "\ufffd" or unicodedata.category(c) in ("Cc", "Co", "Cn", "Cs")]
+    counted = sum(c not in "\n\r\t" for c in bad)
+    assert _fault("garbled", answer) == min(1.0, 10.0 * counted / max(len(answer), 1))
+
+    def script(c: str) -> str:
+        return "LATIN" if ord(c) < 0x250 else unicodedata.name(c, "?").partition(" ")[0]
+
+    for asked in (prompt, "What is it?", "1 + 1"):
+        known, letters = {script(c) for c in asked if c.isalpha()}, [c for c in answer if c.isalpha()]
+        foreign = sum(script(c) not in known for c in letters) / len(letters) if letters and known else 0.0
+        assert _fault("other_script", answer, asked) == foreign
 
 
 @pytest.mark.parametrize(
