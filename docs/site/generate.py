@@ -233,6 +233,7 @@ def metrics() -> str:
     from serve_graph.config.learning import TicketsConfig
     from serve_graph.learning.comparing.comparison_metrics import ComparisonMetrics
     from serve_graph.learning.golden.golden_metrics import GoldenMetrics
+    from serve_graph.learning.judging.ensemble.ensemble_metrics import EnsembleMetrics
     from serve_graph.learning.judging.judge_metrics import JudgeMetrics
     from serve_graph.learning.traffic.tickets import TicketWatch
     from serve_graph.policy.catalogue_watch import CatalogueMetrics
@@ -242,6 +243,7 @@ def metrics() -> str:
     tickets = TicketWatch(DecisionStore("sqlite+aiosqlite://"), TicketsConfig(), lambda: "")
     beside = (
         JudgeMetrics(),
+        EnsembleMetrics(),
         ComparisonMetrics(),
         RolloutMetrics(),
         GoldenMetrics(),

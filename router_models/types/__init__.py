@@ -9,6 +9,7 @@ from __future__ import annotations
 from router_models.types.arrays import BoolArray, FloatArray, IntArray, Progress
 from router_models.types.batches import Answers, Outcome, Prompts, Tokens
 from router_models.types.decisions import (
+    DECIDED_BY_NO_VERSION,
     Action,
     Decision,
     IntentMatch,
@@ -21,6 +22,7 @@ from router_models.types.exchange import PREFIX_FINISH, Attempt, Completion, Mes
 from router_models.types.records import Call, DecisionRecord
 
 __all__ = [
+    "DECIDED_BY_NO_VERSION",
     "PREFIX_FINISH",
     "Action",
     "Answers",

@@ -20,6 +20,11 @@ class Action(StrEnum):
     ABSTAINED = "abstained"
     FORCED = "forced"
     FALLBACK = "fallback"
+    ENSEMBLE = "ensemble"
+
+
+DECIDED_BY_NO_VERSION = (Action.FORCED, Action.ENSEMBLE)
+"""Outcomes of requests that no version decided: the caller named a tier, or two answered and one was picked."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -197,7 +197,7 @@ async def _signal(
     if left_s <= 0:
         state.notes.append(f"no {first.name}: no time is left to ask {first.tier}")
         return math.nan
-    calls = [asyncio.ensure_future(_call(context, call, state, left_s)) for call in asked]
+    calls = [asyncio.ensure_future(make_call(context, call, state, left_s)) for call in asked]
     try:
         return _read(context, first, completion, await asyncio.gather(*calls), state)
     except EngineError as error:
@@ -233,7 +233,7 @@ def _bill(context: CascadeContext, call: AskedCall, reply: Completion, seconds: 
     state.unmetered |= not line.metered
 
 
-async def _call(context: CascadeContext, asked: AskedCall, state: RequestState, left_s: float) -> Completion:
+async def make_call(context: CascadeContext, asked: AskedCall, state: RequestState, left_s: float) -> Completion:
     """One call for a signal, on the bill however it ends: under the signal's name, or as failed or cancelled."""
     started, tier = time.perf_counter(), asked.tier
     try:

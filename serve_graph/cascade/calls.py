@@ -57,6 +57,7 @@ def start(
         deadline.reserve_s,
         context.longest_answer,
         declares_shape(query),
+        context.ensemble is not None,
     )
     return Started(rules, left_s)
 
@@ -71,6 +72,9 @@ async def perform(context: CascadeContext, query: Query, step: Step, state: Requ
             return await _call_tier(context, query, step, state)
         except EngineError as error:
             return tier_failed(context, error, state)
+    if step.do is Do.ASK_BOTH:
+        assert context.ensemble is not None, "two tiers are asked where somebody asks them"
+        return await context.ensemble.answer(context, query, state)
     try:
         if step.do is Do.ASK_ROUTER:
             return Decided(await _decide(context, query, state), time_left(context))
@@ -106,16 +110,28 @@ def time_left(context: CascadeContext) -> float:
 
 
 async def _call_tier(context: CascadeContext, query: Query, step: Step, state: RequestState) -> Answered:
-    started, tier = time.perf_counter(), step.tier
+    made = state.made.pop(step.tier, None)
+    if isinstance(made, EngineError):
+        raise made
+    if made is None:
+        made = await call_tier(context, query, step.tier, step.action, step.timeout_s, state)
+    return answered_event(context, query, step, made)
+
+
+async def call_tier(
+    context: CascadeContext, query: Query, tier: str, action: Action, timeout_s: float, state: RequestState
+) -> Completion:
+    """Have a tier answer whole, on the bill however it ends; raises what the tier raises."""
+    started = time.perf_counter()
     try:
-        with state.trace.tier(tier, str(step.action), query) as span:
-            completion = await context.engines[tier].generate(query, step.timeout_s)
+        with state.trace.tier(tier, str(action), query) as span:
+            completion = await context.engines[tier].generate(query, timeout_s)
             span.answered(completion)
     except BaseException as error:
         bill_unanswered(context, tier, time.perf_counter() - started, error, state)
         raise
     bill_answer(context, tier, completion, time.perf_counter() - started, state)
-    return answered_event(context, query, step, completion)
+    return completion
 
 
 def answered_event(context: CascadeContext, query: Query, step: Step, completion: Completion) -> Answered:

@@ -12,7 +12,7 @@ from router_models.versions.policy import Policy
 from serve_graph.cascade.billing import Prices
 from serve_graph.cascade.certificate import HOLDS, CertificateSnapshot
 from serve_graph.cascade.deadline import NEVER, Deadline
-from serve_graph.cascade.interfaces import Constraints, Decider, Embedder, Engine, Judge, StreamingEngine
+from serve_graph.cascade.interfaces import Constraints, Decider, Embedder, Engine, Ensemble, Judge, StreamingEngine
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,8 @@ class CascadeContext:
     holds for ever and no deadline. Why nothing is promised of the request, whoever answers: `unmeasured` (router and
     verifier do not see all of it), `uncovered` (it is unlike the rows that were certified), `set_apart` (it is not
     answered as they were). `longest_answer`: the tokens that a cheap answer may have, where the request permits more
-    than was certified. `asked`, the graph's own again: what answers are judged by beside themselves.
+    than was certified. `ensemble`: who has two tiers answer this request, None: the router decides. `asked`, the
+    graph's own again: what answers are judged by beside themselves.
     """
 
     engines: Mapping[str, Engine]
@@ -66,3 +67,4 @@ class CascadeContext:
     set_apart: str | None = None
     longest_answer: int | None = None
     asked: AskedTerms = AskedTerms()
+    ensemble: Ensemble | None = None

@@ -10,9 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncGenerator, Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from router_models.types import Completion, Decision, DecisionRecord, Query, Verdict
+
+if TYPE_CHECKING:
+    from serve_graph.cascade.context import CascadeContext
+    from serve_graph.cascade.steps import NotPicked, Picked, RequestState
 
 
 class Engine(Protocol):
@@ -56,6 +60,16 @@ class Judge(Protocol):
     """Judge a completion of `decision.tier`. Raises PolicyUnavailableError where no verdict can be had in time."""
 
     async def judge(self, query: Query, completion: Completion, decision: Decision) -> Verdict: ...
+
+
+class Ensemble(Protocol):
+    """Ask two tiers at once and have one answer picked; both, and whoever picks, are on the state's bill.
+
+    What is not picked leaves what it has in `state.made`. Raises whatever means neither that a tier nor that whoever
+    picks failed.
+    """
+
+    async def answer(self, context: CascadeContext, query: Query, state: RequestState) -> Picked | NotPicked: ...
 
 
 class RecordSink(Protocol):

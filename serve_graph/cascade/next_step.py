@@ -5,6 +5,7 @@
                                 └────▶ CALL a tier below, on trial ─ Answered ─▶ JUDGE ─ accepted, abstained ─▶ REPLY
                                                                                    └─ escalated ─▶ CALL the last tier,
                                                                 or in a chain the next one, on trial as the one before
+    Started ─▶ ASK_BOTH ─ Picked ─▶ REPLY; NotPicked ─▶ ASK_ROUTER, as above, with what both said at hand
 
 A tier that fails is replaced once (`_tier_failed`); router or verifier down: the safe tier answers (`_policy_failed`);
 the last tier full: a rejected answer that is certified for that may be served. A stream adds COMMIT: from there on
@@ -28,6 +29,8 @@ from serve_graph.cascade.steps import (
     Do,
     FirstPiece,
     Judged,
+    NotPicked,
+    Picked,
     PolicyFailed,
     PrefixReady,
     RequestState,
@@ -55,6 +58,11 @@ def next_step(state: RequestState, event: CascadeEvent) -> Step:
     if rules is None or last is None:
         raise TypeError("a request begins with Started")
     match event, last.do:
+        case Picked(), Do.ASK_BOTH:
+            return Step(Do.REPLY, event.tier, Action.ENSEMBLE, f"picked by {event.by}", completion=event.completion)
+        case NotPicked(), Do.ASK_BOTH:  # a stream has nothing to show early where the answers are there already
+            rules = replace(rules, stream=None) if event.has_answers else rules
+            return Step(Do.ASK_ROUTER, state.tier, state.action, f"not an ensemble: {event.why}", rules=rules)
         case Decided(), Do.ASK_ROUTER:
             return _decided(rules, event)
         case PolicyFailed(), Do.ASK_ROUTER | Do.JUDGE:
@@ -103,7 +111,7 @@ def _started(state: RequestState, event: Started) -> Step:
         rules = replace(rules, stream=replace(terms, mode=mode, at_first_token="escalate"))
     if rules.forced is not None:
         return replace(_call(rules, rules.forced, Action.FORCED, event.left_s), rules=rules)
-    return Step(Do.ASK_ROUTER, state.tier, state.action, rules=rules)
+    return Step(Do.ASK_BOTH if rules.asks_both else Do.ASK_ROUTER, state.tier, state.action, rules=rules)
 
 
 def _decided(rules: Rules, event: Decided) -> Step:
@@ -254,9 +262,8 @@ def _tier_failed(rules: Rules, state: RequestState, last: Step, event: TierFaile
     fail = Step(Do.FAIL, state.tier, state.action, error=error)
     decided = state.decision if state.action is Action.ROUTED else None
     unmeasured = decided is not None and (not decided.promised or rules.policy.pre_routes(state.tier))
-    is_trial = last.on_trial or (
-        unmeasured and state.tier != rules.top
-    )  # the last tier may take what this one refused
+    # the last tier may take what this one refused
+    is_trial = last.on_trial or (unmeasured and state.tier != rules.top)
     if last.do is Do.COMMIT or (isinstance(error, EngineRequestError) and not is_trial):
         return fail
     is_full = isinstance(error, SaturatedError) and state.action is Action.ESCALATED
@@ -277,12 +284,8 @@ def _budget_spent(rules: Rules, state: RequestState, last: Step, event: BudgetSp
     if last.commit_policy.at_budget == "escalate":
         return _call(rules, rules.top, Action.ESCALATED, event.left_s, f"{why}: escalated unjudged")
     commit_policy = CommitPolicy(commits_unjudged=True)
-    return replace(
-        last,
-        do=Do.COMMIT if event.has_pieces else Do.READ,
-        commit_policy=commit_policy,
-        note=f"{why}: committed unjudged",
-    )
+    do = Do.COMMIT if event.has_pieces else Do.READ
+    return replace(last, do=do, commit_policy=commit_policy, note=f"{why}: committed unjudged")
 
 
 def _call(rules: Rules, tier: str, action: Action, left_s: float, note: str = "") -> Step:

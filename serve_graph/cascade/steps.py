@@ -6,10 +6,10 @@ All of it is data. `next_step` (in the module of that name) decides; `cascade` a
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum, StrEnum, auto
-from typing import Literal
+from typing import Any, Literal
 
 from router_models.types import Action, Call, Completion, Decision, Verdict
 from router_models.versions.policy import Policy
@@ -52,7 +52,8 @@ class Rules:
     prefix; None where it may be. `reserve_s` is what the last tier usually takes: a cheap try leaves it that much of
     the deadline (`deadline_s`), where there is that much. `asks_quality`: the caller has a quality floor, and is shown
     nothing unjudged. `longest_answer`: an answer below the last tier that has more tokens is not accepted. `shaped`:
-    its request declares the shape of its answer.
+    its request declares the shape of its answer. `asks_both`: two tiers are asked at once, and one answer is picked,
+    before the router is.
     """
 
     policy: Policy
@@ -68,6 +69,7 @@ class Rules:
     reserve_s: float = 0.0
     longest_answer: int | None = None
     shaped: bool = False
+    asks_both: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,23 @@ class Decided:
 
     decision: Decision
     left_s: float = math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class Picked:
+    """Two tiers answered, and this one's answer was picked; `by` says by whom."""
+
+    tier: str
+    completion: Completion
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotPicked:
+    """No answer of two tiers was picked. `has_answers`: what they said, or that they failed, is known all the same."""
+
+    why: str
+    has_answers: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,13 +160,25 @@ class Judged:
 
 
 CascadeEvent = (
-    Started | Decided | PolicyFailed | Answered | TierFailed | FirstPiece | PrefixReady | BudgetSpent | Judged
+    Started
+    | Picked
+    | NotPicked
+    | Decided
+    | PolicyFailed
+    | Answered
+    | TierFailed
+    | FirstPiece
+    | PrefixReady
+    | BudgetSpent
+    | Judged
 )
 
 
 class Do(Enum):
     """What a driver does next. Every one but REPLY and FAIL ends in an event."""
 
+    ASK_BOTH = auto()
+    """Ask two tiers at once, and have one answer picked."""
     ASK_ROUTER = auto()
     CALL = auto()
     """Call `tier`, as `delivery` says."""
@@ -221,7 +252,8 @@ class RequestState:
     while the last tier is full;
     `served_on_overload`: it was. `by_prefix`, `unjudged`: a step said so. `step` is the last one taken. `unmetered`:
     an answer came without token counts, so that what the request cost is not known. `signals`: what was asked for of
-    an answer and was had. `trace`: its spans.
+    an answer and was had. `trace`: its spans. `made`: what two tiers said, or how they failed, before the router was
+    asked: the first call to each of them ends so. `picking`: what came of asking both, for the record.
     """
 
     tier: str = ""
@@ -242,6 +274,8 @@ class RequestState:
     step: Step | None = None
     signals: dict[str, float] = field(default_factory=dict)
     trace: RequestTrace = NO_TRACE
+    made: dict[str, Completion | EngineError] = field(default_factory=dict)
+    picking: Mapping[str, Any] | None = None
 
     @property
     def layer(self) -> str:
@@ -250,6 +284,8 @@ class RequestState:
         """
         if self.action is Action.FORCED:
             return "request"
+        if self.action is Action.ENSEMBLE:
+            return str(self.action)
         if self.action is Action.FALLBACK:
             return "overload" if self.served_on_overload else "fallback"
         if self.action is not Action.ROUTED:

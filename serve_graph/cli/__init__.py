@@ -13,6 +13,7 @@ from serve_graph.cli.extras import EXTRA_OF, sentence
 from serve_graph.cli.offline import capacity, certify, evaluate, label, models, plan, robustness, simulate, train
 from serve_graph.cli.setup import init, keys, manifests, monitoring, store
 from serve_graph.cli.versions.estimate import estimate
+from serve_graph.cli.versions.win_rate import ensemble
 
 app = typer.Typer(
     name="serve-graph",
@@ -43,6 +44,7 @@ app.add_typer(models.app, name="models")
 app.add_typer(batch.app, name="batch")
 app.add_typer(versions.app, name="versions")
 decisions.app.command()(estimate)
+decisions.app.command()(ensemble)
 app.add_typer(decisions.app, name="decisions")
 app.add_typer(alarms.app, name="alarms")
 app.add_typer(keys.app, name="keys")

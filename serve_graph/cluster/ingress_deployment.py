@@ -40,7 +40,14 @@ from serve_graph.cluster.replicas.sibling_calls import SiblingCalls
 from serve_graph.cluster.rollouts.live_comparer import live_comparer
 from serve_graph.cluster.rollouts.rollout_metrics import RolloutMetrics
 from serve_graph.cluster.rollouts.tried_version import TriedVersion
-from serve_graph.cluster.service import alarm_watch, build_service, cascade_context, live_judge, unlabelled_watches
+from serve_graph.cluster.service import (
+    alarm_watch,
+    build_service,
+    cascade_context,
+    live_ensemble,
+    live_judge,
+    unlabelled_watches,
+)
 from serve_graph.cluster.tier_client import HandleEngine
 from serve_graph.config.graph import GraphConfig
 from serve_graph.gateway.constraints import routing_context_for
@@ -118,6 +125,7 @@ class IngressDeployment(SiblingCalls):
         self.comparer = live_comparer(config, engines, self.sink.write, self.judge)
         self.tracer = tracer_of(config)
         self.sleep = SleepWatch(handles, config)
+        self.both = live_ensemble(config)
         self.load = ExpectedLoad(AccountingSink(self.sink, self.accounts, self.keyring.named), engines)
         self.service = build_service(
             config,
@@ -131,6 +139,7 @@ class IngressDeployment(SiblingCalls):
             self.comparer,
             self.tracer,
             self.sleep.asleep,
+            self.both,
         )
         self.maintenance = Maintenance(self.store, self.sink, self.keyring, self.accounts.spending, config)
         self.alarms = alarm_watch(config, begun.policy, self.store, self.certificate_status)
@@ -362,7 +371,8 @@ class IngressDeployment(SiblingCalls):
         return report | covers | tickets | ({"ready": False} if waits else {})
 
     def _families(self) -> list[Metric]:
-        beside: list[Collector] = [one.metrics for one in (self.comparer, self.judge, self.golden) if one is not None]
+        watches = (self.comparer, self.judge, self.golden, self.both)
+        beside: list[Collector] = [one.metrics for one in watches if one is not None]
         beside += [] if self.catalogue is None else [CatalogueMetrics(self.catalogue.fault is None)]
         beside += [] if self.batches is None else [self.batches.worker.metrics]
         refused = {ANSWERS: 0.0} if self.version.refused else {}

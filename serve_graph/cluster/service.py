@@ -15,14 +15,15 @@ from serve_graph.cascade.steps import StreamMode, StreamTerms
 from serve_graph.cluster.policy_client import PolicySource
 from serve_graph.cluster.tier_client import HandleEngine
 from serve_graph.config.graph import GraphConfig
-from serve_graph.config.judge import judge_source
+from serve_graph.config.judge import judge_source, pairwise
 from serve_graph.engines.telemetry.tracing import Tracer
 from serve_graph.gateway.capabilities import AsleepTiers
+from serve_graph.gateway.capabilities.ensemble_sample import EnsembleSample
 from serve_graph.gateway.constraints import routing_context_for
 from serve_graph.gateway.context_length import Room
 from serve_graph.gateway.handler import Service
 from serve_graph.gateway.tool_affinity import ToolAffinity
-from serve_graph.gateway.worst_case import worst_case
+from serve_graph.gateway.worst_case import worst_case, worst_ensemble
 from serve_graph.learning.alarm_table import CertifiedOn
 from serve_graph.learning.alarms import AlarmRules, AlarmWatch
 from serve_graph.learning.comparing.comparer import Comparer
@@ -30,6 +31,8 @@ from serve_graph.learning.golden.asking import GoldenAsker
 from serve_graph.learning.golden.golden_metrics import GoldenMetrics
 from serve_graph.learning.golden.golden_watch import GoldenWatch
 from serve_graph.learning.golden.standing import WatchedVersion
+from serve_graph.learning.judging.ensemble.picking import JudgePicker, Picker, RewardPicker
+from serve_graph.learning.judging.ensemble.two_tiers import TwoTiers
 from serve_graph.learning.judging.judge_budget import JudgeBudget
 from serve_graph.learning.judging.judge_calls import JudgeCalls, JudgeTiers
 from serve_graph.learning.judging.judge_questions import JudgeQuestions
@@ -58,6 +61,7 @@ def build_service(
     comparer: Comparer | None = None,
     tracer: Tracer | None = None,
     asleep: AsleepTiers | None = None,
+    both: TwoTiers | None = None,
 ) -> Service:
     """The service that answers with `context` and writes records to `sink`; `affinity_secret` is all replicas' own.
 
@@ -81,7 +85,33 @@ def build_service(
         comparer=comparer,
         names_calls=config.logging.format == "json",
         tracer=tracer,
+        sample=None
+        if both is None
+        else EnsembleSample(both.config, both.tiers, affinity_secret, both, both.most_usd, both.note_left_out),
     )
+
+
+def live_ensemble(config: GraphConfig) -> TwoTiers | None:
+    """What has two tiers answer a sample of requests, where the configuration has it."""
+    ensemble = config.policy.ensemble
+    if ensemble is None:
+        return None
+    tiers = ensemble.tiers or (config.tier_names[0], config.tier_names[-1])
+    prices = {tier.name: price_list(tier) for tier in config.every_tier}
+    rooms = {tier.name: Room(tier.context_limit, tier.default_max_tokens) for tier in config.tiers}
+    if ensemble.reward is not None:
+        picker: Picker = RewardPicker(ensemble.judge, ensemble.reward)
+        judge, judge_tokens = ensemble.reward, None
+    else:
+        asked = pairwise(config.judge, ensemble.judge)
+        picker = JudgePicker(asked, judge_source(config.tier(ensemble.judge)))
+        judge, judge_tokens = ensemble.judge, asked.max_tokens
+
+    def most_usd(query: Query) -> dict[str, Decimal]:
+        return worst_ensemble(query, tiers, judge, judge_tokens, prices, rooms)
+
+    budget = JudgeBudget(config.state_folder.resolve() / "ensemble.json", ensemble.budget_usd_per_day)
+    return TwoTiers(ensemble, tiers, picker, budget, most_usd)
 
 
 def live_judge(

@@ -21,7 +21,14 @@ from router_models.versions.names import name_fault
 from serve_graph.config.access import AccessConfig, SessionsConfig
 from serve_graph.config.base import Frozen
 from serve_graph.config.http import HttpConfig
-from serve_graph.config.judge import AnyVerifierConfig, GradersConfig, JudgeConfig, SignalsConfig
+from serve_graph.config.judge import (
+    AnyVerifierConfig,
+    EnsembleConfig,
+    GradersConfig,
+    JudgeConfig,
+    SignalsConfig,
+    check_ensemble,
+)
 from serve_graph.config.learning import AlarmsConfig, FeedbackConfig, GoldenConfig, TicketsConfig
 from serve_graph.config.prices import Amount
 from serve_graph.config.records import BatchesConfig, LoggingConfig, RecordsConfig, TracingConfig
@@ -81,6 +88,8 @@ class PolicyConfig(Frozen):
     share, not a promise: nothing is certified of any answer. Of a request its own `cost_quality` counts, and one with
     a `quality_floor` is answered as certified. null: all are (docs/guides/cost.md).
     """
+    ensemble: EnsembleConfig | None = None
+    """A sample that both tiers answer, and a judge or a verifier model picks from; null: none is drawn."""
     unknown_fields: Literal["refuse", "ignore", "forward"] = "refuse"
     """What to do with request fields that this release does not know, such as `stop_token_ids`,
     `structured_outputs` or a provider's own: `refuse` with 400, `ignore`, or `forward` to the tiers as they are, which
@@ -261,6 +270,8 @@ class GraphConfig(Frozen):
         for key, tier in named:
             if tier is not None and tier not in names:
                 raise ValueError(f"{key} {tier!r} is not a tier; tiers: {names}")
+        if self.policy.ensemble is not None:
+            check_ensemble(self.policy.ensemble, names, [verifier.name for verifier in self.verifiers])
         if self.golden is not None and self.golden.tasks == "kept" and not self.records.keep_prompts:
             raise ValueError("golden.tasks: kept needs records.keep_prompts")
         if self.sessions.ttl_s > (cached := max(tier.prompt_cache_s for tier in self.tiers)):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
+from router_models.types.exchange import verifier_of
 from serve_graph.config.base import Frozen
 from serve_graph.config.prices import Amount
 from serve_graph.config.tiers import AnyTierConfig, EchoTierConfig, HostedTierConfig, TierName, VllmTierConfig
@@ -74,6 +76,65 @@ class JudgeConfig(Frozen):
         if isinstance(self.rate, dict):
             return {str(name): share for name, share in self.rate.items()}.get(route, 0.0)
         return self.rate if route in get_args(JudgedRoute) else 0.0
+
+
+def pairwise(config: JudgeConfig | None, tier: str) -> JudgeConfig:
+    """Return how a tier is asked which of two answers are right: as the judge is, where there is one."""
+    asked = config or JudgeConfig(tier=tier)
+    prompt = asked.prompt if asked.mode == "pairwise" else None
+    return asked.model_copy(update={"tier": tier, "mode": "pairwise", "prompt": prompt})
+
+
+class EnsembleOnlyConfig(Frozen):
+    """Which requests an ensemble is drawn from; what is not named does not matter."""
+
+    keys: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """Names of access keys; null: all, and requests without one."""
+    metadata: dict[str, Annotated[tuple[str, ...], Field(min_length=1)]] = Field(default_factory=dict)
+    """Labels, each with the values that are meant, as requests' metadata and the `labels` of keys have them."""
+
+    def meant(self, key: str | None, metadata: Mapping[str, str]) -> bool:
+        """Return whether a request with these labels, under this key, is one of them."""
+        of_key = self.keys is None or key in self.keys
+        return of_key and all(metadata.get(name) in values for name, values in self.metadata.items())
+
+
+class EnsembleConfig(Frozen):
+    """Both tiers on a sample: a judge or a verifier model picks what the caller gets
+    (docs/guides/learning/ensemble.md).
+    """
+
+    share: Share = 0.01
+    """The share of requests that both tiers answer, drawn by a hash of the request's id (`x-request-id`): a retry
+    under the same id is drawn, or not, as the first was. 0: only those that ask for it (`serve_graph.ensemble: true`).
+    """
+    judge: str
+    """Who picks: a tier, by name, which is asked which of the two answers are right, in both orders; or `reward:NAME`,
+    a model of `verifiers`, whose higher score is picked. What is judged is sent to it, texts included.
+    """
+    budget_usd_per_day: Amount = Decimal(1)
+    """US dollars for drawn requests in one day (UTC), both answers and the judge's calls, of all ingress replicas that
+    share the state folder. A request that may cost more than is left is answered as any other.
+    """
+    tiers: tuple[TierName, TierName] | None = None
+    """The two tiers, the cheaper one first; null: the first and the last one."""
+    only: EnsembleOnlyConfig = EnsembleOnlyConfig()
+    """Which requests are drawn from."""
+    streams: Literal["leave_out", "hold"] = "leave_out"
+    """`leave_out`: streams are not drawn; `hold`: a drawn stream shows nothing until an answer is picked, then all of
+    it at once.
+    """
+    timeout_s: Annotated[float, Field(gt=0)] = 30.0
+    """Seconds for both answers and the pick together, and half of what is left of the request's deadline at most.
+    After that the request is answered as any other, with the answers that there are.
+    """
+    max_chars: Annotated[int, Field(ge=1)] = 20_000
+    """Characters of request and both answers together, above which nobody is asked to pick."""
+
+    @property
+    def reward(self) -> str | None:
+        """The verifier model that picks; None where a tier does."""
+        return verifier_of(self.judge)
 
 
 class AgreementConfig(Frozen):
@@ -185,6 +246,23 @@ class EchoVerifierConfig(AnswerReader, EchoTierConfig):
 AnyVerifierConfig = Annotated[
     VllmVerifierConfig | HostedVerifierConfig | EchoVerifierConfig, Field(discriminator="engine")
 ]
+
+
+def check_ensemble(ensemble: EnsembleConfig, tiers: Sequence[str], verifiers: Sequence[str]) -> None:
+    """Raise ValueError for an ensemble that names what the graph does not have, or has no two tiers."""
+    key = "policy.ensemble"
+    if len(tiers) < 2:
+        raise ValueError(f"{key} needs two tiers; there is {', '.join(tiers)}")
+    both = ensemble.tiers or (tiers[0], tiers[-1])
+    if unknown := [tier for tier in both if tier not in tiers]:
+        raise ValueError(f"{key}.tiers {unknown}: not a tier; tiers: {list(tiers)}")
+    if tiers.index(both[0]) >= tiers.index(both[1]):
+        raise ValueError(f"{key}.tiers {list(both)}: two different tiers, the cheaper one first; tiers: {list(tiers)}")
+    if ensemble.reward is None and ensemble.judge not in tiers:
+        raise ValueError(f"{key}.judge {ensemble.judge!r} is not a tier, nor reward:NAME; tiers: {list(tiers)}")
+    if ensemble.reward is not None and ensemble.reward not in verifiers:
+        known = ", ".join(verifiers) or "none"
+        raise ValueError(f"{key}.judge {ensemble.judge!r}: there is no such verifier model; of `verifiers`: {known}")
 
 
 def judge_source(tier: AnyTierConfig) -> str:

@@ -30,8 +30,9 @@ from serve_graph.cascade.steps import StreamTerms
 from serve_graph.cascade.streaming import abstention, stream_answer
 from serve_graph.engines.telemetry.call_context import CALL, CallContext
 from serve_graph.engines.telemetry.tracing import Tracer
-from serve_graph.errors import EngineError, RequestError, UnknownModelError
+from serve_graph.errors import BudgetSpentError, EngineError, RequestError, UnknownModelError
 from serve_graph.gateway.arms import RolloutArms
+from serve_graph.gateway.capabilities.ensemble_sample import EnsembleSample, meant_for_both
 from serve_graph.gateway.compared import offer_comparison
 from serve_graph.gateway.constraints import RoutingContext, request_context
 from serve_graph.gateway.options import ResolvedOptions, check_models, resolve_options
@@ -58,7 +59,8 @@ class Service:
     request has `deadline_s` for everything; `clock` is what it is measured by. `accounts` hold what a request may cost
     its key while it is in progress; `sink` charges them. `judge` is handed a sample of the answers, `comparer` one
     of those that are given while a rollout is under way. `names_calls`: router, verifier and tiers are told which
-    decision a call is made for, for their logs. `tracer` begins the spans of each request.
+    decision a call is made for, for their logs. `tracer` begins the spans of each request. `sample`: the requests that
+    two tiers answer.
     """
 
     def __init__(
@@ -81,7 +83,9 @@ class Service:
         comparer: Comparer | None = None,
         names_calls: bool = False,
         tracer: Tracer | None = None,
+        sample: EnsembleSample | None = None,
     ) -> None:
+        self.sample = sample
         self.names_calls = names_calls
         self.tracer = tracer
         self.keep_metadata = keep_metadata
@@ -149,7 +153,10 @@ class Service:
             terms = terms.with_mode(options.stream)
         answering, routing, assigned = self.context, self.routing, None
         share = self.routing.share_of(resolved)
-        if self.arms is not None and forced is None and share is None:
+        drawn = (self.sample is not None or resolved.ensemble is not None) and meant_for_both(
+            self.sample, query, resolved, caller
+        )
+        if self.arms is not None and forced is None and share is None and not drawn:
             assigned = self.arms.assign(resolved.session, key, query.text)
             if assigned.arm == "candidate":
                 answering, routing = self.arms.context, self.arms.routing
@@ -161,10 +168,24 @@ class Service:
         request.share = share
         request.checked = routing.coverage is not None and forced is None and share is None
         request.slicer = None if routing.labels is None else routing.labels.slicer
+        if drawn and reserves and self.sample is not None:
+            self.sample.put(request, routing, terms, began)
         if reserves:
-            self.reserve(request, context.policy.tiers if forced is None else (forced,))
+            self._reserve_for(request, context.policy.tiers if forced is None else (forced,))
             self.begin(request)
         return request
+
+    def _reserve_for(self, request: Request, tiers: Sequence[str]) -> None:
+        """Hold what a request may cost its key: where the key has no room for both tiers, it is answered by one."""
+        try:
+            self.reserve(request, tiers)
+        except BudgetSpentError:
+            if request.drawn is None or request.drawn.asked_for:
+                raise
+            request.context, request.drawn = request.drawn.instead, None
+            if self.sample is not None:
+                self.sample.note_left_out("key's budget")
+            self.reserve(request, tiers)
 
     def begin(self, request: Request) -> None:
         """Say from now on, in this task, which decision its work is for, and begin its trace."""
@@ -196,6 +217,9 @@ class Service:
                 zero = Decimal(0)
                 more = worst_signals(request.query, asked, tiers, self.context.prices, self.routing.rooms)
                 worst = {tier: worst.get(tier, zero) + more.get(tier, zero) for tier in {**worst, **more}}
+            if request.drawn is not None and self.sample is not None:  # beside what it costs where nothing is picked
+                for tier, usd in self.sample.most_usd(request.query).items():
+                    worst[tier] = worst.get(tier, Decimal(0)) + usd
         self.accounts.reserve(key, request.id, worst)
 
     async def renewed(self) -> bool:

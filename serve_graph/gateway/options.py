@@ -28,7 +28,8 @@ NUMBERS = ("quality_floor", "cost_quality", "latency_budget_s", "deadline_s")
 class ResolvedOptions:
     """A request's options, all optional. `forced` is the tier's name where the caller chooses; `session` is a hash;
     `fixed` are the labels of its key. `cost_quality`: the share of requests that go to the last tier, instead of what
-    is certified. `signals`: those to be asked for of the answer.
+    is certified. `signals`: those to be asked for of the answer. `ensemble`: whether two tiers are to answer; None:
+    as it is drawn.
     """
 
     forced: str | None = None
@@ -42,6 +43,7 @@ class ResolvedOptions:
     fixed: Mapping[str, str] = field(default_factory=dict)
     cost_quality: float | None = None
     signals: tuple[str, ...] = ()
+    ensemble: bool | None = None
 
     def labels(self, metadata: Mapping[str, str]) -> dict[str, str]:
         """A query's metadata with the task and user tier that were asked for, and with what the key fixes."""
@@ -53,7 +55,8 @@ class ResolvedOptions:
         """What was asked for, for the record."""
         resolved: dict[str, Any] = {name: getattr(self, name) for name in (*NUMBERS, "task", "user_tier", "forced")}
         return {k: v for k, v in resolved.items() if v or (k in NUMBERS and v is not None)} | (
-            {"abstain": "forbid"} if self.forbids_abstaining else {}
+            ({"abstain": "forbid"} if self.forbids_abstaining else {})
+            | ({} if self.ensemble is None else {"ensemble": self.ensemble})
         )
 
 
@@ -72,6 +75,8 @@ def resolve_options(
         raise AccessError(f"this key is promised a quality of {floors[1]:g}, which {forced!r} by itself is not")
     if requested.cost_quality is not None:
         _check_share(forced, floors, caller)
+    if requested.ensemble:
+        _check_ensemble(caller)
     if requested.stream == "route" and any(floors):
         raise RequestError("stream: route shows unjudged answers: it has no quality_floor", "serve_graph")
     session = caller.session or requested.session
@@ -87,7 +92,16 @@ def resolve_options(
         {} if caller.key is None else caller.key.labels,
         requested.cost_quality,
         asked_among(requested.signals) if requested.signals else (),
+        requested.ensemble,
     )
+
+
+def _check_ensemble(caller: Caller) -> None:
+    """Raise AccessError for a key that may not have the last tier asked as it likes."""
+    caller.require("force", "asking both tiers")
+    if caller.key is not None and caller.key.max_quality_floor is not None:
+        name = caller.key.name
+        raise AccessError(f"key {name!r} is limited in what quality it may ask for: it has no ensemble")
 
 
 def _check_share(forced: str | None, floors: Sequence[float | None], caller: Caller) -> None:
@@ -135,11 +149,13 @@ def _merged(options: RequestOptions | None, metadata: Mapping[str, str]) -> Requ
         return options or RequestOptions()
     try:
         values = {name: float(value) if name in NUMBERS else value for name, value in named.items()}
+        if "ensemble" in named:
+            values["ensemble"] = {"true": True, "false": False}[named["ensemble"]]
         given = {} if options is None else options.model_dump(exclude_none=True)
         if not all(math.isfinite(v) for v in values.values() if isinstance(v, float)):
             raise ValueError("not finite")
         return RequestOptions.model_validate(values | given)
-    except (ValueError, ValidationError):
+    except (KeyError, ValueError, ValidationError):
         message = (
             f"metadata {', '.join(METADATA_PREFIX + name for name in named)}: not what the serve_graph object takes"
         )

@@ -14,7 +14,7 @@ from typing import Any
 
 from router_models.data.slices import slice_of
 from router_models.estimators.verifiers.checks.phrases import opening_says
-from router_models.types import DecisionRecord, IntentMatch, PromptEmbedding, Query
+from router_models.types import Action, Completion, DecisionRecord, IntentMatch, PromptEmbedding, Query
 from router_models.types.exchange import logprob_summary
 from serve_graph.cascade.billing import purposes
 from serve_graph.cascade.context import CascadeContext
@@ -28,6 +28,17 @@ from serve_graph.learning.traffic.embedding_sums import EmbeddedRequest
 from serve_graph.records.kept_requests import BESIDE, beside_answer, kept_request
 
 
+@dataclass(frozen=True, slots=True)
+class DrawnForBoth:
+    """A request that two tiers answer: with which probability it was drawn, or that it was asked for, and the context
+    that it has where it is not put to both after all.
+    """
+
+    share: float
+    asked_for: bool
+    instead: CascadeContext
+
+
 @dataclass(slots=True)
 class Request:
     """One request under way: who asked for what, and what happened. `context`: what it is answered with.
@@ -37,6 +48,7 @@ class Request:
     `share`: that of requests which go to the last tier, where it went by one. `checked`: whether it was compared with
     what that covers; `slicer`: by what the version is sliced. `assigned`: the arm of the rollout that answers it;
     None: there is no rollout, or no version decides. `signals_s`: seconds that asking for the caller's signals took.
+    `drawn`: two tiers are asked, and one answer is picked.
     """
 
     query: Query
@@ -60,6 +72,7 @@ class Request:
     slicer: str | None = None
     assigned: AssignedArm | None = None
     signals_s: float = 0.0
+    drawn: DrawnForBoth | None = None
 
     @property
     def cost_usd(self) -> Decimal:
@@ -80,6 +93,7 @@ class Request:
             "cost_usd": None if state.unmetered else f"{self.cost_usd:.9f}",
             **({"unmetered": True} if state.unmetered else {}),
             **({"spilled": True} if state.served_on_overload else {}),
+            **({"picked_by": state.picking["by"]} if state.picking and "by" in state.picking else {}),
             **({"signals": state.signals, "signals_s": self.signals_s} if self.resolved.signals else {}),
             **({} if intent is None or intent.intent is None else {"layer": intent.layer, "intent": intent.intent}),
         }
@@ -113,6 +127,7 @@ def record_of(
     state, context = request.state, request.context
     decision, verdict = state.decision, state.verdict
     reason = decision.reason if decision else "forced by name" if request.forced else "no decision"
+    reason = "both tiers were asked" if state.action is Action.ENSEMBLE else reason
     status, kind = (200, None) if error is None else ending_of(error)
     promise = answer_promise(request.shares, context, state, failed=error is not None)
     text = request.query.text
@@ -124,6 +139,8 @@ def record_of(
         asked["answer"] = keep_answer(state.completion.text)
         if state.tried is not None and decision is not None and decision.tier != state.tier:
             asked[BESIDE] = [beside_answer(decision.tier, state.tried, keep_answer)]
+        elif beside := {tier: made for tier, made in state.made.items() if isinstance(made, Completion)}:
+            asked[BESIDE] = [beside_answer(tier, made, keep_answer) for tier, made in beside.items()]
     if request.slicer is not None and promise.share is not None:
         asked["slice"] = slice_of(request.slicer, request.query)
     return DecisionRecord(
@@ -203,6 +220,9 @@ def _evidence(request: Request, promise: AnswerPromise) -> dict[str, Any]:
         }
     if request.share is not None:
         entry["share"] = request.share
+    if request.drawn is not None:
+        how = {"asked_for": True} if request.drawn.asked_for else {"share": request.drawn.share}
+        entry["ensemble"] = how | dict(state.picking or {"why_not": "the request ended before"})
     if state.decision is not None and state.decision.intent is not None:
         entry["intent"] = intent_entry(state.decision.intent)
     if wishes := request.resolved.as_recorded():

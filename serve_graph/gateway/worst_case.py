@@ -20,6 +20,8 @@ from serve_graph.gateway.context_length import Room, prompt_tokens
 from serve_graph.gateway.options import ResolvedOptions
 
 UNKNOWN_ROOM = Room(None, 256)
+JUDGE_PROMPT_TOKENS = 600
+"""What a judge's own question is taken for beside what it reads; the one of this release has fewer."""
 
 
 def permitted(query: Query, key: KeyConfig, resolved: ResolvedOptions, rooms: Mapping[str, Room]) -> Query:
@@ -71,6 +73,29 @@ def worst_signals(
             prompt, answer = row.tokens(sent, np.array([float(longest)]), asked.settings)
             usage = Usage(math.ceil(float(prompt[0])), math.ceil(float(answer[0])))
             found[who] = found.get(who, Decimal(0)) + choices * prices[who].at(now).cost(usage)
+    return found
+
+
+def worst_ensemble(
+    query: Query,
+    tiers: tuple[str, str],
+    judge: str,
+    judge_tokens: int | None,
+    prices: Prices,
+    rooms: Mapping[str, Room],
+) -> dict[str, Decimal]:
+    """Return the most that two tiers' answers and picking one may cost, in dollars, by the tier or model called.
+
+    `judge` reads both answers in two orders, and writes `judge_tokens` each time; None: it is a verifier model, which
+    reads each answer once.
+    """
+    found = worst_case(query, tiers, prices, rooms)
+    sent, asked = prompt_tokens(query), query.parameters.get("max_tokens")
+    longest = sum(int(asked or rooms.get(tier, UNKNOWN_ROOM).default_max_tokens) for tier in tiers)
+    usage = Usage(2 * sent + longest)
+    if judge_tokens is not None:
+        usage = Usage(2 * (sent + longest + JUDGE_PROMPT_TOKENS), 2 * judge_tokens)
+    found[judge] = found.get(judge, Decimal(0)) + prices[judge].at(datetime.now(UTC)).cost(usage)
     return found
 
 

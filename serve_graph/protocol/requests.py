@@ -93,7 +93,8 @@ class RequestOptions(BaseModel):
     `deadline_s`: the seconds after which it is of no use. `stream`: when a stream may be committed to a tier.
     `abstain`: whether the endpoint may decline to answer. `task` and `user_tier`: labels that routing rules and
     routers may use. `session`: identifies the conversation. `signals`: asked for of the whole answer of a tier that is
-    named as the model, and returned in the reply's `serve_graph` object.
+    named as the model, and returned in the reply's `serve_graph` object. `ensemble`: whether two tiers answer, and a
+    judge picks: true asks for it, false for not being drawn.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -107,6 +108,7 @@ class RequestOptions(BaseModel):
     abstain: Literal["allow", "forbid"] | None = None
     session: Annotated[str, Field(max_length=256)] | None = None
     signals: Annotated[list[AskedName | RewardName], Field(max_length=16)] | None = None
+    ensemble: bool | None = None
 
 
 class Extensible(BaseModel):

@@ -98,6 +98,8 @@ def sentences(record: DecisionRecord, other: Mapping[str, Any] | None) -> list[s
             f"Rollout {rollout['id']}: answered by the {rollout['arm']} version, the candidate having "
             f"{rollout['weight']:.3g} of the traffic."
         )
+    if ensemble := stored.get("ensemble"):
+        lines.append(_ensemble_line(ensemble))
     if overload := stored.get("spilled"):
         share = overload["promised"]
         certified = "nothing" if share is None else f"{share:.1%} of such answers"
@@ -114,6 +116,18 @@ def sentences(record: DecisionRecord, other: Mapping[str, Any] | None) -> list[s
         kind = "estimated from the tokens" if other["estimated"] else "billed"
         lines.append(f"The alternative, {other['way']}: ${plain_decimal(Decimal(other['usd']))} ({kind}).")
     return lines
+
+
+def _ensemble_line(found: Mapping[str, Any]) -> str:
+    how = "asked for" if found.get("asked_for") else f"drawn at {found.get('share', 0):g}"
+    if "picked" not in found:
+        return f"Ensemble ({how}): nothing was picked: {found.get('why_not')}."
+    said = ", ".join(f"{tier} {_shown(value)}" for tier, value in found["said"].items())
+    tie = " (a tie: the cheaper one)" if found["tie"] else ""
+    return (
+        f"Ensemble ({how}) of {' and '.join(found['tiers'])}: {found['by']} picked {found['picked']}{tie}, "
+        f"sure {found['sure']:.2f}{f'; {said}' if said else ''}."
+    )
 
 
 def _line(line: Call) -> str:

@@ -20,7 +20,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyErro
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from router_models.pricing.prices import plain_decimal
-from router_models.types import Action, Call, DecisionRecord, Usage
+from router_models.types import DECIDED_BY_NO_VERSION, Call, DecisionRecord, Usage
 from serve_graph.errors import StoreUnavailableError
 from serve_graph.records.migrations.migrate import bring_up_to_date
 from serve_graph.records.schema import COMPARISONS, DECISIONS, EMBEDDING_SUMS, FEEDBACK, ROLLOUTS
@@ -139,13 +139,14 @@ class DecisionStore:
     async def kept_prompts(
         self, *, forced: bool = False, since: str | None = None, until: str | None = None
     ) -> AsyncGenerator[DecisionRecord, None]:
-        """Answered requests whose prompts were kept, the newest first; those that named a tier only where `forced`.
+        """Answered requests whose prompts were kept, the newest first; those that no version decided, because they
+        named a tier or two tiers answered, only where `forced`.
 
         `since` and `until` (ISO 8601, UTC) bound when they came, the latter excluded.
         """
         where = (DECISIONS.c.prompt.is_not(None)) & (DECISIONS.c.prompt != "") & (DECISIONS.c.status == 200)
         if not forced:
-            where &= DECISIONS.c.outcome != str(Action.FORCED)
+            where &= DECISIONS.c.outcome.not_in(DECIDED_BY_NO_VERSION)
         if since is not None:
             where &= DECISIONS.c.created_at >= since
         if until is not None:

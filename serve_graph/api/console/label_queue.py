@@ -18,7 +18,7 @@ from starlette.responses import RedirectResponse
 
 from router_models.risk_control.certificate import Certificate
 from router_models.risk_control.labels import POWER, labels_assured
-from router_models.types import Action, DecisionRecord
+from router_models.types import DECIDED_BY_NO_VERSION, DecisionRecord
 from serve_graph.access.auth import CALLER
 from serve_graph.api.audit import note_reading
 from serve_graph.api.console.pages import PageReply, page
@@ -171,7 +171,7 @@ async def _drawn(parts: ConsoleParts) -> list[str]:
     """The decisions of the random share, in their random order; an index has all that this reads."""
     since = (parts.now() - REACH).isoformat(timespec="milliseconds")
     columns = DECISIONS.c
-    where = within(since) & (columns.status == 200) & (columns.outcome != str(Action.FORCED))
+    where = within(since) & (columns.status == 200) & (columns.outcome.not_in(DECIDED_BY_NO_VERSION))
     query = select(columns.id).where(where).order_by(func.coalesce(columns.created_at, "").desc())
     async with parts.store.reading() as connection:
         names = [row[0] for row in await connection.execute(query.limit(MOST_SEARCHED))]

@@ -170,13 +170,15 @@ async def _read(url: str, graph: GraphConfig, window: ServedWindow) -> tuple[lis
 async def _kept(
     store: DecisionStore, graph: GraphConfig, window: ServedWindow, left_out: Counter[str]
 ) -> AsyncIterator[ServedDecision]:
+    from router_models.types import DECIDED_BY_NO_VERSION
     from serve_graph.learning.retraining.served_answers import ServedDecision
 
     n = 0
     kept = store.kept_prompts(forced=True, since=window.since, until=window.until)
     async with aclosing(kept) as records:
         async for record in records:
-            if window.version is not None and record.version != window.version and record.outcome != "forced":
+            decided = record.outcome not in DECIDED_BY_NO_VERSION
+            if window.version is not None and record.version != window.version and decided:
                 left_out["left out, of other versions"] += 1
                 continue
             if record.tier not in (*graph.tier_names, "none"):

@@ -88,13 +88,15 @@ _NAMES = ("share", "threshold", "certified_share", "right", "right_by_chance", "
 
 async def _live(url: str, name: str, most: int) -> tuple[list[float], int]:
     """The estimates of the latest decisions by a version, and how many had none."""
+    from router_models.types import DECIDED_BY_NO_VERSION
     from serve_graph.records.store import DecisionStore
 
     store = DecisionStore(url)
     try:
-        latest = [one for one in await store.latest(most, version=name) if one.outcome != "forced"] if most else []
+        newest = await store.latest(most, version=name) if most else []
     finally:
         await store.close()
+    latest = [one for one in newest if one.outcome not in DECIDED_BY_NO_VERSION]
     found = [one.p_cheap_ok for one in latest if one.p_cheap_ok is not None]
     return found, len(latest) - len(found)
 

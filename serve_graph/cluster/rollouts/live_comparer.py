@@ -11,7 +11,7 @@ from serve_graph.cluster.policy_client import HandlePolicy
 from serve_graph.cluster.service import tiers_beside
 from serve_graph.cluster.tier_client import HandleEngine
 from serve_graph.config.graph import GraphConfig
-from serve_graph.config.judge import JudgeConfig, judge_source
+from serve_graph.config.judge import JudgeConfig, judge_source, pairwise
 from serve_graph.learning.comparing.comparer import Comparer
 from serve_graph.learning.judging.judge_budget import JudgeBudget
 from serve_graph.learning.judging.live_judge import LiveJudge
@@ -60,9 +60,7 @@ def live_comparer(
 def grading_config(config: GraphConfig) -> JudgeConfig:
     """How answers that differ are graded: by `comparisons.judge`, else the judge's tier, else the last one."""
     tier = config.comparisons.judge or (config.tier_names[-1] if config.judge is None else config.judge.tier)
-    asked = config.judge or JudgeConfig(tier=tier)
-    prompt = asked.prompt if asked.mode == "pairwise" else None
-    return asked.model_copy(update={"tier": tier, "mode": "pairwise", "prompt": prompt})
+    return pairwise(config.judge, tier)
 
 
 def context_apart(context: CascadeContext) -> CascadeContext:

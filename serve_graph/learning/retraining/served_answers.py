@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from router_models.data.starter import Task
-from router_models.types import Action, DecisionRecord, Usage
+from router_models.types import DECIDED_BY_NO_VERSION, Action, DecisionRecord, Usage
 from router_models.types.exchange import LOGPROB_NAMES
 from serve_graph.records.comparisons import Comparison
 from serve_graph.records.feedback import Feedback
@@ -64,8 +64,8 @@ class ServedDecision:
 
     @property
     def is_forced(self) -> bool:
-        """Whether its caller named the tier."""
-        return self.record.outcome == Action.FORCED
+        """Whether no version decided it: its caller named the tier, or two tiers answered."""
+        return self.record.outcome in DECIDED_BY_NO_VERSION
 
     def answers(self) -> dict[str, KeptAnswer]:
         """The answers to it that were kept whole, by tier."""

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Select, select
 
 from router_models.pricing.break_even import CallTotals, Tries
-from router_models.types import Action
+from router_models.types import DECIDED_BY_NO_VERSION
 from serve_graph.policy.rollout.capacity import LiveLoad
 from serve_graph.policy.rollout.outcomes import moment_before
 from serve_graph.records.schema import DECISIONS
@@ -36,8 +36,8 @@ async def live_load(store: DecisionStore, now: datetime) -> LiveLoad:
 
 
 def _is_decided(row: Mapping[Any, Any]) -> bool:
-    """Whether a version decided a request: none does where it names a tier, or wants embeddings."""
-    return str(row["outcome"]) != Action.FORCED and str(row["route_reason"]) != "embeddings"
+    """Whether a version decided a request: none does where it names a tier, two answered, or it wants embeddings."""
+    return str(row["outcome"]) not in DECIDED_BY_NO_VERSION and str(row["route_reason"]) != "embeddings"
 
 
 async def live_tries(store: DecisionStore, version: str, last: str, since: str) -> tuple[Tries, float]:
@@ -46,7 +46,7 @@ async def live_tries(store: DecisionStore, version: str, last: str, since: str) 
     What was spared is taken for calls like those that the last tier had, whichever version sent them. Raises
     StoreUnavailableError.
     """
-    routed = DECISIONS.c.outcome != str(Action.FORCED)
+    routed = DECISIONS.c.outcome.not_in(DECIDED_BY_NO_VERSION)
     answered = (DECISIONS.c.created_at >= since) & (DECISIONS.c.status == 200) & routed
     rows = await _rows(store, _CALLED.where(answered & (DECISIONS.c.version == version)))
     spent, overhead = dict[str, list[Mapping[str, Any]]](), 0.0
