@@ -16,8 +16,10 @@ import pytest
 from router_models.types import Query
 from serve_graph.cascade.fakes import FakeDecider, FakeEngine, FakeJudge
 from serve_graph.cli import main
-from serve_graph.cli.batch import asking
+from serve_graph.cli.batch import answering, asking
+from serve_graph.cli.batch.answering import RunProgress
 from serve_graph.cli.batch.dataset import Dataset
+from serve_graph.cli.batch.journal import JournalTotals
 from serve_graph.cli.batch.running import BatchOptions, batch_summary_lines, run_batch
 from serve_graph.errors import EngineRequestError, ServeGraphError
 
@@ -101,6 +103,25 @@ def test_a_uri_is_read_as_its_path_is(served: Callable[..., Any], tmp_path: Path
     assert run_batch(
         Dataset.found([f"file://{source}"]), BatchOptions(served().url, tmp_path / "o.jsonl"), print
     )["answered"] == 1  # fmt: skip
+
+
+def test_while_it_runs_it_says_rows_tokens_money_and_what_all_rows_will_cost(
+    served: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    shown = RunProgress(JournalTotals(10, 2, 400, Decimal("0.001"), 0), 1000, said.append)
+    shown.show(40, 1600, Decimal("0.005"))
+    assert said == [], "every five seconds"
+    shown.shown_at -= answering.SHOWN_EVERY_S
+    shown.show(40, 1600, Decimal("0.005"))
+    assert said == ["52 of 1,000 rows, 2,000 tokens, $0.0050 spent, $0.1000 forecast"]
+    monkeypatch.setattr(answering, "SHOWN_EVERY_S", 0.0)
+    source = jsonl(tmp_path / "in.jsonl", *({"prompt": f"question {n}"} for n in range(20)))
+    said.clear()
+    run_batch(Dataset.found([str(source)]), BatchOptions(served().url, tmp_path / "out.jsonl"), said.append)
+    assert any(
+        text.startswith("20 of 20 rows, ") and text.endswith("$0.0004 spent, $0.0004 forecast") for text in said
+    )
 
 
 def test_a_budget_is_kept_and_the_next_run_goes_on(served: Callable[..., Any], tmp_path: Path) -> None:
