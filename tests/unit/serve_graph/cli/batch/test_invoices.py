@@ -61,8 +61,13 @@ def test_the_same_seed_writes_the_same_files(tmp_path: Path) -> None:
 
 @pytest.mark.full
 @pytest.mark.timeout(900)
+@pytest.mark.parametrize("router", ["linear", "auto"])
 def test_raw_invoices_become_rows_of_a_certified_batch(
-    tmp_path: Path, new_registry: Callable[[Path], str], monkeypatch: pytest.MonkeyPatch, pictures_undrawn: None
+    router: str,
+    tmp_path: Path,
+    new_registry: Callable[[Path], str],
+    monkeypatch: pytest.MonkeyPatch,
+    pictures_undrawn: None,
 ) -> None:
     WRITER["write"](tmp_path, 360, 60)
     (tmp_path / "state").mkdir()
@@ -79,7 +84,7 @@ def test_raw_invoices_become_rows_of_a_certified_batch(
         with listening(ConfiguredGraph(load_config(config)).app) as url:
             command("collect", "-c", config, "--url", url, "--tasks", tmp_path / "tasks.jsonl", "--out", table)
         _check_signals(table)
-        command("train", "-c", config, "-o", table, "--out", tmp_path / "candidate", "--router", "linear")
+        command("train", "-c", config, "-o", table, "--out", tmp_path / "candidate", "--router", router)
         command("certify", "-c", config, "-o", table, "--candidate", tmp_path / "candidate", "--alias", "stable")
         command("versions", "approve", "stable", "-c", config, "--by", "reader", "--reason", "as the page says")
         graph = ConfiguredGraph(load_config(config))
