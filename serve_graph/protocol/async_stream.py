@@ -22,7 +22,12 @@ class BufferedAsyncIterator(Generic[T]):
         self.coming: asyncio.Future[T] | None = None
 
     async def next(self, timeout_s: float | None = None) -> T:
-        """Return the next item; raises TimeoutError (call again), StopAsyncIteration or what the source raises."""
+        """Return the next item; raises TimeoutError (call again), StopAsyncIteration or what the source raises.
+
+        Without a time-out it is read here, which takes no task, and whoever is cancelled meanwhile ends the source.
+        """
+        if timeout_s is None and self.coming is None:
+            return await anext(self.source)
         coming = await self.started(timeout_s)
         if not coming.done():
             raise TimeoutError

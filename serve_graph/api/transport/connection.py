@@ -69,20 +69,29 @@ async def read_body(
 async def while_connected(request: Request, work: Awaitable[T]) -> T:
     """Await `work` while the client is connected; on a disconnect, cancel it and raise ClientDisconnect.
 
-    The body must have been read before: the next message from the server is then the disconnect.
+    The body must have been read before: the next message from the server is then the disconnect. The work is done in
+    the caller's task, so that it has ended however this ends.
     """
-    working = asyncio.ensure_future(work)
-    disconnect = asyncio.ensure_future(_disconnected(request.receive))
+    here = asyncio.current_task()
+    assert here is not None, "a request is answered in a task"
+    watch = asyncio.ensure_future(_disconnected(request.receive))
+    has_left = False
+
+    def left(_: asyncio.Future[None]) -> None:
+        nonlocal has_left
+        has_left = True
+        here.cancel()
+
+    watch.add_done_callback(left)
     try:
-        await asyncio.wait({working, disconnect}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise ClientDisconnect
-        return working.result()
+        return await work
+    except asyncio.CancelledError:
+        if has_left and here.uncancel() == 0:  # else somebody else ends this request as well
+            raise ClientDisconnect from None
+        raise
     finally:
-        with anyio.CancelScope(shield=True):
-            disconnect.cancel()
-            working.cancel()
-            await asyncio.gather(disconnect, working, return_exceptions=True)
+        watch.remove_done_callback(left)
+        watch.cancel()
 
 
 async def _disconnected(receive: Callable[[], Awaitable[Any]]) -> None:

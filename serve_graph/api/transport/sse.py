@@ -9,8 +9,10 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
 from contextlib import aclosing
 from typing import Any
 
+import anyio
+
 from serve_graph.errors import EngineRequestError, ServeGraphError, error_body, error_kind
-from serve_graph.protocol.async_stream import BufferedAsyncIterator
+from serve_graph.protocol.async_stream import wait_until_done
 from serve_graph.protocol.chunks import finishes
 
 logger = logging.getLogger(__name__)
@@ -21,6 +23,9 @@ KEEP_ALIVE = b": keep-alive\n\n"
 LONE = "backslashreplace"  # an unpaired surrogate is not valid UTF-8; JSON's escape for it is the same as Python's
 FINAL_FIELDS = ("serve_graph", "service_tier")
 """What a final chunk says beside usage."""
+MOST_AHEAD = 64
+"""Events that are read of a stream before they are sent."""
+_PLAIN = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _LINE_BREAKS = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}
 
 
@@ -31,7 +36,9 @@ def event(data: Mapping[str, Any], name: str | None = None) -> bytes:
     unpaired surrogates, which some APIs send.
     """
     head = "" if name is None else f"event: {name}\n"
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).translate(_LINE_BREAKS)
+    text = _PLAIN.encode(data)
+    if not text.isascii():
+        text = text.translate(_LINE_BREAKS)
     return f"{head}data: {text}\n\n".encode(errors=LONE)
 
 
@@ -88,23 +95,43 @@ async def kept_alive(events: Events, every_s: float, *, at_once: bool = False) -
     """Yield the events, with a comment after every `every_s` seconds of silence; with `at_once` also at the start.
 
     Comments keep proxies from timing out and reveal a disconnect while a tier is silent, since a proxy notices it when
-    it writes. Closing this generator closes the events.
+    it writes. Events that are there at the same time are one piece: each piece is a write of its own. Nobody waits for
+    a piece to fill, and no more than `MOST_AHEAD` are read before they are asked for. Closing this closes the events.
     """
-    reader = BufferedAsyncIterator(events)
+    come: list[bytes] = []
+    news, room = asyncio.Event(), asyncio.Event()
+
+    async def read() -> None:
+        async for event in events:
+            come.append(event)
+            news.set()
+            if len(come) >= MOST_AHEAD:
+                room.clear()
+                await room.wait()
+
+    reading = asyncio.create_task(read())
+    reading.add_done_callback(lambda _: news.set())
     try:
         if at_once:
             yield KEEP_ALIVE
         while True:
-            coming = reader.coming = reader.coming or asyncio.ensure_future(anext(events))
-            await asyncio.wait({coming}, timeout=every_s)
-            if not coming.done():
+            try:
+                async with asyncio.timeout(every_s):
+                    await news.wait()
+            except TimeoutError:
                 yield KEEP_ALIVE
                 continue
-            reader.coming = None
-            try:
-                item = coming.result()
-            except StopAsyncIteration:
+            news.clear()
+            has_ended = reading.done()
+            if come:
+                piece = b"".join(come)
+                come.clear()
+                room.set()
+                yield piece
+            if has_ended:
+                reading.result()
                 return
-            yield item
     finally:
-        await reader.aclose()
+        with anyio.CancelScope(shield=True):  # a caller's task group cancels again at every await
+            await wait_until_done(reading)
+            await events.aclose()

@@ -7,11 +7,12 @@ from typing import Any
 
 import anyio
 import httpx
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from openai._streaming import SSEDecoder
 
-from serve_graph.api.transport.sse import KEEP_ALIVE, event, kept_alive
+from serve_graph.api.transport.sse import KEEP_ALIVE, MOST_AHEAD, event, kept_alive
 from tests.fixtures.made_up_time import run
 
 
@@ -43,7 +44,59 @@ async def test_a_stream_with_output_in_time_gets_no_comment() -> None:
 
 async def test_a_stream_that_was_already_silent_begins_with_a_comment() -> None:
     said = [item async for item in kept_alive(_said_slowly([], 0), 5, at_once=True)]
-    assert said == [KEEP_ALIVE, b"data: 1\n\n", b"data: 2\n\n"]
+    assert said[0] == KEEP_ALIVE
+    assert b"".join(said[1:]) == b"data: 1\n\ndata: 2\n\n"
+
+
+async def test_events_that_are_there_at_the_same_time_are_one_piece_and_others_come_at_once() -> None:
+    more = asyncio.Event()
+
+    async def said() -> AsyncGenerator[bytes, None]:
+        for i in range(5):
+            yield b"%d" % i
+        await more.wait()
+        yield b"5"
+
+    events = kept_alive(said(), 60)
+    assert await anext(events) == b"01234"
+    more.set()
+    assert [piece async for piece in events] == [b"5"]
+
+
+async def test_no_more_is_read_than_a_caller_is_to_be_sent_next() -> None:
+    made: list[int] = []
+
+    async def said() -> AsyncGenerator[bytes, None]:
+        for i in itertools.count():
+            made.append(i)
+            yield b"%d " % i
+
+    events = kept_alive(said(), 60)
+    pieces = [await anext(events) for _ in range(3)]
+    assert b"".join(pieces) == b"".join(b"%d " % i for i in range(3 * MOST_AHEAD))
+    await asyncio.sleep(0.01)
+    assert len(made) <= 4 * MOST_AHEAD + 1
+    await events.aclose()
+
+
+async def test_what_a_stream_fails_with_comes_after_what_it_said() -> None:
+    async def said() -> AsyncGenerator[bytes, None]:
+        yield b"1"
+        raise ValueError("it broke")
+
+    events = kept_alive(said(), 60)
+    assert await anext(events) == b"1"
+    with pytest.raises(ValueError, match="it broke"):
+        await anext(events)
+
+
+async def test_a_caller_who_leaves_before_the_first_event_ends_the_events() -> None:
+    ended: list[str] = []
+    events = kept_alive(_said_slowly(ended, 60), 60, at_once=True)
+    assert await anext(events) == KEEP_ALIVE
+    await asyncio.sleep(0)
+    await events.aclose()
+    assert ended == ["ended"]
 
 
 async def test_caller_who_leaves_during_a_silence_ends_the_events() -> None:
