@@ -106,7 +106,13 @@ def held_out(table: OutcomeTable, tiers: tuple[str, ...], seeds: tuple[int, int]
 
 
 def diff_versions(
-    old: RouterVersion, new: RouterVersion, table: OutcomeTable, prices: Mapping[str, Price], most_examples: int = 3
+    old: RouterVersion,
+    new: RouterVersion,
+    table: OutcomeTable,
+    prices: Mapping[str, Price],
+    most_examples: int = 3,
+    *,
+    old_table: OutcomeTable | None = None,
 ) -> VersionDiff:
     """Replay two versions of the same tiers over a table; pure.
 
@@ -120,6 +126,8 @@ def diff_versions(
         By tier, the same for both.
     most_examples : int
         Prompts that are shown of each kind of flip.
+    old_table : OutcomeTable, optional
+        The same rows with the embeddings that `old` reads, where its encoder is another.
 
     Raises
     ------
@@ -128,7 +136,8 @@ def diff_versions(
     """
     if old.policy.tiers != new.policy.tiers:
         raise DataError(f"{old.name} is for the tiers {old.policy.tiers}, {new.name} for {new.policy.tiers}")
-    seen = [evidence_of(version, table, prices, version.slicer) for version in (old, new)]
+    replayed = ((old, table if old_table is None else old_table), (new, table))
+    seen = [evidence_of(version, its, prices, version.slicer) for version, its in replayed]
     played = [replay_version(version, rows) for version, rows in zip((old, new), seen, strict=True)]
     labels = seen[0].grades >= 0.5
     right = [replay.right(labels) for replay in played]

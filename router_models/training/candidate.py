@@ -254,9 +254,13 @@ def save_candidate(candidate: Candidate, settings: Settings, folder: Path) -> No
     shutil.rmtree(notes)
 
 
-def load_candidate(folder: Path, settings: Settings, encoder: Encoder) -> tuple[Candidate, Settings]:
-    """Read a candidate; `settings` get its seed, groups and promise. Raises ArtifactError where it is damaged."""
-    version = replace(RouterVersion.load(folder), encoder=encoder)
+def load_candidate(folder: Path, settings: Settings, encoder: Encoder | None = None) -> tuple[Candidate, Settings]:
+    """Read a candidate; `settings` get its seed, groups and promise. Raises ArtifactError where it is damaged.
+
+    `encoder`: another than the one it was trained with, which its version has.
+    """
+    version = RouterVersion.load(folder)
+    version = version if encoder is None else replace(version, encoder=encoder)
     try:
         data = read_json_file(folder / "candidate.json")
         routers, verifiers = (

@@ -41,8 +41,8 @@ class Node:
     def written(self) -> bytes:
         """Return the NodeProto as a field of its graph."""
         named = [*((INPUT, text) for text in self.inputs), *((OUTPUT, text) for text in self.outputs)]
-        texts = b"".join(_field(number, text.encode()) for number, text in (*named, (OP_TYPE, self.kind)))
-        return _field(NODE, texts + self.rest)
+        texts = b"".join(model_field(number, text.encode()) for number, text in (*named, (OP_TYPE, self.kind)))
+        return model_field(NODE, texts + self.rest)
 
 
 def rows_of_integers(model: bytes) -> bytes | None:
@@ -54,7 +54,7 @@ def rows_of_integers(model: bytes) -> bytes | None:
     graph = next(value for number, _, value, _ in top if number == GRAPH)
     parts = list(message_fields(graph))
     nodes = [Node.read(value) for number, _, value, _ in parts if number == NODE]
-    shapes = dict(_shape(value) for number, _, value, _ in parts if number == INITIALIZER)
+    shapes = dict(tensor_shape(value) for number, _, value, _ in parts if number == INITIALIZER)
     made_by = {output: node for node in nodes for output in node.outputs}
     readers = Counter(name for node in nodes for name in node.inputs)
     replaced: dict[Node, tuple[Node, ...]] = {}
@@ -86,7 +86,7 @@ def rows_of_integers(model: bytes) -> bytes | None:
             written += b"".join(new.written() for new in replaced[node])
         else:
             written += raw
-    return b"".join(_field(GRAPH, bytes(written)) if number == GRAPH else bytes(raw) for number, _, _, raw in top)
+    return b"".join(model_field(GRAPH, bytes(written)) if number == GRAPH else bytes(raw) for number, _, _, raw in top)
 
 
 def message_fields(data: memoryview) -> Iterator[tuple[int, int, memoryview, memoryview]]:
@@ -106,8 +106,8 @@ def message_fields(data: memoryview) -> Iterator[tuple[int, int, memoryview, mem
         at += size
 
 
-def _shape(tensor: memoryview) -> tuple[str, tuple[int, ...]]:
-    """The name and shape of a tensor."""
+def tensor_shape(tensor: memoryview) -> tuple[str, tuple[int, ...]]:
+    """Return the name and shape of a TensorProto."""
     dims: list[int] = []
     name = ""
     for number, _, value, _ in message_fields(tensor):
@@ -132,8 +132,8 @@ def _varint(data: memoryview, at: int) -> tuple[int, int]:
         shift += 7
 
 
-def _field(number: int, content: bytes) -> bytes:
-    """A field of bytes as it is written."""
+def model_field(number: int, content: bytes) -> bytes:
+    """Return a field of bytes as it is written."""
     size, head = len(content), bytearray([number << 3 | BYTES])
     while size > 127:
         head.append(size & 127 | 128)

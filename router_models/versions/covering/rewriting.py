@@ -87,6 +87,8 @@ def embedded_rows(version: RouterVersion, table: OutcomeTable) -> OutcomeTable:
     """Return the table with its prompts' embeddings, made where they are not there."""
     prompts = table.prompts
     if prompts.embeddings is None:
-        made = cached_by_text("part", prompts.texts, lambda new: list(version.encoder.encode(new)))
+        made = cached_by_text(
+            f"part {version.encoder.digest}", prompts.texts, lambda new: list(version.encoder.encode(new))
+        )
         prompts = replace(prompts, embeddings=np.array(made, dtype=np.float32))
     return replace(table, prompts=prompts)

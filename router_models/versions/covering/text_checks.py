@@ -215,7 +215,7 @@ class TextModels:
 
     def _embedded(self, texts: Sequence[str]) -> NDArray[np.float32]:
         with each_text_once():
-            rows = cached_by_text("part", texts, lambda new: list(self.encoder.encode(new)))
+            rows = cached_by_text(f"part {self.encoder.digest}", texts, lambda new: list(self.encoder.encode(new)))
         return np.array(rows, dtype=np.float32)
 
     def _averaged(self, pieces: Sequence[Sequence[str]]) -> NDArray[np.float32]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from router_models.data.embeddings.encoder import PRODUCTS
 from router_models.data.features import FEATURES_VERSION
 from router_models.errors import ArtifactError, CertificateError
 from router_models.risk_control.certificate import Certificate
@@ -24,6 +25,7 @@ def policy_values(version: RouterVersion) -> dict[str, object]:
     """Return what `policy.json` holds of a version."""
     return {
         "features_version": FEATURES_VERSION,
+        "encoder_products": getattr(version.encoder, "products", PRODUCTS[0]),  # another TextEncoder has none
         "tiers": list(version.policy.tiers),
         "slicer": version.slicer,
         "stated_slices": version.stated_slices,

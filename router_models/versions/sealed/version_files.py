@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from router_models.data.artifacts import load_state, read_json_file, save_state, seal, verify
+from router_models.data.embeddings.encoder import PRODUCTS, Encoder
 from router_models.data.features import FEATURES_VERSION
 from router_models.data.slices import DETECTED, SLICERS
 from router_models.errors import ArtifactError, CertificateError
@@ -58,6 +59,8 @@ def read_version(folder: Path) -> dict[str, Any]:
         if data["features_version"] != FEATURES_VERSION:
             made_for = data["features_version"]
             raise ArtifactError(f"{written}: made for features version {made_for}, not {FEATURES_VERSION}; retrain")
+        if (products := data.get("encoder_products", "floats")) not in PRODUCTS:  # versions of before say nothing
+            raise ArtifactError(f"{written}: embeds by products of {products!r:.50}, which this release does not know")
         if (slicer := data.get("slicer")) is not None and slicer not in SLICERS:
             known = ", ".join(SLICERS)
             raise ArtifactError(
@@ -108,4 +111,5 @@ def read_version(folder: Path) -> dict[str, Any]:
         "stated_slices": bool(data.get("stated_slices", slicer not in DETECTED)),
         "spelling": spelling,
         "score_quantiles": score_quantiles,
+        "encoder": Encoder(products=products),
     }

@@ -137,7 +137,6 @@ def certify(
     """
     from dataclasses import replace
 
-    from router_models.data.embeddings.encoder import Encoder
     from router_models.data.outcomes import read_outcomes
     from router_models.data.text_cache import each_text_once
     from router_models.estimators.catalogue.nearest_example import CatalogueIndex
@@ -172,9 +171,10 @@ def certify(
         check_name("alias", alias)
     need_vllm(graph)  # a certificate is bound to the engine's version
     check_out(graph.state_folder, folder=True)
-    progress, encoder = progress_to_stderr(), Encoder()
+    progress = progress_to_stderr()
     work = Workspace(graph.state_folder, graph.registry_uri, graph.policy.model_name, progress)
-    loaded, settings = load_candidate(candidate, settings_of(graph), encoder)
+    loaded, settings = load_candidate(candidate, settings_of(graph))
+    encoder = loaded.version.encoder
     if (watch := CatalogueWatch.of(graph)) is not None:
         if labels is not None and watch.catalogue.binding:
             raise ServeGraphError("--labels certifies without a catalogue of intents: leave policy.catalogue out")

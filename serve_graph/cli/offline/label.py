@@ -83,7 +83,6 @@ def label(
     from dataclasses import replace
     from datetime import UTC, datetime
 
-    from router_models.data.embeddings.encoder import Encoder
     from router_models.data.outcomes import read_outcomes
     from router_models.training.candidate import load_candidate
     from router_models.training.labelling.begin import open_labels
@@ -113,9 +112,9 @@ def label(
     graph = load_config(config)
     check_out(labels)
     check_out(graph.state_folder, folder=True)
-    progress, encoder = progress_to_stderr(), Encoder()
+    progress = progress_to_stderr()
     work = Workspace(graph.state_folder, graph.registry_uri, graph.policy.model_name, progress)
-    loaded, settings = load_candidate(candidate, settings_of(graph), encoder)
+    loaded, settings = load_candidate(candidate, settings_of(graph))
     if has_labels(labels):
         plan, _ = read_label_file(labels)
         check_agrees(plan, epsilon=epsilon, delta=delta, promise=promise.value if promise else None)
@@ -129,7 +128,7 @@ def label(
     table = read_outcomes(outcomes, settings.tiers, metadata=[settings.group_by] if settings.group_by else ())
     splits = split_outcomes(
         table, settings.tiers, settings.seed, settings.group_by, evidence="asked", last_ungraded=settings.harm
-    ).with_embeddings(encoder, work.embeddings, progress_to_stderr())
+    ).with_embeddings(loaded.version.encoder, work.embeddings, progress_to_stderr())
     task, records = open_labels(labels, loaded, splits, settings, work, datetime.now(UTC), label_source=label_source)
     session = LabelSession(task, records, labeller.strip(), len(records), adjudicate, to_the_end)
     session = run_session(session, labels, keys_of(sys.stdin), lambda: datetime.now(UTC).isoformat(timespec="seconds"))

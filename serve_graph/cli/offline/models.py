@@ -106,7 +106,8 @@ def add(
         )
     kept = {}
     if candidate is not None:
-        loaded, theirs = load_candidate(candidate, settings, encoder)
+        loaded, theirs = load_candidate(candidate, settings)
+        encoder = loaded.version.encoder
         settings = replace(settings, seed=theirs.seed, group_by=theirs.group_by)
         others = [tier for tier in settings.tiers[:-1] if tier != name]
         kept = {tier: loaded.version.stages[tier] for tier in others if tier in loaded.version.stages}

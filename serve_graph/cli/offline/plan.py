@@ -192,7 +192,8 @@ def plan(
         busiest=None if capacity is None else _busiest(capacity, config, (weak, strong)),
     )
     if version is not None and found.busiest is not None:
-        found = replace(found, loads=(*found.loads, _carried(version, table, tier_costs, found.busiest, seed)))
+        own = None if embeddings is not None else cache
+        found = replace(found, loads=(*found.loads, _carried(version, table, tier_costs, found.busiest, seed, own)))
     source = (outcomes or traffic or Path()).name
     context = Context(
         title=title or f"Plan: {weak} → {strong} on {source}",
@@ -243,14 +244,22 @@ def _busiest(per_s: float, config: Path | None, tiers: tuple[str, ...]) -> Busie
 
 
 def _carried(
-    folder: Path, table: OutcomeTable, terms: dict[str, TierCosts], busiest: BusiestHour, seed: int
+    folder: Path,
+    table: OutcomeTable,
+    terms: dict[str, TierCosts],
+    busiest: BusiestHour,
+    seed: int,
+    cache: Path | None,
 ) -> PolicyLoad:
+    from router_models.data.embeddings.encoder import Encoder
     from router_models.planning.capacity import version_load
     from router_models.planning.simulation.itineraries import version_itineraries
     from router_models.pricing.tier_costs import calls_of
     from router_models.versions.router_version import RouterVersion
 
     version = RouterVersion.load(folder)
+    if version.encoder.digest != Encoder().digest and cache is not None:
+        table = embedded(table, None, cache, version.encoder)
     if unknown := sorted(set(version.policy.tiers) - set(terms)):
         raise typer.BadParameter(f"the version also serves {', '.join(unknown)}: a plan is for two tiers")
     rows = table.only(*terms)

@@ -80,8 +80,9 @@ def robustness(
     if (candidate is None) == (weak is None or strong is None):
         raise typer.BadParameter("name either --candidate FOLDER, or both tiers: --weak A --strong B")
     check_out(out)
-    progress, encoder = progress_to_stderr(), Encoder()
+    progress = progress_to_stderr()
     version = None if candidate is None else _loaded(candidate)
+    encoder = Encoder() if version is None else version.encoder
     tiers = (str(weak), str(strong)) if version is None else version.policy.tiers
     table = read_outcomes(outcomes, tiers, pair(scale, "--scale"), [group_by] if group_by else ())
     splits = split_outcomes(table, tiers, seed, group_by, last_ungraded=True)

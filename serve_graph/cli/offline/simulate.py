@@ -142,7 +142,7 @@ def simulate(
     name = str(pattern)
     if served is not None and version is not None:
         name = f"version {version.name}"
-        ways = version_itineraries(served, embedded(table, embeddings, cache))
+        ways = version_itineraries(served, embedded(table, embeddings, cache, served.encoder))
     elif pattern in (Pattern.RANDOM, Pattern.LENGTH):
         ways = by_share(table, weak, strong, _needed(strong_share, "--strong-share"), rule=name, seed=seed)
     else:

@@ -13,6 +13,7 @@ import typer
 from serve_graph.cli.output import progress_to_stderr
 
 if TYPE_CHECKING:
+    from router_models.data.embeddings.cache import TextEncoder
     from router_models.data.outcomes import OutcomeTable
     from router_models.estimators.signals import TierKind
     from router_models.pricing.tier_costs import TierCosts
@@ -200,12 +201,14 @@ def drawn_only(table: OutcomeTable) -> OutcomeTable:
     return kept
 
 
-def embedded(table: OutcomeTable, embeddings: Path | None, cache: Path) -> OutcomeTable:
-    """Return the table with embeddings from a file, or from the packaged encoder and cached in the folder."""
+def embedded(
+    table: OutcomeTable, embeddings: Path | None, cache: Path, encoder: TextEncoder | None = None
+) -> OutcomeTable:
+    """Return the table with embeddings from a file, or made (by the packaged encoder) and cached in the folder."""
     from router_models.data.embeddings.encoder import Encoder
 
     if embeddings is not None:
         return table.with_embeddings(embeddings)
     progress = progress_to_stderr()
     progress(f"embedding {len(table)} prompts (cached in {cache})")
-    return table.with_embeddings(Encoder(), cache, progress)
+    return table.with_embeddings(encoder or Encoder(), cache, progress)

@@ -75,7 +75,6 @@ def _replayed(
 ) -> VersionDiff:
     from datetime import UTC, datetime
 
-    from router_models.data.embeddings.encoder import Encoder
     from router_models.data.outcomes import read_outcomes
     from router_models.planning.version_diff import diff_versions, held_out
     from router_models.versions.registry import seed_of
@@ -86,8 +85,10 @@ def _replayed(
     table = held_out(read_outcomes(outcomes, tiers), tiers, (seed_of(registered[0]), seed_of(registered[1])))
     progress = progress_to_stderr()
     progress(f"replaying both on {len(table)} prompts that neither was fitted on")
-    table = table.with_embeddings(Encoder(), graph.state_folder / "embeddings", progress)
-    return diff_versions(first, second, table, tier_prices(graph, datetime.now(UTC)), examples)
+    before, after = (
+        table.with_embeddings(version.encoder, graph.state_folder / "embeddings", progress) for version in versions
+    )
+    return diff_versions(first, second, after, tier_prices(graph, datetime.now(UTC)), examples, old_table=before)
 
 
 def _text(found: VersionDiff) -> str:

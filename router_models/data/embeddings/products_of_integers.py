@@ -1,0 +1,185 @@
+"""An encoder's file with its products left in integers: rows are rounded to 8 bits when they are multiplied.
+
+onnxruntime makes floats of a model's integer weights as it loads it, of all-MiniLM-L6-v2's 42 MB, and multiplies them.
+Here each row x of a product's input is rounded to u = round(127 x / max|x|) + 128 first; the integers of u and the
+weights are multiplied exactly (MatMulInteger, int32) and made floats by both scales. What a row becomes depends on it
+alone: a text has the same vector in every batch. Where a processor has no instructions for products of unsigned with
+signed bytes (VNNI), onnxruntime's kernels may saturate: weights are written as unsigned bytes there, whose products
+are slower and the same.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from router_models.data.embeddings.rows_of_integers import (
+    GRAPH,
+    INITIALIZER,
+    NODE,
+    Node,
+    message_fields,
+    model_field,
+    tensor_shape,
+)
+
+DATA_TYPE, NAME, RAW = 2, 8, 9  # of TensorProto
+FLOAT, UINT8 = 1, 2  # TensorProto.DataType
+ATTRIBUTE, ATTRIBUTE_NAME, ATTRIBUTE_INT, ATTRIBUTE_INTS, ATTRIBUTE_TYPE = 5, 1, 3, 8, 20
+AN_INT, SOME_INTS = 2, 7  # AttributeProto.AttributeType
+PREFIX = "integers_"
+"""Begins the names of what is added."""
+
+
+def multiplies_mixed_bytes() -> bool:
+    """Return whether this processor multiplies unsigned with signed bytes without saturating (VNNI)."""
+    try:
+        return "vnni" in Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+
+
+def products_of_integers(model: bytes, *, mixed: bool) -> bytes | None:
+    """Return the model with products of integers; None where it has none of the form that is known here.
+
+    That is MatMul(x, Mul(Cast(weights), scale)) of signed bytes with a scale for each column.
+
+    Parameters
+    ----------
+    model : bytes
+        A ModelProto.
+    mixed : bool
+        Leave weights signed (`multiplies_mixed_bytes`).
+    """
+    top = list(message_fields(memoryview(model)))
+    graph = next(value for number, _, value, _ in top if number == GRAPH)
+    parts = list(message_fields(graph))
+    nodes = [Node.read(value) for number, _, value, _ in parts if number == NODE]
+    shapes = dict(tensor_shape(value) for number, _, value, _ in parts if number == INITIALIZER)
+    made_by = {output: node for node in nodes for output in node.outputs}
+    rounded: set[str] = set()
+    weights: set[str] = set()
+    replaced: dict[Node, list[Node]] = {}
+    for node in nodes:
+        known = _weights(node, made_by, shapes)
+        if known is None:
+            continue
+        integers, scale = known
+        weights.add(integers)
+        x, (out,) = node.inputs[0], node.outputs
+        new = [] if x in rounded else _rounding(x)
+        rounded.add(x)
+        made = f"{PREFIX}{out}"
+        zeros = (f"{PREFIX}128",) if mixed else (f"{PREFIX}128", f"{PREFIX}128")
+        replaced[node] = [
+            *new,
+            Node("MatMulInteger", (f"{PREFIX}{x}_u", integers, *zeros), (f"{made}_i",), b""),
+            Node("Cast", (f"{made}_i",), (f"{made}_f",), _attribute("to", FLOAT)),
+            Node("Mul", (f"{made}_f", scale), (f"{made}_s",), b""),
+            Node("Mul", (f"{made}_s", f"{PREFIX}{x}_scale"), (out,), b""),
+        ]
+    if not replaced:
+        return None
+    replaced |= _without_guards(nodes)
+    written, left = bytearray(), iter(nodes)
+    for number, _, value, raw in parts:
+        if number == NODE and (node := next(left)) in replaced:
+            written += b"".join(new.written() for new in replaced[node])
+        elif number == INITIALIZER and not mixed and tensor_shape(value)[0] in weights:
+            written += model_field(INITIALIZER, _unsigned(value))
+        else:
+            written += raw
+    for name, kind, data in (
+        ("128", UINT8, b"\x80"),
+        ("127f", FLOAT, struct.pack("<f", 127)),
+        ("128f", FLOAT, struct.pack("<f", 128)),
+        ("least", FLOAT, struct.pack("<f", 1e-9)),
+    ):
+        written += model_field(INITIALIZER, _scalar(f"{PREFIX}{name}", kind, data))
+    return b"".join(model_field(GRAPH, bytes(written)) if number == GRAPH else bytes(raw) for number, _, _, raw in top)
+
+
+def _weights(node: Node, made_by: dict[str, Node], shapes: dict[str, tuple[int, ...]]) -> tuple[str, str] | None:
+    """The names of a product's integer weights and of their scales; None where they have another form."""
+    multiplied = made_by.get(node.inputs[1]) if node.kind == "MatMul" else None
+    if multiplied is None or multiplied.kind != "Mul":
+        return None
+    cast = made_by.get(multiplied.inputs[0])
+    if cast is None or cast.kind != "Cast":
+        return None
+    integers, scale = cast.inputs[0], multiplied.inputs[1]
+    shape = shapes.get(integers, ())
+    return (integers, scale) if len(shape) == 2 and shapes.get(scale) == (1, shape[1]) else None
+
+
+def _without_guards(nodes: list[Node]) -> dict[Node, list[Node]]:
+    """What replaces Where(IsNaN(x), y, x): x. Attention has none, as every text begins with a piece that is read."""
+    made_by = {output: node for node in nodes for output in node.outputs}
+    readers = Counter(name for node in nodes for name in node.inputs)
+    replaced: dict[Node, list[Node]] = {}
+    for node in nodes:
+        asked = made_by.get(node.inputs[0]) if node.kind == "Where" else None
+        if asked is not None and asked.kind == "IsNaN" and asked.inputs[0] == node.inputs[2]:
+            replaced[node] = [Node("Identity", (node.inputs[2],), node.outputs, b"")]
+            if readers[node.inputs[0]] == 1:
+                replaced[asked] = []
+    return replaced
+
+
+def _rounding(x: str) -> list[Node]:
+    """What rounds the rows of x to bytes, `integers_x_u`, with their scales, `integers_x_scale`."""
+    at = f"{PREFIX}{x}"
+    rows = _attribute("axes", [-1]) + _attribute("keepdims", 1)
+    return [
+        Node("Abs", (x,), (f"{at}_abs",), b""),
+        Node("ReduceMax", (f"{at}_abs",), (f"{at}_max",), rows),
+        Node("Max", (f"{at}_max", f"{PREFIX}least"), (f"{at}_most",), b""),
+        Node("Div", (f"{PREFIX}127f", f"{at}_most"), (f"{at}_times",), b""),
+        Node("Mul", (x, f"{at}_times"), (f"{at}_scaled",), b""),
+        Node("Add", (f"{at}_scaled", f"{PREFIX}128f"), (f"{at}_moved",), b""),
+        Node("Round", (f"{at}_moved",), (f"{at}_round",), b""),
+        Node("Cast", (f"{at}_round",), (f"{at}_u",), _attribute("to", UINT8)),
+        Node("Div", (f"{at}_most", f"{PREFIX}127f"), (f"{at}_scale",), b""),
+    ]
+
+
+def _unsigned(tensor: memoryview) -> bytes:
+    """A tensor of signed bytes as one of unsigned bytes, 128 more each."""
+    written = bytearray()
+    for number, _, value, raw in message_fields(tensor):
+        if number == DATA_TYPE:
+            written += _varint_field(DATA_TYPE, UINT8)
+        elif number == RAW:
+            written += model_field(RAW, (np.frombuffer(value, dtype=np.uint8) ^ 0x80).tobytes())
+        else:
+            written += raw
+    return bytes(written)
+
+
+def _scalar(name: str, kind: int, data: bytes) -> bytes:
+    return _varint_field(DATA_TYPE, kind) + model_field(NAME, name.encode()) + model_field(RAW, data)
+
+
+def _attribute(name: str, value: int | list[int]) -> bytes:
+    """An attribute of a node, as a field of it."""
+    named = model_field(ATTRIBUTE_NAME, name.encode())
+    if isinstance(value, int):
+        return model_field(
+            ATTRIBUTE, named + _varint_field(ATTRIBUTE_INT, value) + _varint_field(ATTRIBUTE_TYPE, AN_INT)
+        )
+    several = b"".join(_varint_field(ATTRIBUTE_INTS, each) for each in value)
+    return model_field(ATTRIBUTE, named + several + _varint_field(ATTRIBUTE_TYPE, SOME_INTS))
+
+
+def _varint_field(number: int, value: int) -> bytes:
+    """A field of an int64 as it is written."""
+    written = bytearray()
+    for left in (number << 3, value % 2**64):
+        while left > 127:
+            written.append(left & 127 | 128)
+            left >>= 7
+        written.append(left)
+    return bytes(written)
