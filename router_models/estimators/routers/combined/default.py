@@ -6,8 +6,9 @@ prompts whose whole *domain* was held out (out of domain). A prompt's distance f
 weights apply, and is reported with the decision.
 
 Out of domain the score is partly prompt length's, which is not trained: all of it where the members ordered prompts of
-held-out domains no better than length did, little where they ordered them clearly better (`length_share`). Length
-counts from just beyond the median training prompt on, the other weights only beyond held-out domains (`RAMPS`).
+held-out domains no better than length did, little where they ordered them clearly better (`length_share`; sooner on
+many named domains: docs/decisions/patterns/0100). Length counts from just beyond the median training prompt on, the
+other weights only beyond held-out domains (`RAMPS`).
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ from router_models.estimators.routers.text.tfidf import TfidfRouter
 from router_models.types import FloatArray, IntArray, Prompts
 
 DOMAIN_COLUMNS = ("domain", "category", "family", "task", "qset")
+MANY_DOMAINS = 10
+"""Named domains from which on a gain on held-out ones is believed sooner (`length_share.share_of_base`)."""
 NEIGHBOURS = 10
 # Surface forest, TF-IDF, ridge, kNN, forest, surface line. The forest sees what the others see, so it counts double;
 # words alone transfer badly and count half; a straight line through the surface transfers better than trees.
@@ -111,7 +114,8 @@ class DefaultRouter(RouterModel):
     def _fit(self, X: Prompts, y: FloatArray) -> Self:
         light, full = self._makers(max(20, self.trees // 2)), self._makers(self.trees)
         random_folds = folds_by_text(X.texts, self.folds, self.seed)
-        domain_folds = self._domain_folds(X)
+        domains, named = self._domains(X)
+        domain_folds = balanced_folds(domains, self.folds)
         trained = light[: len(PRIOR)]
         near, far = (out_of_fold(trained, X, y, folds) for folds in (random_folds, domain_folds))
         in_domain = stack_weights(near, y, PRIOR, STRENGTH_IN_DOMAIN)
@@ -120,7 +124,8 @@ class DefaultRouter(RouterModel):
         self.out_of_domain_weights_ = np.append((1 - LENGTH_OUT_OF_DOMAIN) * out_of_domain, LENGTH_OUT_OF_DOMAIN)
         length, by_length = log_lengths(X.texts), LengthRouter().predict(X)
         away = np.column_stack([far, by_length]) @ self.out_of_domain_weights_
-        share = share_of_base(*order_gain(away, by_length, y, domain_folds))
+        many = named and len(np.unique(domains)) >= MANY_DOMAINS
+        share = share_of_base(*order_gain(away, by_length, y, domain_folds), many_domains=many)
         self.length_ = np.array([*length_line(log_odds(near @ in_domain), length), share])
         self.similarity_ = self._similarities(X, domain_folds)
         self.members_ = tuple(make().fit(X, y) for make in full)
@@ -138,17 +143,18 @@ class DefaultRouter(RouterModel):
             LengthRouter,
         ]
 
-    def _domain_folds(self, X: Prompts) -> IntArray:
+    def _domains(self, X: Prompts) -> tuple[IntArray, bool]:
+        """Return the domain of each prompt, (n,), and whether it is named; else it is a cluster of embeddings."""
         for name in DOMAIN_COLUMNS:
             if len(set(X.metadata.get(name, ()))) >= 3:
                 labels = np.unique(np.array(X.metadata[name]), return_inverse=True)[1]
-                return balanced_folds(labels.astype(np.int64), self.folds)
+                return labels.astype(np.int64), True
         from sklearn.cluster import KMeans
 
         E = prompt_embeddings(X)
         clusters = min(4 * self.folds, len(np.unique(E.round(6), axis=0)))
         labels = KMeans(clusters, n_init=1, max_iter=30, random_state=self.seed).fit_predict(E)
-        return balanced_folds(labels.astype(np.int64), self.folds)
+        return labels.astype(np.int64), False
 
     def _similarities(self, X: Prompts, domain_folds: IntArray) -> FloatArray:
         """Return the median similarity in domain, and the drop from it to the median of held-out domains."""

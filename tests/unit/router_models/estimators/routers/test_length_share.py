@@ -9,8 +9,15 @@ from hypothesis import strategies as st
 
 from router_models.data.artifacts import State
 from router_models.estimators.routers import DefaultRouter, LengthRouter
-from router_models.estimators.routers.combined.default import EARLIER_RAMPS, PRIOR, RAMPS
+from router_models.estimators.routers.combined.default import (
+    EARLIER_RAMPS,
+    MANY_DOMAINS,
+    PRIOR,
+    RAMPS,
+    balanced_folds,
+)
 from router_models.estimators.routers.length_share import (
+    SHRUNK,
     SURE,
     estimate_by_length,
     length_line,
@@ -39,6 +46,19 @@ def test_the_larger_and_surer_the_gain_the_less_is_left_to_the_base(
 @given(st.floats(0.01, 1), st.floats(0, 1))
 def test_what_counts_is_the_lower_end_of_the_gains_interval(gain: float, part: float) -> None:
     assert 1 - share_of_base(gain, part * gain) == pytest.approx(max(0.0, gain - SURE * part * gain) / gain)
+
+
+@given(GAINS, GAINS, ERRORS, ERRORS)
+def test_of_many_domains_a_gain_is_believed_by_halves_and_never_cut_off(
+    gain: float, other: float, error: float, larger: float
+) -> None:
+    low, high = sorted((gain, other))
+    sure, unsure = sorted((error, larger))
+    assert 0 <= share_of_base(high, sure, many_domains=True) <= share_of_base(low, sure, many_domains=True) <= 1
+    assert share_of_base(gain, sure, many_domains=True) <= share_of_base(gain, unsure, many_domains=True)
+    assert share_of_base(min(gain, 0.0), error, many_domains=True) == 1.0
+    assert share_of_base(SHRUNK, 1.0, many_domains=True) == pytest.approx(0.5)
+    assert share_of_base(1.0, 1.0, many_domains=True) < 1.0 == share_of_base(1.0, 1.0)
 
 
 @given(st.integers(0, 10_000))
@@ -99,6 +119,22 @@ def test_what_holds_on_held_out_topics_is_kept_where_length_would_lose_it(auc: A
     assert router.length_ is not None
     assert router.length_[2] < 0.3
     assert auc(router.predict(other), right) > auc(LengthRouter().predict(other), right) + 0.15
+
+
+def test_a_gain_that_is_not_sure_counts_for_more_on_many_named_domains_than_on_three() -> None:
+    X, y = topics(11, list(range(MANY_DOMAINS + 2)), 0.25, -0.05)
+    many = DefaultRouter(trees=20)
+    labels = np.unique(np.array(X.metadata["domain"]), return_inverse=True)[1]
+    thirds = balanced_folds(labels.astype(np.int64), many.folds)
+    three = Prompts(X.texts, X.embeddings, {"domain": tuple(map(str, thirds))})
+    few = DefaultRouter(trees=20).fit(three, y)
+    many.fit(X, y)
+    assert many.length_ is not None
+    assert few.length_ is not None
+    errors = SURE / few.length_[2]
+    assert SURE < errors < 4, "a gain that is there and not sure"
+    assert many.length_[2] == pytest.approx(SHRUNK / (SHRUNK + errors)), "the same members held out, the same gain"
+    assert many.length_[2] < few.length_[2]
 
 
 def test_the_line_spreads_as_the_estimates_do_and_longer_is_never_easier() -> None:
