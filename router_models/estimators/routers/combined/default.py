@@ -7,7 +7,7 @@ weights apply, and is reported with the decision.
 
 Out of domain the score is partly prompt length's, which is not trained: all of it where the members ordered prompts of
 held-out domains no better than length did, little where they ordered them clearly better (`length_share`; sooner on
-many named domains: docs/decisions/patterns/0100). Length counts from just beyond the median training prompt on, the
+many named domains: docs/decisions/patterns/0101). Length counts from just beyond the median training prompt on, the
 other weights only beyond held-out domains (`RAMPS`).
 """
 
