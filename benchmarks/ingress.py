@@ -1,11 +1,13 @@
 """The processor time that one ingress takes for a request, in this process and without Ray: routed beside forced.
 
-    python -m benchmarks.ingress [--blocks 6] [--requests 400] [--callers 16] [--folder DIR] [--profile FILE]
+    python -m benchmarks.ingress [--blocks 6] [--requests 400] [--callers 16] [--stream] [--words 50] [--folder DIR]
 
 The ingress's own class with router and verifier in it (`policy.placement: ingress`), its HTTP application called as an
 ASGI server calls it, and echo tiers that are called without a handle: what is measured is the ingress alone.
 Time is the process's (`time.process_time`), which other work on the machine makes longer but not by its waiting; both
-kinds go by turns. The version is that of `benchmarks.overhead`; `--folder` keeps it.
+kinds go by turns. `--stream`: streams, a chunk for each word of an answer, which repeats its question; `--words` makes
+the forced ones' questions so long, so that two runs say what a chunk takes.
+The version is that of `benchmarks.overhead`; `--folder` keeps it.
 """
 
 from __future__ import annotations
@@ -42,6 +44,9 @@ class _Response:
     def __await__(self) -> Any:
         return self.made.__await__()
 
+    async def __anext__(self) -> Any:
+        return await anext(self.made)
+
     def cancel(self) -> None:
         return None
 
@@ -69,7 +74,7 @@ async def ingress(folder: Path) -> AsyncIterator[Any]:
     from serve_graph.cluster.ingress_deployment import IngressDeployment
 
     config = load_config(prepared(folder)["ingress"][0])
-    patient = config.policy.model_copy(update={"give_up_s": 60.0})  # a busy machine must not send requests elsewhere
+    patient = config.policy.model_copy(update={"timeout_s": 80.0})  # a busy machine must not send requests elsewhere
     config = config.model_copy(update={"policy": patient})
     tiers: Any = {tier.name: _Handle(EchoDeployment(tier)) for tier in config.tiers}  # type: ignore[arg-type]
     made = IngressDeployment(
@@ -107,13 +112,18 @@ async def post(app: Any, body: dict[str, Any]) -> tuple[int, dict[str, str]]:
     return sent[0]["status"], {name.decode(): value.decode() for name, value in sent[0]["headers"]}
 
 
-async def block(app: Any, model: str, numbers: Iterator[int], requests: int, callers: int) -> float:
-    """Processor milliseconds a request of so many callers at once."""
+async def block(
+    app: Any, model: str, numbers: Iterator[int], requests: int, callers: int, *, stream: bool = False, words: int = 0
+) -> float:
+    """Processor milliseconds a request of so many callers at once; `words`: of a forced question."""
     left, tiers = iter(range(requests)), list[str]()
 
     async def caller() -> None:
         for _ in left:
-            body = {"model": model, "messages": [{"role": "user", "content": question(next(numbers))}]}
+            asked = question(next(numbers))
+            if model != "auto":
+                asked += " again" * max(0, words - len(asked.split()))
+            body = {"model": model, "messages": [{"role": "user", "content": asked}], "stream": stream}
             status, headers = await post(app, body)
             tiers.append(headers["x-serve-graph-tier"] if status == 200 else str(status))
 
@@ -127,17 +137,19 @@ async def block(app: Any, model: str, numbers: Iterator[int], requests: int, cal
 
 async def measured(chosen: argparse.Namespace, folder: Path) -> dict[str, list[float]]:
     """Processor milliseconds a request by kind, of every block."""
+    how = {"stream": chosen.stream, "words": chosen.words}
     numbers, found = itertools.count(1_500), {kind: list[float]() for kind in KINDS}
     async with ingress(folder) as app:
         for model in KINDS.values():
-            await block(app, model, numbers, 100, chosen.callers)
+            await block(app, model, numbers, 100, chosen.callers, **how)
         for i in range(chosen.blocks):
             for kind in list(KINDS)[:: 1 if i % 2 else -1]:
-                found[kind].append(await block(app, KINDS[kind], numbers, chosen.requests, chosen.callers))
+                one = await block(app, KINDS[kind], numbers, chosen.requests, chosen.callers, **how)
+                found[kind].append(one)
         if chosen.profile is not None:
             profile = cProfile.Profile(time.thread_time)
             profile.enable()
-            await block(app, "auto", numbers, chosen.requests, chosen.callers)
+            await block(app, "auto", numbers, chosen.requests, chosen.callers, **how)
             profile.disable()
             profile.dump_stats(chosen.profile)
     return found
@@ -149,6 +161,8 @@ def main() -> None:
     reads.add_argument("--blocks", type=int, default=6)
     reads.add_argument("--requests", type=int, default=400)
     reads.add_argument("--callers", type=int, default=16)
+    reads.add_argument("--stream", action="store_true", help="streams instead of whole answers")
+    reads.add_argument("--words", type=int, default=0, help="words of the forced questions, at least")
     reads.add_argument("--folder", type=Path, help="a folder that is kept, with its version")
     reads.add_argument("--profile", type=Path, help="profile a further routed block into this file")
     reads.add_argument("--json", action="store_true", help="print every block's figure as JSON")
