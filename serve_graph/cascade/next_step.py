@@ -92,6 +92,7 @@ def advance(state: RequestState, event: CascadeEvent) -> Step:
     if judged is not None and judged.checked and isinstance(event, Answered) and step.action is Action.ESCALATED:
         state.tried = event.completion
     state.step, state.tier, state.action = step, step.tier, step.action
+    state.asked = (*state.asked, step.tier) if step.do is Do.CALL else state.asked
     if step.note:
         state.notes.append(step.note)
     state.rules = step.rules or state.rules
@@ -109,6 +110,8 @@ def _started(state: RequestState, event: Started) -> Step:
     if terms is not None and rules.asks_quality:
         mode = StreamMode.VERIFY if terms.mode is StreamMode.ROUTE else terms.mode
         rules = replace(rules, stream=replace(terms, mode=mode, at_first_token="escalate"))
+    if rules.asks_quality:  # nothing is promised of an answer that is picked
+        rules = replace(rules, asks_both=False)
     if rules.forced is not None:
         return replace(_call(rules, rules.forced, Action.FORCED, event.left_s), rules=rules)
     return Step(Do.ASK_BOTH if rules.asks_both else Do.ASK_ROUTER, state.tier, state.action, rules=rules)
@@ -251,6 +254,8 @@ def _policy_failed(rules: Rules, state: RequestState, last: Step, event: PolicyF
     tier, note = rules.safe_tier, f"{who} unavailable: {event.error}"
     if isinstance(event.error, CertificateVoidError):
         tier, note = rules.top, str(event.error)
+    if tier != state.tier and tier in state.asked:  # by a chain, and what it said was rejected
+        tier = rules.top
     if last.do is Do.JUDGE and tier == state.tier:  # it has answered already
         do = Do.COMMIT if last.commit_policy.prefix_tokens is not None else Do.REPLY
         return replace(last, do=do, action=Action.FALLBACK, note=note)
@@ -262,8 +267,7 @@ def _tier_failed(rules: Rules, state: RequestState, last: Step, event: TierFaile
     fail = Step(Do.FAIL, state.tier, state.action, error=error)
     decided = state.decision if state.action is Action.ROUTED else None
     unmeasured = decided is not None and (not decided.promised or rules.policy.pre_routes(state.tier))
-    # the last tier may take what this one refused
-    is_trial = last.on_trial or (unmeasured and state.tier != rules.top)
+    is_trial = last.on_trial or (unmeasured and state.tier != rules.top)  # the last one may take what it refused
     if last.do is Do.COMMIT or (isinstance(error, EngineRequestError) and not is_trial):
         return fail
     is_full = isinstance(error, SaturatedError) and state.action is Action.ESCALATED
@@ -271,12 +275,11 @@ def _tier_failed(rules: Rules, state: RequestState, last: Step, event: TierFaile
         tier, completion = state.rejected
         note = f"served on overload: {state.tier} has no room now"
         return Step(Do.REPLY, tier, Action.FALLBACK, note, completion=completion, serves_rejected=True)
-    failed, rejected = state.tier, state.decision.tier if state.decision else None
     is_link = last.on_trial and state.action is Action.ESCALATED  # a tier of a chain that was not asked first
-    spare = rules.top if is_link or rules.safe_tier == failed else rules.safe_tier
-    if state.action in (Action.FORCED, Action.FALLBACK) or spare in (failed, rejected):
+    spare = rules.top if is_link or rules.safe_tier == state.tier else rules.safe_tier
+    if state.action in (Action.FORCED, Action.FALLBACK) or spare in state.asked:
         return fail
-    return _call(rules, spare, Action.FALLBACK, event.left_s, f"{failed} failed: {error.recordable}")
+    return _call(rules, spare, Action.FALLBACK, event.left_s, f"{state.tier} failed: {error.recordable}")
 
 
 def _budget_spent(rules: Rules, state: RequestState, last: Step, event: BudgetSpent) -> Step:

@@ -252,8 +252,9 @@ class RequestState:
     while the last tier is full;
     `served_on_overload`: it was. `by_prefix`, `unjudged`: a step said so. `step` is the last one taken. `unmetered`:
     an answer came without token counts, so that what the request cost is not known. `signals`: what was asked for of
-    an answer and was had. `trace`: its spans. `made`: what two tiers said, or how they failed, before the router was
-    asked: the first call to each of them ends so. `picking`: what came of asking both, for the record.
+    an answer and was had. `trace`: its spans. `asked`: the tiers that were called. `made`: what two tiers said, or how
+    they failed, before the router was asked: the first call to each of them ends so. `picking`: what came of asking
+    both, for the record.
     """
 
     tier: str = ""
@@ -274,6 +275,7 @@ class RequestState:
     step: Step | None = None
     signals: dict[str, float] = field(default_factory=dict)
     trace: RequestTrace = NO_TRACE
+    asked: tuple[str, ...] = ()
     made: dict[str, Completion | EngineError] = field(default_factory=dict)
     picking: Mapping[str, Any] | None = None
 

@@ -28,6 +28,7 @@ from serve_graph.policy.served_policy import counts_on_abstaining
 OF_ALL, OF_ACCEPTED, OF_OVERLOAD = "answers", "accepted cheap answers", "answers served on overload"
 OF_PRE_ROUTED = "answers of prompts routed to a cheap tier"
 OF_PREFIX = "cheap answers accepted by their first tokens"
+BOTH_ASKED = "two tiers were asked, and one answer was to be picked: it is not the certified policy's"
 OR_NO_WORSE = ", to be right or no worse than the last tier's"
 """What is promised of a set where wrong answers count only where the last tier's is right (harm)."""
 
@@ -199,6 +200,8 @@ def _off_the_way(shares: CertifiedShares, policy: Policy, end: RequestState) -> 
     decision, verdict, tier, top = end.decision, end.verdict, end.tier, policy.top
     if decision is None or end.action is Action.FORCED:
         return f"the answer of {tier} was not routed"
+    if end.rules is not None and end.rules.asks_both:
+        return BOTH_ASKED
     if not decision.promised:
         return decision.reason
     if decision.intent is not None and decision.intent.not_promised is not None:

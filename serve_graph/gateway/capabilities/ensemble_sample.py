@@ -20,12 +20,11 @@ from serve_graph.gateway.capabilities.needs import named_needs, needs_of
 from serve_graph.gateway.constraints import RoutingContext
 from serve_graph.gateway.context_length import prompt_tokens
 from serve_graph.gateway.options import ResolvedOptions
+from serve_graph.gateway.promise import BOTH_ASKED
 from serve_graph.gateway.request import DrawnForBoth, Request
 
 NOT_BOTH = frozenset({"tools", "functions", "web_search_options", "audio", "prediction", "moderation"})
 """Parameters of requests whose answers act, or are no text: nobody can say which of two such answers is better."""
-APART = "two tiers were asked, and one answer was to be picked: it is not the certified policy's"
-"""Why nothing is promised of a drawn request, whoever answers it in the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +82,7 @@ class EnsembleSample:
         why = why or self._not_of_both(request.query, routing)
         if why is None:
             request.drawn = DrawnForBoth(self.config.share, request.resolved.ensemble is True, context)
-            request.context = replace(context, ensemble=self.ensemble, set_apart=context.set_apart or APART)
+            request.context = replace(context, ensemble=self.ensemble, set_apart=context.set_apart or BOTH_ASKED)
         elif request.resolved.ensemble:
             raise RequestError(f"serve_graph.ensemble: {why[1]}", "serve_graph", "invalid_value")
         else:

@@ -16,6 +16,7 @@ from serve_graph.cascade.steps import (
     Delivery,
     Do,
     Judged,
+    PolicyFailed,
     RequestState,
     Rules,
     Started,
@@ -24,7 +25,7 @@ from serve_graph.cascade.steps import (
     StreamTerms,
     TierFailed,
 )
-from serve_graph.errors import DeadlineError, EngineRequestError
+from serve_graph.errors import DeadlineError, EngineError, EngineRequestError, PolicyUnavailableError
 from tests.fixtures.cascade_paths import SOME_TIME, every_path, rules
 
 
@@ -34,7 +35,10 @@ def test_every_path_ends_and_no_tier_is_called_twice(rules: Rules) -> None:
     for steps, state in every_path(rules):
         called = [step.tier for step in steps if step.do is Do.CALL]
         assert len(called) == len(set(called)), called
-        assert [step.do for step in steps].count(Do.ASK_ROUTER) == (rules.forced is None)
+        is_picked = state.action is Action.ENSEMBLE
+        assert [step.do for step in steps].count(Do.ASK_ROUTER) == (rules.forced is None and not is_picked)
+        asks_both = rules.asks_both and rules.forced is None and not rules.asks_quality
+        assert [step.do for step in steps].count(Do.ASK_BOTH) == asks_both
         assert state.tier == steps[-1].tier
         if steps[-1].do is Do.REPLY:
             assert state.completion is steps[-1].completion is not None
@@ -112,6 +116,38 @@ def test_what_is_pre_routed_is_answered_by_its_tier_alone_unless_its_shape_is_br
             if state.action is Action.ESCALATED:
                 assert state.verdict is not None
                 assert state.verdict.reason == "no JSON"
+
+
+@settings(max_examples=20, deadline=None)
+@given(rules())
+def test_where_nothing_is_picked_the_request_goes_any_way_that_it_would_have_gone(rules: Rules) -> None:
+    alone = replace(rules, asks_both=False, forced=None, asks_quality=False)
+    whole = replace(alone, stream=None)
+    ways = {False: ways_of(alone), True: ways_of(whole)}
+    found: dict[bool, set[tuple[object, ...]]] = {False: set(), True: set()}
+    for steps, state in every_path(replace(alone, asks_both=True)):
+        if state.action is Action.ENSEMBLE:
+            assert [step.do for step in steps] == [Do.ASK_BOTH, Do.REPLY]
+            assert state.layer == "ensemble"
+        else:
+            assert "not an ensemble: " in state.notes[0]
+            found["judge" in state.notes[0]].add(tuple((one.do, one.tier, one.action) for one in steps[1:]))
+    assert found == ways, "as a stream where nothing is known, whole where the answers are there"
+
+
+def test_a_chain_whose_verifier_goes_away_does_not_ask_a_tier_again_that_was_rejected() -> None:
+    policy = Policy(("cheap", "middle", "frontier"), {}, chain=True)
+    chain = two_tiers(policy=policy, safe_tier="cheap")
+    asked = Decided(Decision("cheap", "so", then=(("middle", 0.6),)))
+    rejected = Judged([Verdict(Action.ESCALATED, "so", 0.1)])
+    down = PolicyFailed(PolicyUnavailableError("down"))
+    step = after(Started(chain), asked, SAID, rejected, Answered(Completion("middle says")), down)
+    assert (step.do, step.tier, step.action) == (Do.CALL, "frontier", Action.FALLBACK)
+
+
+def ways_of(rules: Rules) -> set[tuple[object, ...]]:
+    """What is done in every way that a request may go, by its steps."""
+    return {tuple((one.do, one.tier, one.action) for one in steps) for steps, _ in every_path(rules)}
 
 
 def two_tiers(**fields: object) -> Rules:
@@ -246,3 +282,13 @@ def test_a_pre_routed_answer_longer_than_any_that_was_certified_is_sent_on() -> 
 def test_the_last_tier_may_take_what_a_pre_routed_tier_refuses() -> None:
     step = after(Started(two_tiers(policy=PRE_ROUTED)), CHEAP, TierFailed(EngineRequestError("no")))
     assert (step.do, step.tier, step.action) == (Do.CALL, "frontier", Action.FALLBACK)
+
+
+def test_a_chain_whose_last_tier_fails_does_not_show_what_it_has_rejected() -> None:
+    policy = Policy(("cheap", "middle", "frontier"), {}, chain=True)
+    chain = two_tiers(policy=policy, safe_tier="middle")
+    asked = Decided(Decision("cheap", "so", then=(("middle", 0.6),)))
+    rejected = Judged([Verdict(Action.ESCALATED, "so", 0.1)])
+    middle = Answered(Completion("middle says"))
+    step = after(Started(chain), asked, SAID, rejected, middle, rejected, TierFailed(EngineError("died")))
+    assert (step.do, step.tier) == (Do.FAIL, "frontier")

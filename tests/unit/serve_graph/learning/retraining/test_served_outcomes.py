@@ -137,10 +137,11 @@ def test_one_source_grades_a_prompt_and_people_come_before_programs_and_judges()
     assert only(decision("a", judged), source="human").grades == {}
 
 
-def test_a_prompt_that_was_asked_again_has_one_row_and_forced_requests_complete_it_by_choice() -> None:
+@pytest.mark.parametrize("route", ["forced", "ensemble"])
+def test_a_prompt_that_was_asked_again_has_one_row_and_forced_requests_complete_it_by_choice(route: str) -> None:
     asked = [
         decision("a", label("a", 1.0), prompt="same"),
-        decision("bb", label("bb", 1.0), route="forced", prompt="same"),
+        decision("bb", label("bb", 1.0), route=route, prompt="same"),
     ]
     found = only(*asked)
     assert (found.first.record.id, found.requests) == ("a", 2)
