@@ -83,15 +83,22 @@ def question(i: int) -> str:
     return f"What colour is {ANIMALS[i % len(ANIMALS)]} {100 + i % 1201}?"
 
 
-def outcomes(path: Path, n: int = 1200, first: int = 0, asked: Callable[[int], str] = question) -> None:
-    """Questions that the cheap tier knows, and a fifth that it does not; answers as the echo engine gives them."""
+def outcomes(
+    path: Path, n: int = 1200, first: int = 0, asked: Callable[[int], str] = question, hard_ends: str = ""
+) -> None:
+    """Questions that the cheap tier knows, and a fifth that it does not; answers as the echo engine gives them.
+
+    `hard_ends`: how hard questions end, a directive by which the cheap tier is unsure of all of them, as it then is
+    here; without one it is unsure here of what it gets wrong, and when it is asked of nothing.
+    """
     chance, rows = random.Random(5 + first), []
     for i in range(first, first + n):
         hard = chance.random() < 0.2
-        text = f"Prove in full that theorem {100 + i} of the list holds." if hard else asked(i)
+        text = f"Prove in full that theorem {100 + i} of the list holds.{hard_ends}" if hard else asked(i)
         right = chance.random() < (0.1 if hard else 0.995)
         for tier, grade in (("cheap", right), ("frontier", chance.random() < 0.97)):
-            said, logprobs = f"echo {tier}: {text}", [-0.01 if grade else -2.0] * 8
+            unsure = hard and tier == "cheap" if hard_ends else not grade
+            said, logprobs = f"echo {tier}: {text}", [(-3.0 if hard_ends else -2.0) if unsure else -0.01] * 8
             usage = Tokens(len(text) // 4 + 1, len(said.split()))
             rows.append(
                 Outcome(

@@ -41,7 +41,7 @@ REPLICAS, PLACES = 2, 4
 PER_S, SECONDS = 6.6, 110.0
 VERSION_PER_S, VERSION_S = 3.0, 300.0
 LATENCY_S = {"cheap": 1.0, "frontier": 2.0}
-HARD = 0.2
+HARD, UNSURE = 0.2, " [cheap:unsure]"
 FIXED = {"min_replicas": REPLICAS, "max_replicas": REPLICAS, "max_ongoing_requests": PLACES}
 
 
@@ -115,14 +115,14 @@ def questions(n: int, first: int, rng: Random) -> list[str]:
     hard = [i < HARD * n for i in range(n)]
     rng.shuffle(hard)
     return [
-        f"Prove in full that theorem {1300 + first + i} of the list holds." if is_hard else question(first + i)
+        f"Prove in full that theorem {1300 + first + i} of the list holds.{UNSURE}" if is_hard else question(first + i)
         for i, is_hard in enumerate(hard)
     ]
 
 
 def recorded(table: Path, config: GraphConfig, first: int = 0) -> None:
     """Outcomes of questions, with the seconds that the engines take."""
-    outcomes(table, first=first)
+    outcomes(table, first=first, hard_ends=UNSURE)
     frame = pd.read_parquet(table)
     frame["latency_s"] = frame["tier"].map(LATENCY_S)
     frame.to_parquet(table)
