@@ -60,7 +60,7 @@ def show(version: Number = "stable", config: ConfigOption = DEFAULT_CONFIG, as_j
             for tier, p in loaded.policy.overload_points.items()
         }
         shown: dict[str, Any] = {"version": found.name, "aliases": found.aliases, "review": review.to_json()}
-        shown |= {"points": points}
+        shown |= {"points": points, "encoder_products": loaded.encoder.products if loaded.needs_encoder else None}
         shown |= {"certificate": certificate}
         even = break_even_of(loaded, graph, datetime.now(UTC))
         shown |= {"delta_together": loaded.delta_together}
@@ -71,5 +71,7 @@ def show(version: Number = "stable", config: ConfigOption = DEFAULT_CONFIG, as_j
     say(f"{found.name}  aliases: {', '.join(found.aliases) or '-'}  review: {review.text()}")
     if (even := break_even_of(loaded, graph, datetime.now(UTC))) is not None:
         say(f"break-even: {even.text()}" + ("; it loses money" if even.loses else ""))
+    if loaded.needs_encoder and loaded.encoder.products == "floats":
+        say("prompts are embedded by products of floats, as all were once: train again to have them twice as fast")
     say(f"files: {folder}\n")
     say((folder / "report.md").read_text())
