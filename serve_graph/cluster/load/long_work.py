@@ -32,7 +32,11 @@ async def side_by_side(*works: Coroutine[Any, Any, Any]) -> None:
         except Exception:
             logger.exception("background work has ended")
 
-    await asyncio.gather(*map(kept, works), return_exceptions=True)
+    try:
+        await asyncio.gather(*map(kept, works), return_exceptions=True)
+    finally:
+        for work in works:
+            work.close()  # one that was cancelled before it began; the others are over
 
 
 class LongWork:

@@ -64,7 +64,7 @@ def test_answers_are_taken_with_their_prompts_and_signals() -> None:
 
 
 def test_outcome_words_are_the_headers() -> None:
-    assert sorted(types.Action) == ["abstained", "accepted", "escalated", "fallback", "forced", "routed"]
+    assert sorted(types.Action) == ["abstained", "accepted", "ensemble", "escalated", "fallback", "forced", "routed"]
 
 
 def test_a_record_holds_no_text_of_an_answer_and_a_prompts_only_where_it_was_asked_for() -> None:

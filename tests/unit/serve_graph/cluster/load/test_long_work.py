@@ -33,6 +33,22 @@ async def test_what_is_cancelled_is_over_once_the_last_of_it_is() -> None:
     assert ended == ["first", "last"]
 
 
+async def test_what_is_cancelled_before_it_begins_is_closed() -> None:
+    """Else the interpreter complains of it, at any time afterwards."""
+
+    async def work() -> None:
+        await asyncio.sleep(3600)
+
+    never_begun = work()
+    running = asyncio.ensure_future(side_by_side(never_begun))
+    await asyncio.sleep(0)  # it has begun, and its tasks have not
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    with pytest.raises(RuntimeError, match="cannot reuse already awaited coroutine"):
+        await never_begun
+
+
 async def test_what_fails_is_logged_and_the_others_go_on(caplog: pytest.LogCaptureFixture) -> None:
     ended = []
 
