@@ -75,21 +75,25 @@ async def while_connected(request: Request, work: Awaitable[T]) -> T:
     here = asyncio.current_task()
     assert here is not None, "a request is answered in a task"
     watch = asyncio.ensure_future(_disconnected(request.receive))
-    has_left = False
+    cancelled_before, has_left, is_over = here.cancelling(), False, False
 
     def left(_: asyncio.Future[None]) -> None:
         nonlocal has_left
-        has_left = True
-        here.cancel()
+        if not is_over:  # this call may have been due already when the work ended: it is nobody's any more
+            has_left = True
+            here.cancel()
 
     watch.add_done_callback(left)
     try:
         return await work
     except asyncio.CancelledError:
-        if has_left and here.uncancel() == 0:  # else somebody else ends this request as well
+        if has_left and here.cancelling() == cancelled_before + 1:  # else somebody else ends this request as well
             raise ClientDisconnect from None
         raise
     finally:
+        is_over = True
+        if has_left:
+            here.uncancel()
         watch.remove_done_callback(left)
         watch.cancel()
 

@@ -100,11 +100,14 @@ async def kept_alive(events: Events, every_s: float, *, at_once: bool = False) -
     """
     come: list[bytes] = []
     news, room = asyncio.Event(), asyncio.Event()
+    is_over = False
 
     async def read() -> None:
         async for event in events:
             come.append(event)
             news.set()
+            if is_over:  # it was cancelled, and what it reads went on all the same
+                return
             if len(come) >= MOST_AHEAD:
                 room.clear()
                 await room.wait()
@@ -132,6 +135,7 @@ async def kept_alive(events: Events, every_s: float, *, at_once: bool = False) -
                 reading.result()
                 return
     finally:
+        is_over = True
         with anyio.CancelScope(shield=True):  # a caller's task group cancels again at every await
             await wait_until_done(reading)
             await events.aclose()

@@ -1,15 +1,17 @@
 """Callers who leave, at every moment there is, over plain ASGI."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from fastapi import Request
+from starlette.requests import ClientDisconnect
 
 from router_models.types import Action
-from serve_graph.api.transport.connection import read_body
+from serve_graph.api.transport.connection import read_body, while_connected
 from serve_graph.cascade.fakes import FakeDecider, FakeEngine, FakeJudge
 from serve_graph.errors import PayloadTooLargeError
 
@@ -176,3 +178,52 @@ async def test_a_length_that_no_reader_makes_a_number_of_is_no_failure(length: s
     else:
         with pytest.raises(PayloadTooLargeError):
             await read_body(request, 10)
+
+
+class Leaving:
+    """A caller who leaves when `gone` is set."""
+
+    def __init__(self) -> None:
+        self.gone = asyncio.Event()
+
+    async def receive(self) -> dict[str, Any]:
+        await self.gone.wait()
+        return {"type": "http.disconnect"}
+
+
+@pytest.mark.parametrize("steps", range(5))
+async def test_who_leaves_as_the_work_ends_cancels_it_or_nothing(steps: int) -> None:
+    caller = Leaving()
+
+    async def work() -> str:
+        await asyncio.sleep(0)
+        caller.gone.set()
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        return "done"
+
+    with contextlib.suppress(ClientDisconnect):
+        assert await while_connected(Request({"type": "http"}, caller.receive), work()) == "done"
+    for _ in range(5):  # what is due from then on must not end what the caller's task does next
+        await asyncio.sleep(0)
+    here = asyncio.current_task()
+    assert here is not None
+    assert here.cancelling() == 0
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_work_that_ends_in_its_own_way_when_its_caller_leaves_leaves_no_cancellation(fails: bool) -> None:
+    caller, here = Leaving(), asyncio.current_task()
+
+    async def work() -> str:
+        caller.gone.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        if fails:
+            raise ValueError("it broke")
+        return "done"
+
+    with pytest.raises(ValueError, match="it broke") if fails else contextlib.nullcontext():
+        assert await while_connected(Request({"type": "http"}, caller.receive), work()) == "done"
+    assert here is not None
+    assert here.cancelling() == 0

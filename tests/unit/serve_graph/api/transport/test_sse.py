@@ -1,5 +1,6 @@
 import asyncio
 import codecs
+import contextlib
 import itertools
 import json
 from collections.abc import AsyncGenerator
@@ -123,6 +124,24 @@ async def test_cancelled_task_group_ends_the_events_during_a_silence() -> None:
         group.cancel_scope.cancel()
     await events.aclose()
     assert ended == ["ended"]
+
+
+async def test_a_stream_that_goes_on_when_it_is_cancelled_is_not_read_on() -> None:
+    made: list[int] = []
+
+    async def said() -> AsyncGenerator[bytes, None]:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        for i in range(3 * MOST_AHEAD):
+            made.append(i)
+            yield b"%d " % i
+
+    events = kept_alive(said(), 60, at_once=True)
+    assert await anext(events) == KEEP_ALIVE
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await events.aclose()
+    assert made == [0]
 
 
 def cut(raw: bytes, places: list[int]) -> list[bytes]:
