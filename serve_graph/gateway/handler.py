@@ -156,6 +156,8 @@ class Service:
         drawn = (self.sample is not None or resolved.ensemble is not None) and meant_for_both(
             self.sample, query, resolved, caller
         )
+        if drawn and reserves and self.sample is not None:
+            drawn = self.sample.fits(query, resolved, routing, terms, began)
         if self.arms is not None and forced is None and share is None and not drawn:
             assigned = self.arms.assign(resolved.session, key, query.text)
             if assigned.arm == "candidate":
@@ -169,7 +171,7 @@ class Service:
         request.checked = routing.coverage is not None and forced is None and share is None
         request.slicer = None if routing.labels is None else routing.labels.slicer
         if drawn and reserves and self.sample is not None:
-            self.sample.put(request, routing, terms, began)
+            self.sample.put(request)
         if reserves:
             self._reserve_for(request, context.policy.tiers if forced is None else (forced,))
             self.begin(request)

@@ -67,26 +67,34 @@ class EnsembleSample:
             return False
         return self.draws(secrets.token_hex(16) if caller.request_id is None else f"{caller.name} {caller.request_id}")
 
-    def put(
-        self, request: Request, routing: RoutingContext, stream: StreamTerms | None, tool_loop: str | None
-    ) -> None:
-        """Have two tiers answer a request that is meant, where it fits; nothing is promised of it then.
+    def fits(
+        self,
+        query: Query,
+        resolved: ResolvedOptions,
+        routing: RoutingContext,
+        stream: StreamTerms | None,
+        tool_loop: str | None,
+    ) -> bool:
+        """Whether two tiers can answer a request that is meant.
 
-        Why one does not fit is counted; RequestError for one that asks for it. `stream`: when it is shown, None where
-        it is wanted whole; `tool_loop`: the tier that holds its tool loop.
+        Why they cannot is counted; RequestError where it asks for that. `stream`: when it is shown, None where it is
+        wanted whole; `tool_loop`: the tier that holds its tool loop.
         """
-        context = request.context
-        why = self._why_not(request.query, request.resolved, stream, tool_loop)
-        if why is None and (fault := context.certificate.fault()) is not None:
+        why = self._why_not(query, resolved, stream, tool_loop)
+        if why is None and (fault := routing.certificate_status.snapshot().fault()) is not None:
             why = "revoked", f"the last tier answers everything: {fault}"
-        why = why or self._not_of_both(request.query, routing)
-        if why is None:
-            request.drawn = DrawnForBoth(self.config.share, request.resolved.ensemble is True, context)
-            request.context = replace(context, ensemble=self.ensemble, set_apart=context.set_apart or BOTH_ASKED)
-        elif request.resolved.ensemble:
+        if (why := why or self._not_of_both(query, routing)) is None:
+            return True
+        if resolved.ensemble:
             raise RequestError(f"serve_graph.ensemble: {why[1]}", "serve_graph", "invalid_value")
-        else:
-            self.note_left_out(why[0])
+        self.note_left_out(why[0])
+        return False
+
+    def put(self, request: Request) -> None:
+        """Have two tiers answer a request that fits; nothing is promised of it then."""
+        context = request.context
+        request.drawn = DrawnForBoth(self.config.share, request.resolved.ensemble is True, context)
+        request.context = replace(context, ensemble=self.ensemble, set_apart=context.set_apart or BOTH_ASKED)
 
     def _why_not(
         self, query: Query, resolved: ResolvedOptions, stream: StreamTerms | None, tool_loop: str | None

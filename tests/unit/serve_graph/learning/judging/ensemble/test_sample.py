@@ -212,6 +212,21 @@ async def test_a_drawn_request_belongs_to_no_arm_of_a_rollout(endpoint: Endpoint
         assert ("rollout" in at.record.evidence) is (share == 0.0)
 
 
+@pytest.mark.parametrize("fields", [{"stream": True}, {"n": 2}, {"tools": [TOOL]}])
+async def test_a_drawn_request_that_two_tiers_cannot_answer_belongs_to_its_arm_of_a_rollout(
+    endpoint: Endpoints, tmp_path: Path, fields: dict[str, Any]
+) -> None:
+    at = drawn(endpoint, tmp_path)
+    rollout = ServedRollout("rol-1", "canary", 1.0, 0.1, candidate=None)  # type: ignore[arg-type]
+    context = replace(at.at.service.context, version="router/2", judge=FakeJudge(Action.ESCALATED))
+    at.at.service.try_beside(RolloutArms(rollout, context, RoutingContext()))
+    await at.ask(**fields)
+    assert "ensemble" not in at.record.evidence
+    assert (at.record.version, at.record.outcome) == ("router/2", "escalated")
+    assert "rollout" in at.record.evidence
+    assert at.ensemble.metrics.left_out.total() == 1
+
+
 async def test_a_request_with_a_key_holds_both_answers_and_the_picking_of_its_budget(
     endpoint: Endpoints, tmp_path: Path
 ) -> None:
