@@ -192,11 +192,18 @@ def _was_given_up(record: DecisionRecord) -> bool:
 
 
 def _abandoned(record: DecisionRecord, worst: Mapping[str, Decimal]) -> Decimal:
-    """Return what the abandoned calls of a request may cost beyond its bill, in dollars."""
+    """Return what the abandoned calls of a request may cost beyond its bill, in dollars.
+
+    Of a tier that is what its calls may have cost together, however many of them were abandoned: what was held.
+    """
     ended = record.error in ABANDONED
     uncounted = [call for call in record.calls if ended and not call.metered]
     uncounted += [line for line in record.overhead if line.what == "cancelled" or (ended and line.what == "failed")]
-    return sum((max(worst.get(call.tier, Decimal(0)) - call.cost_usd, Decimal(0)) for call in uncounted), Decimal(0))
+    left = {call.tier: worst.get(call.tier, Decimal(0)) for call in uncounted}
+    for line in (*record.calls, *record.overhead):
+        if line.tier in left:
+            left[line.tier] -= line.cost_usd
+    return sum((max(usd, Decimal(0)) for usd in left.values()), Decimal(0))
 
 
 def was_escalated(record: DecisionRecord) -> bool:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,14 @@ import pytest
 
 from router_models.types import Action
 from serve_graph.cascade.certificate import CertificateSnapshot
-from serve_graph.cascade.fakes import FakeJudge
+from serve_graph.cascade.fakes import FakeEngine, FakeJudge
 from serve_graph.cascade.steps import StreamTerms
 from serve_graph.gateway.arms import RolloutArms
 from serve_graph.gateway.capabilities import AsleepTiers
 from serve_graph.gateway.constraints import RoutingContext
 from serve_graph.gateway.context_length import Room
 from serve_graph.policy.served_version import ServedRollout
-from tests.unit.serve_graph.learning.judging.ensemble.ensembles import Drawn, drawn
+from tests.unit.serve_graph.learning.judging.ensemble.ensembles import Drawn, Referee, drawn
 
 Endpoints = Callable[..., Any]
 TOOL = {"type": "function", "function": {"name": "pay", "parameters": {}}}
@@ -240,3 +241,23 @@ async def test_a_request_with_a_key_holds_both_answers_and_the_picking_of_its_bu
     await at.ask(headers=headers, max_tokens=10, serve_graph={"ensemble": False})
     most = sum(at.ensemble.most_usd(at.at.context.engines["cheap"].queries[0]).values())
     assert held[0] == held[1] + most
+
+
+@pytest.mark.parametrize("slow", ["critic", "frontier"])
+async def test_a_key_is_charged_no_more_than_was_held_where_calls_are_cut_off(
+    endpoint: Endpoints, tmp_path: Path, slow: str
+) -> None:
+    known: dict[str, Any] = {"secrets": ("a",), "limits": {"usd_per_day": "5"}}
+    if slow == "frontier":
+        known["frontier"] = FakeEngine("frontier says", slow_s=2.0)
+    at = drawn(endpoint, tmp_path, Referee(slow_s=30.0 if slow == "critic" else 0.0), timeout_s=0.3, known=known)
+    held: list[Decimal] = []
+    spending = at.at.accounts.spending
+    hold = spending.hold
+    spending.hold = lambda key, request, usd: (held.append(usd), hold(key, request, usd))
+    at.at.service.accounts = at.at.accounts
+    await at.ask(headers={"authorization": "Bearer a"}, max_tokens=10)
+    assert "cancelled" in [line.what for line in at.record.overhead]
+    at.at.accounts.charge(at.record, None)
+    charged, _ = spending.spent(at.record.key or "", datetime.now(UTC))
+    assert at.record.cost_usd < charged <= held[0]
