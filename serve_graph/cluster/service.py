@@ -101,14 +101,14 @@ def live_ensemble(config: GraphConfig) -> TwoTiers | None:
     rooms = {tier.name: Room(tier.context_limit, tier.default_max_tokens) for tier in config.tiers}
     if ensemble.reward is not None:
         picker: Picker = RewardPicker(ensemble.judge, ensemble.reward)
-        judge, judge_tokens = ensemble.reward, None
+        judge, judge_tokens, prompt = ensemble.reward, None, None
     else:
         asked = pairwise(config.judge, ensemble.judge)
         picker = JudgePicker(asked, judge_source(config.tier(ensemble.judge)))
-        judge, judge_tokens = ensemble.judge, asked.max_tokens
+        judge, judge_tokens, prompt = ensemble.judge, asked.max_tokens, asked.prompt
 
     def most_usd(query: Query) -> dict[str, Decimal]:
-        return worst_ensemble(query, tiers, judge, judge_tokens, prices, rooms)
+        return worst_ensemble(query, tiers, judge, judge_tokens, prices, rooms, prompt)
 
     budget = JudgeBudget(config.state_folder.resolve() / "ensemble.json", ensemble.budget_usd_per_day)
     return TwoTiers(ensemble, tiers, picker, budget, most_usd)

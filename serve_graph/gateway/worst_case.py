@@ -21,7 +21,7 @@ from serve_graph.gateway.options import ResolvedOptions
 
 UNKNOWN_ROOM = Room(None, 256)
 JUDGE_PROMPT_TOKENS = 600
-"""What a judge's own question is taken for beside what it reads; the one of this release has fewer."""
+"""What a judge's own question is taken for at least beside what it reads; the one of this release has fewer."""
 
 
 def permitted(query: Query, key: KeyConfig, resolved: ResolvedOptions, rooms: Mapping[str, Room]) -> Query:
@@ -83,18 +83,20 @@ def worst_ensemble(
     judge_tokens: int | None,
     prices: Prices,
     rooms: Mapping[str, Room],
+    judge_prompt: str | None = None,
 ) -> dict[str, Decimal]:
     """Return the most that two tiers' answers and picking one may cost, in dollars, by the tier or model called.
 
     `judge` reads both answers in two orders, and writes `judge_tokens` each time; None: it is a verifier model, which
-    reads each answer once.
+    reads each answer once. `judge_prompt`: what it is asked; None: the question of this release.
     """
     found = worst_case(query, tiers, prices, rooms)
     sent, asked = prompt_tokens(query), query.parameters.get("max_tokens")
     longest = sum(int(asked or rooms.get(tier, UNKNOWN_ROOM).default_max_tokens) for tier in tiers)
     usage = Usage(2 * sent + longest)
     if judge_tokens is not None:
-        usage = Usage(2 * (sent + longest + JUDGE_PROMPT_TOKENS), 2 * judge_tokens)
+        own = 0 if judge_prompt is None else prompt_tokens(Query.from_prompt(judge_prompt))
+        usage = Usage(2 * (sent + longest + max(own, JUDGE_PROMPT_TOKENS)), 2 * judge_tokens)
     found[judge] = found.get(judge, Decimal(0)) + prices[judge].at(datetime.now(UTC)).cost(usage)
     return found
 

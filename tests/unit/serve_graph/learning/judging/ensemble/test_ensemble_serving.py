@@ -11,8 +11,11 @@ from typing import Any
 import httpx
 import pytest
 
+from router_models.pricing.prices import Price
+from router_models.types import Query, Usage
 from serve_graph.cluster.echo_deployment import EchoDeployment
 from serve_graph.cluster.ingress_deployment import IngressDeployment
+from serve_graph.cluster.service import live_ensemble
 from serve_graph.config.graph import GraphConfig
 from serve_graph.policy.served_policy import ServedPolicy
 from serve_graph.policy.served_version import NONE, ServedVersion
@@ -108,6 +111,16 @@ async def test_a_tier_picks_and_the_record_is_in_the_store_with_the_whole_bill(t
     assert 'serve_graph_ensemble_draws_total{result="picked"} 1.0' in page
     assert 'serve_graph_requests_total{outcome="ensemble"' in page
     assert (tmp_path / "ensemble.json").is_file()
+
+
+def test_a_long_question_of_ones_own_is_held_of_the_days_budget(tmp_path: Path) -> None:
+    own = "Grade with care. " * 10_000
+    judge = {"tier": "cheap", "rate": 0, "mode": "pairwise", "prompt": own + ASKS}
+    ensemble = live_ensemble(graph_of(tmp_path, {"share": 1.0, "judge": "frontier"}, judge=judge))
+    assert ensemble is not None
+    price = Price(Decimal(PRICE["input_usd_per_mtok"]), Decimal(PRICE["output_usd_per_mtok"]))
+    read_twice = price.cost(Usage(2 * len(own.split()), 0))
+    assert ensemble.most_usd(Query.from_prompt("2 + 2?"))["frontier"] > read_twice > 0
 
 
 async def test_a_judge_that_prefers_a_place_is_a_tie(tmp_path: Path) -> None:
