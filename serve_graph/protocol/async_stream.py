@@ -48,7 +48,10 @@ class BufferedAsyncIterator(Generic[T]):
         return await self.next()
 
     async def aclose(self) -> None:
-        """Close the source even while it is running; exceptions it raises meanwhile are dropped."""
+        """Close the source, also while an item is coming that timed out; exceptions it raises meanwhile are dropped.
+
+        Not while somebody else awaits `next` without a time-out: whoever does is cancelled first.
+        """
         with anyio.CancelScope(shield=True):  # a caller's task group cancels again at every await
             if self.coming is not None:
                 await wait_until_done(self.coming)
