@@ -36,7 +36,7 @@ KNOWN_OPSETS = range(11, 18)
 """Of ONNX's own operators: before, Round is none of them; from 18 on ReduceMax takes its axes as an input."""
 ATTRIBUTE, ATTRIBUTE_NAME, ATTRIBUTE_INT, ATTRIBUTE_INTS, ATTRIBUTE_TYPE = 5, 1, 3, 8, 20
 AN_INT, SOME_INTS = 2, 7  # AttributeProto.AttributeType
-Fields = Sequence[tuple[int, int, memoryview, memoryview]]
+_Fields = Sequence[tuple[int, int, memoryview, memoryview]]
 """Of a message, as `message_fields` gives them."""
 PREFIX = "integers_"
 """Begins the names of what is added."""
@@ -69,7 +69,7 @@ def products_of_integers(model: bytes, *, mixed: bool) -> bytes | None:
     parts = list(message_fields(graph))
     nodes = [Node.read(value) for number, _, value, _ in parts if number == NODE]
     tensors = [value for number, _, value, _ in parts if number == INITIALIZER]
-    shapes = {kind: dict(map(tensor_shape, filter(is_kind, tensors))) for kind, is_kind in KINDS.items()}
+    shapes = {kind: dict(map(tensor_shape, filter(is_kind, tensors))) for kind, is_kind in _KINDS.items()}
     made_by = {output: node for node in nodes for output in node.outputs}
     rounded: set[str] = set()
     replaced: dict[Node, list[Node]] = {}
@@ -123,12 +123,12 @@ def _is_floats(tensor: memoryview) -> bool:
     return any(number == DATA_TYPE and value[0] == FLOAT for number, _, value, _ in message_fields(tensor))
 
 
-KINDS = MappingProxyType({INT8: _is_signed_bytes, FLOAT: _is_floats})
-Shapes = Mapping[int, Mapping[str, tuple[int, ...]]]
-"""The shapes of tensors by name, for each of `KINDS`."""
+_KINDS = MappingProxyType({INT8: _is_signed_bytes, FLOAT: _is_floats})
+_Shapes = Mapping[int, Mapping[str, tuple[int, ...]]]
+"""The shapes of tensors by name, for each of `_KINDS`."""
 
 
-def _opset(model: Fields) -> int:
+def _opset(model: _Fields) -> int:
     """The version of ONNX's own operators that a model asks for; 0 where it does not say."""
     for number, _, value, _ in model:
         if number == OPSETS:
@@ -138,7 +138,7 @@ def _opset(model: Fields) -> int:
     return 0
 
 
-def _read_beside(products: set[Node], nodes: Sequence[Node], graph: Fields) -> set[str]:
+def _read_beside(products: set[Node], nodes: Sequence[Node], graph: _Fields) -> set[str]:
     """The names of what reaches the graph's outputs otherwise than as the weights of these products."""
     outputs = [value for number, _, value, _ in graph if number == GRAPH_OUTPUT]
     read = {
@@ -150,7 +150,7 @@ def _read_beside(products: set[Node], nodes: Sequence[Node], graph: Fields) -> s
     return read
 
 
-def _weights(node: Node, made_by: dict[str, Node], shapes: Shapes) -> tuple[str, str] | None:
+def _weights(node: Node, made_by: dict[str, Node], shapes: _Shapes) -> tuple[str, str] | None:
     """The names of a product's integer weights and of their scales; None where they have another form."""
     multiplied = made_by.get(node.inputs[1]) if node.kind == "MatMul" else None
     if multiplied is None or multiplied.kind != "Mul":

@@ -145,6 +145,6 @@ def meant_for_both(sample: EnsembleSample | None, query: Query, resolved: Resolv
     if sample is not None:
         return sample.meant(query, resolved, caller)
     if resolved.ensemble:
-        message = "serve_graph.ensemble: the graph has none; the configuration declares `policy.ensemble`"
+        message = "serve_graph.ensemble: both tiers answer in running graphs that declare `policy.ensemble` alone"
         raise RequestError(message, "serve_graph", "invalid_value")
     return False

@@ -48,6 +48,14 @@ def test_an_escalated_row_pays_both_answers_and_equal_rows_are_one(in_passes: Ru
     assert Decimal(summary["total_usd"]) == 5 * both
 
 
+def test_no_row_is_drawn_for_both_tiers(in_passes: Run, tmp_path: Path) -> None:
+    policy = {"version": "builtin", "ensemble": {"share": 1.0, "judge": "frontier"}}
+    rows = [{"prompt": f"question {n}"} for n in range(6)]
+    _, found, asked = in_passes(rows, echo_config(tmp_path, policy=policy))
+    assert {shown(row) for row in found} == {("cheap", "accepted")}
+    assert {tier: len(keys) for tier, keys in asked.items()} == {"cheap": 6}
+
+
 def test_rows_fail_by_themselves(in_passes: Run, tmp_path: Path) -> None:
     rows = [{"prompt": f"question {n}"} for n in range(12)]
     rows[3]["prompt"] += " [cheap:fail]"  # the cascade falls back
