@@ -75,6 +75,7 @@ def test_routing_accepts_some_cheap_answers_and_refuses_others(graph: tuple[str,
     asked = [f'Extract the name and age as JSON from this sentence: "{n} is {a} years old."' for n, a in
              (("Omar", 41), ("Lena", 33), ("Paul", 62), ("Rita", 27), ("Hugo", 55), ("Iris", 38))]  # fmt: skip
     asked += ["Sort these words by their last letter: lamp, tree, moon, desk.", "What is 347 * 29? Only the number."]
+    asked += [f"What is the capital of {country}?" for country in ("France", "Japan", "Italy", "Spain", "Germany")]
     outcomes = set()
     for prompt in asked:
         body = {"model": "auto", "messages": [{"role": "user", "content": prompt}], "max_tokens": 64}
