@@ -4,7 +4,8 @@
 
 The upstream asked directly; ours routed by a certified version, forced and hosted; Ray's `build_openai_app` over the
 same echo engine; LiteLLM's proxy as it comes and with its production settings; Portkey's gateway; vllm-router.
-1, 16 and 64 callers, whole answers and streams. What is not installed (`make gateways`) is left out and named.
+1, 16, 64 and 256 callers (`--callers`), whole answers and streams. What is not installed (`make gateways`) is left out
+and named.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 
 from benchmarks.gateways.contenders import GATEWAYS, missing, upstream_of, versions_said
 from benchmarks.gateways.page import page_of
-from benchmarks.gateways.turns import KINDS, measured
+from benchmarks.gateways.turns import CALLERS, KINDS, idle_of, measured, programs
 
 
 def main() -> None:
@@ -29,12 +30,17 @@ def main() -> None:
     reads.add_argument("--seconds", type=float, default=5.0, help="how long a block lasts")
     reads.add_argument("--most", type=int, default=10**6, help="requests of a block at most")
     reads.add_argument("--only", help=f"of {', '.join(GATEWAYS)}, separated by commas")
+    reads.add_argument("--callers", default=",".join(map(str, CALLERS)), help="at once, of these numbers")
     reads.add_argument("--out", type=Path)
     reads.add_argument("--folder", type=Path, help="a folder that is kept, with its version and logs")
     chosen = reads.parse_args()
     names = (chosen.only or ",".join(GATEWAYS)).split(",")
     if unknown := set(names) - set(GATEWAYS):
         reads.error(f"no gateway {', '.join(sorted(unknown))}")
+    callers = chosen.callers.split(",")
+    kinds = [kind for kind in KINDS if str(kind.callers) in callers]
+    if unknown := set(callers) - {str(kind.callers) for kind in KINDS}:
+        reads.error(f"no blocks of {', '.join(sorted(unknown))} callers")
     absent = missing(names)
     with tempfile.TemporaryDirectory(prefix="benchmark-") as made, ExitStack() as running:
         folder = (chosen.folder or Path(made)).resolve()
@@ -45,17 +51,19 @@ def main() -> None:
             if name not in absent:
                 contenders += GATEWAYS[name](running, folder, direct.runs)
                 print(f"{name} is up", flush=True)
-        found = measured(contenders, KINDS, chosen.blocks, chosen.seconds, chosen.most)
-        programs = {each.runs.url: each for each in reversed(contenders)}  # one of ours is asked in three ways
-        memory = {each.name.partition(", routed")[0]: each.runs.usage() for each in reversed(programs.values())}
-    given = f"--blocks {chosen.blocks} --seconds {chosen.seconds:g}" + (
-        f" --only {chosen.only}" if chosen.only else ""
-    )
+        idle = idle_of(contenders)
+        print("of a core, unasked: " + ", ".join(f"{name} {share:.0%}" for name, share in idle.items()), flush=True)
+        found = measured(contenders, kinds, chosen.blocks, chosen.seconds, chosen.most)
+        memory = {name: each.runs.usage() for name, each in programs(contenders).items()}
+    given = f"--blocks {chosen.blocks} --seconds {chosen.seconds:g}"
+    given += f" --only {chosen.only}" if chosen.only else ""
+    given += f" --callers {chosen.callers}" if len(kinds) < len(KINDS) else ""
     left_out = f"; not installed: {', '.join(absent)}" if absent else ""
     page = page_of(
         contenders,
         found,
         memory,
+        idle,
         command=f"python -m benchmarks.gateways {given}",
         day=f"{datetime.now(UTC):%Y-%m-%d}",
         machine=f"{os.cpu_count()} cores {platform.machine()}, load average {os.getloadavg()[0]:.1f} at its end",

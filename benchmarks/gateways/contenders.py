@@ -74,7 +74,11 @@ def ray_llm(stack: ExitStack, folder: Path, _: Started) -> list[Contender]:
 
 
 def litellm(stack: ExitStack, folder: Path, upstream: Started) -> list[Contender]:
-    """LiteLLM's proxy as it comes, and as its page on production has it: a worker a core, and no logs but errors."""
+    """LiteLLM's proxy as it comes, and as its page on production has it: a worker a core, and no logs but errors.
+
+    A worker that does not answer within five seconds, which it takes to start here, is killed and started again
+    without end, unless it is given more: one of two did so all along, and took a core.
+    """
     program, path = INSTALLED / "litellm" / "bin" / "litellm", folder / "litellm.yaml"
     version = installed_version(program.parent / "python", "litellm")
     params = {"model": f"openai/{MODEL}", "api_base": f"{upstream.url}/v1", "api_key": "none"}
@@ -87,7 +91,7 @@ def litellm(stack: ExitStack, folder: Path, upstream: Started) -> list[Contender
         ("LiteLLM proxy", plain, no_key),
         (
             "LiteLLM proxy, production settings",
-            ["--num_workers", str(os.cpu_count() or 1)],
+            ["--num_workers", str(os.cpu_count() or 1), "--timeout_worker_healthcheck", "120"],
             no_key | {"LITELLM_MODE": "PRODUCTION", "LITELLM_LOG": "ERROR"},
         ),
     ):

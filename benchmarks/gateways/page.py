@@ -94,24 +94,30 @@ to LiteLLM's is the most that *routed* can reach here.
 {head}
 {rows}
 
-## Memory
+## Memory, and what goes on unasked
 
-Resident megabytes of all processes after the last block (shared pages counted in each), and of which process most.
+Resident megabytes of all processes after the last block (shared pages counted in each), and of which process most;
+what all use of a core before the first block, while nobody asks, which is beside every other one's figures.
 
-| gateway | MB | processes |
-|---|---|---|
+| gateway | MB | of a core | processes |
+|---|---|---|---|
 {memory}
 """
 
 
-def memory_row(name: str, usage: Mapping[str, Usage]) -> str:
-    """What the processes of a gateway hold, the five largest kinds named."""
+def memory_row(name: str, usage: Mapping[str, Usage], idle: float) -> str:
+    """What the processes of a gateway hold, the five largest kinds named, and what they use of a core unasked."""
     held = sorted(((each.resident / 2**20, kind) for kind, each in usage.items()), reverse=True)
-    return f"| {name} | {sum(mb for mb, _ in held):,.0f} | {', '.join(f'{k} {mb:,.0f}' for mb, k in held[:5])} |"
+    largest = ", ".join(f"{kind} {mb:,.0f}" for mb, kind in held[:5])
+    return f"| {name} | {sum(mb for mb, _ in held):,.0f} | {idle:.0%} | {largest} |"
 
 
 def page_of(
-    contenders: Sequence[Contender], found: Sequence[Blocks], memory: Mapping[str, Mapping[str, Usage]], **said: object
+    contenders: Sequence[Contender],
+    found: Sequence[Blocks],
+    memory: Mapping[str, Mapping[str, Usage]],
+    idle: Mapping[str, float],
+    **said: object,
 ) -> str:
     """The page; `said`: command, day, machine, versions, seconds and blocks."""
     by_kind = {blocks.kind: blocks for blocks in found}
@@ -119,6 +125,6 @@ def page_of(
         head=f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}",
         targets="\n".join(target.row(by_kind) for target in TARGETS),
         rows="\n".join(blocks.row(each.name) for blocks in found for each in contenders),
-        memory="\n".join(memory_row(name, usage) for name, usage in memory.items()),
+        memory="\n".join(memory_row(name, usage, idle[name]) for name, usage in memory.items()),
         **said,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import statistics
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -13,6 +14,9 @@ from benchmarks.load import Load, ask, median_and_range, quantile_of
 
 PACE_S = 0.02
 LEAST_ANSWERED = 0.99
+IDLE_S, IDLE_TRIES = 10.0, 9
+MOST_IDLE = 0.3
+"""Of a core: what a program may use while nobody asks."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +37,9 @@ class Kind:
         return (asked(i, long=self.stream) + tail for i in numbers)
 
 
+CALLERS = (1, 16, 64, 256)
 KINDS = (
-    *(Kind(callers, stream) for callers in (1, 16, 64) for stream in (False, True)),
+    *(Kind(callers, stream) for callers in CALLERS for stream in (False, True)),
     Kind(64, stream=True, paced=True),
 )
 
@@ -114,6 +119,31 @@ def block_of(contender: Contender, kind: Kind, numbers: Iterator[int], seconds: 
 def total(usage: Mapping[str, Usage]) -> Usage:
     """What all processes of a contender use."""
     return sum(usage.values(), Usage())
+
+
+def programs(contenders: Sequence[Contender]) -> dict[str, Contender]:
+    """Contenders by name, each program once: one of ours is asked in three ways."""
+    once = {each.runs.url: each for each in reversed(contenders)}
+    return {each.name.partition(", routed")[0]: each for each in reversed(once.values())}
+
+
+def idle_of(contenders: Sequence[Contender]) -> dict[str, float]:
+    """What each program uses of a core while nobody asks, once none starts anything any more.
+
+    Raises BenchmarkError where one goes on using more: it would be in the figures of all others.
+    """
+    for _ in range(IDLE_TRIES):
+        before = {name: total(each.runs.usage()) for name, each in programs(contenders).items()}
+        began = time.monotonic()
+        time.sleep(IDLE_S)
+        took = time.monotonic() - began
+        found = {
+            name: (total(each.runs.usage()).cpu_s - before[name].cpu_s) / took
+            for name, each in programs(contenders).items()
+        }
+        if max(found.values()) < MOST_IDLE:
+            return found
+    raise BenchmarkError(f"of a core, asked by nobody: {found}")
 
 
 def measured(
