@@ -1,16 +1,16 @@
 """How long a batch takes in passes over the data, and what it costs: simulated from rates of engines at full batch.
 
-All rows are routed, the cheap tier answers those that are its, the last tier what is left. One tier's engines stand at
-a time, on all GPUs. Pieces of rows are handed to whichever replica is free; one that fails loads again and does its
-piece anew.
+All rows are routed, the cheap tier answers those that are its, the last tier what is left; calls for signals are
+passes of their own. One tier's engines stand at a time, on all GPUs. Pieces of rows are handed to whichever replica is
+free; one that fails loads again and does its piece anew.
 """
 
 from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -32,9 +32,11 @@ class EngineRate:
     prompt_tokens, completion_tokens : float
         Mean tokens of a row.
     gpus : int
-        GPUs of a replica.
+        GPUs of a replica; 0 = an API that somebody else runs, all of which is one replica that never fails.
     load_s : float
         Seconds until a replica that is started takes rows.
+    input_usd_per_mtok, output_usd_per_mtok : float
+        Dollars of a million tokens beside what GPUs cost: what an API takes.
     """
 
     prompt_tokens_per_s: float
@@ -43,11 +45,41 @@ class EngineRate:
     completion_tokens: float
     gpus: int = 1
     load_s: float = 60.0
+    input_usd_per_mtok: float = 0.0
+    output_usd_per_mtok: float = 0.0
 
     @property
     def row_s(self) -> float:
         """Seconds of a replica that a row takes in the mean."""
         return self.prompt_tokens / self.prompt_tokens_per_s + self.completion_tokens / self.completion_tokens_per_s
+
+    @property
+    def row_usd(self) -> float:
+        """Dollars of a row's tokens in the mean."""
+        usd = self.prompt_tokens * self.input_usd_per_mtok + self.completion_tokens * self.output_usd_per_mtok
+        return usd / 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class AskedPass:
+    """Hold a pass of calls for signals.
+
+    Parameters
+    ----------
+    signals : tuple of str
+        What is asked for.
+    asked : str
+        Who is asked.
+    engine : EngineRate
+        What a replica of it does; the tokens are those of all calls about one row.
+    before : bool
+        Whether every row is asked about before a tier is chosen for it; else answers of the cheap tier are.
+    """
+
+    signals: tuple[str, ...]
+    asked: str
+    engine: EngineRate
+    before: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +106,8 @@ class BatchWorkload:
         Price of a GPU, its cores included, whether it works or loads.
     failure_hours : float
         Mean hours between failures of a replica.
+    asked : tuple of AskedPass
+        The passes of calls for signals, in their order: those before routing first.
     """
 
     rows: int
@@ -86,13 +120,15 @@ class BatchWorkload:
     spread: float = 1.0
     usd_per_gpu_hour: float = 0.0
     failure_hours: float = math.inf
+    asked: tuple[AskedPass, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedBatch:
     """Hold one way to answer a batch on so many GPUs: means over seeds, and the least and the most of them.
 
-    `tokens`: those of all answers that are made, by (prompt, completion).
+    `tokens`: those of all answers that are made, and of all calls for signals, by (prompt, completion);
+    `signal_tokens`: those of the calls alone.
     """
 
     way: str
@@ -102,6 +138,19 @@ class PlannedBatch:
     hours_high: float
     usd: float
     tokens: tuple[float, float]
+    signal_tokens: tuple[float, float] = (0.0, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pass:
+    """`engine`: who is asked; None: nobody, rows are routed. `decided`: the share of all rows that are routed or
+    judged while it lasts. `asks`: its calls are for signals.
+    """
+
+    engine: EngineRate | None
+    rows: int
+    decided: float = 0.0
+    asks: bool = False
 
 
 def plan_batch(work: BatchWorkload, gpus: int, seeds: int = SEEDS) -> list[PlannedBatch]:
@@ -129,35 +178,57 @@ def plan_batch(work: BatchWorkload, gpus: int, seeds: int = SEEDS) -> list[Plann
     for name, share in (("tried", work.tried), ("accepted", work.accepted)):
         if not 0.0 <= share <= 1.0:
             raise DataError(f"{name} is a share from 0 to 1, not {share}")
-    for tier in (work.cheap, work.last):
-        if gpus < tier.gpus:
-            raise DataError(f"a replica needs {tier.gpus} GPUs, and there are {gpus}")
+    for engine in (work.cheap, work.last, *(one.engine for one in work.asked)):
+        if engine.gpus < 0:
+            raise DataError(f"a replica has 0 GPUs (an API) or more, not {engine.gpus}")
+        if gpus < engine.gpus:
+            raise DataError(f"a replica needs {engine.gpus} GPUs, and there are {gpus}")
+    ways = {
+        "certified cascade, in passes": _cascade(work),
+        "always cheap": [_Pass(work.cheap, work.rows)],
+        "always the last tier": [_Pass(work.last, work.rows)],
+    }
+    return [_planned(work, way, passes, gpus, seeds) for way, passes in ways.items()]
+
+
+def _cascade(work: BatchWorkload) -> list[_Pass]:
+    """The passes in their order: router and verifier work beside the one after which they know enough."""
     tried = round(work.rows * work.tried)
     left = work.rows - round(tried * work.accepted)
-    ways = {
-        "certified cascade, in passes": ((work.cheap, tried, True), (work.last, left, False)),
-        "always cheap": ((work.cheap, work.rows, False),),
-        "always the last tier": ((work.last, work.rows, False),),
-    }
+    first = [_Pass(one.engine, work.rows, asks=True) for one in work.asked if one.before]
+    judged = [_Pass(work.cheap, tried)]
+    judged += [_Pass(one.engine, tried, asks=True) for one in work.asked if not one.before]
+    routing = first or [_Pass(None, work.rows)]
+    routing[-1] = replace(routing[-1], decided=1.0)
+    judged[-1] = replace(judged[-1], decided=tried / work.rows)
+    return [*routing, *judged, _Pass(work.last, left)]
+
+
+def _planned(work: BatchWorkload, way: str, passes: Sequence[_Pass], gpus: int, seeds: int) -> PlannedBatch:
     decided_s = work.rows / (work.decided_per_s * work.cores_per_gpu * gpus)
-    found = []
-    for way, passes in ways.items():
-        hours = []
-        for seed in range(seeds):
-            draw = np.random.default_rng([seed, gpus])
-            seconds = decided_s if len(passes) > 1 else 0.0
-            for tier, rows, is_judged in passes:
-                took = pass_seconds(tier, rows, gpus, work.spread, work.failure_hours, draw)
-                seconds += max(took, rows / work.rows * decided_s) if is_judged else took
-            hours.append(seconds / 3600)
-        mean = math.fsum(hours) / len(hours)
-        tokens = (
-            math.fsum(rows * tier.prompt_tokens for tier, rows, _ in passes),
-            math.fsum(rows * tier.completion_tokens for tier, rows, _ in passes),
-        )
-        usd = mean * gpus * work.usd_per_gpu_hour
-        found.append(PlannedBatch(way, gpus, mean, min(hours), max(hours), usd, tokens))
-    return found
+    hours = []
+    for seed in range(seeds):
+        draw = np.random.default_rng([seed, gpus])
+        seconds = 0.0
+        for one in passes:
+            took = 0.0
+            if one.engine is not None:
+                took = pass_seconds(one.engine, one.rows, gpus, work.spread, work.failure_hours, draw)
+            seconds += max(took, one.decided * decided_s)
+        hours.append(seconds / 3600)
+    mean = math.fsum(hours) / len(hours)
+    asked = [(one.rows, one.engine, one.asks) for one in passes if one.engine is not None]
+    usd = mean * gpus * work.usd_per_gpu_hour + math.fsum(rows * engine.row_usd for rows, engine, _ in asked)
+    every, calls = (_tokens((rows, engine) for rows, engine, asks in asked if asks or both) for both in (True, False))
+    return PlannedBatch(way, gpus, mean, min(hours), max(hours), usd, every, calls)
+
+
+def _tokens(asked: Iterable[tuple[int, EngineRate]]) -> tuple[float, float]:
+    found = list(asked)
+    return (
+        math.fsum(rows * engine.prompt_tokens for rows, engine in found),
+        math.fsum(rows * engine.completion_tokens for rows, engine in found),
+    )
 
 
 def pass_seconds(
@@ -185,7 +256,7 @@ def pass_seconds(
     """
     if rows == 0:
         return 0.0
-    replicas = gpus // tier.gpus
+    replicas, failure_hours = (gpus // tier.gpus, failure_hours) if tier.gpus else (1, math.inf)
     free = [tier.load_s] * replicas
     ends = tier.load_s
     for seconds in _pieces(tier.row_s, rows, spread, draw):

@@ -40,10 +40,11 @@ class RunProgress:
         if time.monotonic() - self.shown_at < SHOWN_EVERY_S:
             return
         self.shown_at = time.monotonic()
-        done, each = self.before.answered + self.before.failed + asked, spent / max(1, self.before.answered + asked)
+        ended = self.before.answered + asked
+        forecast = f"${spent / ended * self.rows:.4f} forecast" if ended else "no forecast before rows have ended"
         self.say(
-            f"{done:,} of {self.rows:,} rows, {self.before.tokens + tokens:,} tokens, ${spent:.4f} spent, "
-            f"${each * self.rows:.4f} forecast"
+            f"{ended + self.before.failed:,} of {self.rows:,} rows, {self.before.tokens + tokens:,} tokens, "
+            f"${spent:.4f} spent, {forecast}"
         )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,11 +13,12 @@ from serve_graph.cli.output import JsonOption, say, say_json
 from serve_graph.errors import ServeGraphError
 
 if TYPE_CHECKING:
-    from router_models.planning.simulation.passes import BatchWorkload, PlannedBatch
+    from router_models.planning.simulation.passes import BatchWorkload, EngineRate, PlannedBatch
     from serve_graph.config.graph import GraphConfig
+    from serve_graph.config.prices import PriceConfig
 
 MOST_RATES_BYTES = 1 << 20
-SHARES = ("tried", "accepted")
+SIGNAL_KEYS = ("signals", "signals_before_routing")
 
 
 def plan_batch_run(
@@ -27,7 +30,7 @@ def plan_batch_run(
     ] = None,
     config: Annotated[
         Path | None,
-        typer.Option("--config", "-c", help="The graph that will answer: its tiers' names, and its policy.share."),
+        typer.Option("--config", "-c", help="The graph that will answer: its version's signals, its policy.share."),
     ] = None,
     seeds: Annotated[int, typer.Option(help="Simulations of each way.", min=1)] = 10,
     as_json: JsonOption = False,
@@ -40,6 +43,9 @@ def plan_batch_run(
     Under policy.share of --config the last tier answers that share of the rows, the cheapest all others, unjudged: so
     the plan has it, unless a journal says what a run's rows became.
 
+    Calls for signals that the version of --config asks for are passes of their own, counted in hours, dollars and
+    tokens; so are those that `signals` and `signals_before_routing` of the rates name.
+
     Example: serve-graph batch plan 10000000 --rates examples/batch_rates.yaml --gpus 8,64
     """
     from router_models.data.json_values import to_json_values
@@ -48,25 +54,35 @@ def plan_batch_run(
     counts = [int(part) if part.strip().isdecimal() else 0 for part in gpus.split(",")]
     if 0 in counts:
         raise typer.BadParameter(f"--gpus {gpus}: give numbers from 1 on, comma-separated")
-    source, work = read_rates(rates, rows, journal, config)
-    found = [way for count in counts for way in plan_batch(work, count, seeds)]
+    read = read_rates(rates, rows, journal, config)
+    found = [way for count in counts for way in plan_batch(read.work, count, seeds)]
     if as_json:
-        say_json({"source": source, "workload": to_json_values(work), "ways": to_json_values(found)})
+        told = {"source": read.source, "signals": read.signals}
+        say_json(told | {"workload": to_json_values(read.work), "ways": to_json_values(found)})
         return
-    for line in plan_table(source, work, found):
+    for line in plan_table(read, found):
         say(line)
 
 
-def read_rates(
-    path: Path, rows: int, journal: Path | None = None, config: Path | None = None
-) -> tuple[str, BatchWorkload]:
-    """The rates of a file, and where they come from; raises ServeGraphError where it lacks something.
+@dataclass(frozen=True, slots=True)
+class PlanInput:
+    """What a plan rests on. `source`: where the rates come from; `signals`: which calls for signals are counted."""
 
-    `journal`: whose shares are taken. `config`: the graph, whose `policy.share` stands for them where there is none.
+    source: str
+    work: BatchWorkload
+    signals: str
+
+
+def read_rates(path: Path, rows: int, journal: Path | None = None, config: Path | None = None) -> PlanInput:
+    """The rates of a file for a batch; raises ServeGraphError where it lacks something.
+
+    `journal`: whose shares are taken. `config`: the graph, whose `policy.share` stands for them where there is none,
+    and whose version's signals are asked for where the file names none.
     """
     import yaml
 
-    from router_models.planning.simulation.passes import BatchWorkload, EngineRate
+    from router_models.planning.simulation.passes import BatchWorkload
+    from serve_graph.cli.batch.passes.asked_rates import PlannedSignals, asked_passes, signals_line
 
     try:
         text = path.read_text(encoding="utf-8")
@@ -82,12 +98,74 @@ def read_rates(
     elif graph is not None and (share := graph.policy.share) is not None:
         given |= {"tried": 1 - share, "accepted": 1.0}
     try:
-        tiers = {name: EngineRate(**given.pop(name)) for name in ("cheap", "last")}
-        return data["source"], BatchWorkload(rows, tiers["cheap"], tiers["last"], **given)
+        prices = {} if graph is None else {"cheap": graph.tiers[0].price, "last": graph.tiers[-1].price}
+        cheap, last = (engine_rate(path, name, given.pop(name), prices.get(name)) for name in ("cheap", "last"))
+        blank = {"completion_tokens_per_s": 1.0, "prompt_tokens": 0.0, "completion_tokens": 0.0}  # a score is no text
+        models = given.pop("verifiers", None) or {}
+        if not isinstance(models, dict):
+            raise ServeGraphError(f"{path}: `verifiers` names verifier models, each with its rates")
+        prices = {} if graph is None else {one.name: one.price for one in graph.verifiers}
+        scorers = {
+            str(name): engine_rate(
+                path, f"verifiers.{name}", blank | one if isinstance(one, dict) else one, prices.get(name)
+            )
+            for name, one in models.items()
+        }
+        named = [given.pop(key, None) for key in SIGNAL_KEYS]
+        if named != [None, None]:
+            about, before = (texts(path, key, one) for key, one in zip(SIGNAL_KEYS, named, strict=True))
+            signals = PlannedSignals.named(about, before, str(path))
+        elif graph is not None:
+            signals = PlannedSignals.served(graph)
+        else:
+            signals = PlannedSignals(why="name the graph with --config, or them in the rates' `signals`")
+        asked = asked_passes(signals, cheap, last, scorers, graph)
+        check_numbers(path, "", given)
+        work = BatchWorkload(rows, cheap, last, **given, asked=asked)
     except KeyError as error:
         raise ServeGraphError(f"{path} has no {error}") from None
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise ServeGraphError(f"{path}: {str(error).partition('__init__() ')[2] or error}") from None
+    return PlanInput(data["source"], work, signals_line(signals, asked))
+
+
+def engine_rate(path: Path, name: str, given: Any, price: PriceConfig | None = None) -> EngineRate:
+    """An engine's rates as a file has them; raises ServeGraphError for those that cannot be.
+
+    `price`: what an API (`gpus: 0`) takes where the file does not say.
+    """
+    from router_models.planning.simulation.passes import EngineRate
+
+    if not isinstance(given, dict):
+        raise ServeGraphError(f"{path}: `{name}` is an engine's rates, not {given!r}")
+    check_numbers(path, f"{name}.", given)
+    if given.get("gpus") == 0 and "input_usd_per_mtok" not in given:
+        if price is None:
+            raise ServeGraphError(
+                f"{path}: {name} has no GPU of its own: say what its API takes (`input_usd_per_mtok`, "
+                "`output_usd_per_mtok`), or name the graph with --config"
+            )
+        usd: dict[str, Any] = {
+            name: float(getattr(price, name)) for name in ("input_usd_per_mtok", "output_usd_per_mtok")
+        }
+        return EngineRate(**usd | given)
+    return EngineRate(**given)
+
+
+def check_numbers(path: Path, where: str, given: Mapping[str, Any]) -> None:
+    """Raise ServeGraphError for a value that is no number, is negative, or is a rate of none a second."""
+    for key, value in given.items():
+        is_rate = str(key).endswith("_per_s")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0 or (is_rate and value == 0):
+            wanted = "a number above 0" if is_rate else "a number, 0 or more"
+            raise ServeGraphError(f"{path}: {where}{key} is {wanted}, not {value!r}")
+
+
+def texts(path: Path, key: str, given: Any) -> list[str]:
+    """A list of names in a file of rates; none where there is no such key."""
+    if given is not None and not (isinstance(given, list) and all(isinstance(one, str) for one in given)):
+        raise ServeGraphError(f"{path}: `{key}` is a list of signals, not {given!r}")
+    return given or []
 
 
 def load_graph(path: Path) -> GraphConfig:
@@ -124,11 +202,13 @@ def measured_shares(path: Path, last: str | None = None) -> dict[str, float]:
     return {"tried": tried / every, "accepted": accepted / tried}
 
 
-def plan_table(source: str, work: BatchWorkload, found: list[PlannedBatch]) -> list[str]:
+def plan_table(read: PlanInput, found: list[PlannedBatch]) -> list[str]:
     """The plan as a Markdown table, with what it rests on."""
+    work = read.work
     lines = [
         f"{work.rows:,} rows, {100 * work.tried:.1f} % of them tried at the cheap tier, of these "
-        f"{100 * work.accepted:.1f} % accepted; simulated. Rates: {source}",
+        f"{100 * work.accepted:.1f} % accepted; simulated. Rates: {read.source}",
+        f"{read.signals}.",
         "",
         "| GPUs | way | hours (least to most of the simulations) | US dollars | prompt tokens | completion tokens |",
         "|---:|---|---:|---:|---:|---:|",

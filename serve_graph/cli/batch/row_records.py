@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
 import httpx
 
+from serve_graph.cli.batch.forecast import share_of
 from serve_graph.cli.batch.journal import Journal
 from serve_graph.cluster.batches.passes.row_answer import said_of
 from serve_graph.errors import ServeGraphError
@@ -56,9 +58,11 @@ async def _page(client: httpx.AsyncClient, decision: str) -> dict[str, Any] | No
 
 
 def record_sums(journal: Journal) -> dict[str, Any] | None:
-    """Over the answers whose record was read: shares promised and covered, and what was saved beside the last tier."""
-    read = promised = uncovered = 0
-    saved, after = Decimal(0), ""
+    """Over the answers whose record was read: shares promised and covered, what was saved beside the last tier, and
+    what calls for signals took of the cost.
+    """
+    read = promised = uncovered = calls = tokens = 0
+    saved, asked, after = Decimal(0), Decimal(0), ""
     while page := journal.answered_after(after, PAGE_ROWS):
         after = page[-1][0]
         for _, result in page:
@@ -67,8 +71,25 @@ def record_sums(journal: Journal) -> dict[str, Any] | None:
             read += 1
             promised += bool(result["promised"])
             uncovered += result["uncovered"] is not None
+            if (signals := result.get("signals")) is not None:
+                calls, tokens = calls + signals["calls"], tokens + signals["tokens"]
+                asked += Decimal(signals["usd"])
             if result["last_tier_usd"] is not None and result["cost_usd"] is not None:
                 saved += Decimal(result["last_tier_usd"]) - Decimal(result["cost_usd"])
     if not read:
         return None
-    return {"read": read, "promised": promised, "covered": read - uncovered, "saved_usd": str(saved)}
+    signals = {"calls": calls, "tokens": tokens, "usd": str(asked)}
+    shares = {"promised": promised, "covered": read - uncovered}
+    return {"read": read, **shares, "saved_usd": str(saved), "signals": signals}
+
+
+def record_lines(read: dict[str, Any]) -> Iterator[str]:
+    """What the records say, as lines of text."""
+    parts = {name: share_of(read[name], read["read"]) for name in ("covered", "promised")}
+    shown = ", ".join(f"{100 * found['share']:.1f} % {name}" for name, found in parts.items())
+    yield f"of {read['read']:,} answers {shown}; ${Decimal(read['saved_usd']):.6f} saved beside the last tier alone"
+    if (signals := read["signals"])["calls"]:
+        yield (
+            f"{signals['calls']:,} calls for signals ({signals['tokens']:,} tokens) took "
+            f"${Decimal(signals['usd']):.6f} of what these answers cost"
+        )

@@ -28,7 +28,7 @@ from serve_graph.cli.batch.quality.foretold import foretold_lines, foretold_miss
 from serve_graph.cli.batch.quality.measured_quality import labelled_so_far, quality_lines
 from serve_graph.cli.batch.quality.misses import check_grader, measured_misses, misses_line
 from serve_graph.cli.batch.quality.sample import write_audit
-from serve_graph.cli.batch.row_records import record_sums
+from serve_graph.cli.batch.row_records import record_lines, record_sums
 from serve_graph.cli.batch.rows import check_names, keyed_results, row_key_of, rows_to_ask, sampled_answers
 from serve_graph.errors import ServeGraphError
 
@@ -272,10 +272,7 @@ def batch_summary_lines(summary: dict[str, Any]) -> Iterator[str]:
         yield f"{summary['unmetered']:,} answers came without a cost"
     yield f"promise: {summary['promise'] or 'the graph does not tell this key'}; {summary['certificate']}"
     if (read := summary["records"]) is not None:
-        parts = {name: share_of(read[name], read["read"]) for name in ("covered", "promised")}
-        shown = ", ".join(f"{100 * found['share']:.1f} % {name}" for name, found in parts.items())
-        saved = Decimal(read["saved_usd"])
-        yield f"of {read['read']:,} answers {shown}; ${saved:.6f} saved beside the last tier alone"
+        yield from record_lines(read)
     if summary["measured"] is not None:
         yield misses_line(summary["measured"])
     if summary["audit"] is not None:

@@ -30,6 +30,12 @@ def proof_of(policy: ServedPolicy, void: str | None = None) -> Proof:
     return (policy.certificate, "") if void is None else (None, void)
 
 
+def absent_registry(uri: str) -> str | None:
+    """The file of a registry that is not there, and that reading would make; None where it is, or is no file."""
+    kind, is_sqlite, path = uri.partition("sqlite:///")
+    return path if is_sqlite and not kind and not Path(path).exists() else None
+
+
 def configured_proof(config: Path | None, version: str | None, certified: bool | None) -> Proof:
     """The certificate of the version that a running graph says it serves, found by the graph's configuration."""
     if config is None:
@@ -40,9 +46,8 @@ def configured_proof(config: Path | None, version: str | None, certified: bool |
     from serve_graph.policy.serving_version import serving_version
 
     graph = load_config(config)
-    kind, is_sqlite, path = graph.registry_uri.partition("sqlite:///")
-    if is_sqlite and not kind and not Path(path).exists():
-        return None, f"there is no registry {path}"  # reading would make one
+    if (absent := absent_registry(graph.registry_uri)) is not None:
+        return None, f"there is no registry {absent}"
     try:
         found = ServedVersion.of(serving_version(graph), graph)
     except RouterModelsError as error:
@@ -133,9 +138,10 @@ def foretold_time(
         return {"seconds": seconds, "low": seconds, "high": max(seconds, tiers * LONGEST_BATCH_S), "basis": said}
     linear = seconds / done.asked * left
     if pace == "passes":
-        least = min(linear, done.once_s + (seconds - done.once_s) / done.asked * left)
+        least = done.once_s + (seconds - done.once_s) / done.asked * left
+        most = max(least, linear)  # of few rows that are left, starts are the most
         said = "low: what passes first wait for counts once; high: every row as in the sample, with engines not full"
-        return {"seconds": linear, "low": least, "high": linear, "basis": said}
+        return {"seconds": most, "low": least, "high": most, "basis": said}
     each = list(took)
     found, mean = mean_forecast(each, 1), CostMoments.of(each).mean
     off = math.inf if found is None or not mean else (found["high"] - found["usd"]) / mean

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any
+
+from router_models.types.exchange import verifier_of
 
 
 def row_answer(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -47,7 +49,20 @@ def said_of(page: Mapping[str, Any]) -> dict[str, Any]:
         "not_promised": not_promised,
         "uncovered": evidence.get("uncovered"),
         "last_tier_usd": alone if alone is not None else page.get("cost_usd"),
+        "signals": signal_sums(page.get("overhead") or ()),
     }
+
+
+def signal_sums(lines: Iterable[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """The calls for signals among the lines of a record's bill: how many, their tokens and dollars; None for none."""
+    from router_models.estimators.asked_signals import ASKED_SIGNALS
+
+    calls = [line for line in lines if line["what"] in ASKED_SIGNALS or verifier_of(line["what"]) is not None]
+    if not calls:
+        return None
+    tokens = sum(line["usage"]["prompt_tokens"] + line["usage"]["completion_tokens"] for line in calls)
+    usd = sum((Decimal(line["cost_usd"]) for line in calls), Decimal(0))
+    return {"calls": len(calls), "tokens": tokens, "usd": str(usd)}
 
 
 def _money(value: Any) -> str | None:

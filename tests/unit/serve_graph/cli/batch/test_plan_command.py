@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -10,10 +11,15 @@ from typer.testing import CliRunner
 from serve_graph.cli import app as whole
 from serve_graph.cli.batch.command import app
 from serve_graph.cli.batch.journal import Journal
+from serve_graph.cli.batch.passes.asked_rates import PlannedSignals
 from serve_graph.cli.batch.plan_command import read_rates
 from serve_graph.errors import ServeGraphError
+from serve_graph.policy.serving_version import Served
+from tests.unit.serve_graph.cli.batch.passes.test_asked_signals import config_of
 
 EXAMPLE = Path("examples/batch_rates.yaml")
+ENGINE = "{prompt_tokens_per_s: 900, completion_tokens_per_s: 90, prompt_tokens: 100, completion_tokens: 20}"
+RATES = f"source: a test\ncheap: {ENGINE}\nlast: {ENGINE}\ntried: 0.5\naccepted: 0.5\ndecided_per_s: 10\n"
 
 
 def test_the_example_is_planned_for_each_number_of_gpus() -> None:
@@ -59,7 +65,7 @@ def test_under_a_share_as_many_rows_are_tried_as_it_says_and_none_is_judged(tmp_
     with pytest.raises(ServeGraphError, match=r"under policy\.share name the graph with --config"):
         read_rates(EXAMPLE, 10, tmp_path / "out.journal")
     without = graph_of_a_share(tmp_path, None)
-    assert read_rates(EXAMPLE, 10, None, without) == read_rates(EXAMPLE, 10)
+    assert read_rates(EXAMPLE, 10, None, without).work == read_rates(EXAMPLE, 10).work
 
 
 def test_a_plan_of_thresholds_is_refused_where_a_share_decides(tmp_path: Path) -> None:
@@ -82,6 +88,64 @@ def test_capacity_is_that_of_the_share(tmp_path: Path) -> None:
     assert calls(None) != [cheap, last]
 
 
+def planned(folder: Path, text: str, *more: str) -> dict[str, Any]:
+    (folder / "rates.yaml").write_text(text)
+    words = ["plan", "1000", "--rates", str(folder / "rates.yaml"), "--gpus", "8", "--seeds", "1", "--json", *more]
+    found = CliRunner().invoke(app, words)
+    assert found.exit_code == 0, found.exception
+    told: dict[str, Any] = json.loads(found.stdout)
+    return told
+
+
+def test_the_calls_that_a_version_asks_for_are_counted_in_hours_dollars_and_tokens(tmp_path: Path) -> None:
+    graph = tmp_path / "graph.yaml"
+    config = config_of(tmp_path, "asked-first")
+    graph.write_text(config.model_dump_json(exclude_unset=True))
+    critics = "verifiers: {critic: {prompt_tokens_per_s: 4000, gpus: 0, load_s: 0}}\n"
+    text = f"{RATES}usd_per_gpu_hour: 2\n"
+    plain, found = planned(tmp_path, text), planned(tmp_path, text + critics, "-c", str(graph))
+    asked = {(one["asked"], one["before"]): one for one in found["workload"]["asked"]}
+    assert list(asked) == [
+        ("the cheap tier", True), ("the cheap tier", False), ("the last tier", False), ("critic", False),
+    ]  # fmt: skip
+    first, about, word, critic = asked.values()
+    assert set(first["signals"]) == {"p_yes", "first_token_entropy"}
+    assert set(word["signals"]) == {"last_tier_verdict", "last_tier_likelihood"}
+    assert about["engine"]["completion_tokens"] == 1 + 1 + 1 + 1 + 3 * 20, "four words, and three short answers"
+    assert word["engine"]["prompt_tokens"] == 100 + 20 + 25 + 100 + 20
+    assert critic["engine"]["prompt_tokens"] == 100 + 20
+    (cascade, *alone), (without, *others) = found["ways"], plain["ways"]
+    assert alone == others
+    each = [one["engine"]["prompt_tokens"] for one in asked.values()]
+    assert cascade["signal_tokens"][0] == pytest.approx(1000 * each[0] + 500 * sum(each[1:]))
+    assert cascade["tokens"][0] == pytest.approx(without["tokens"][0] + cascade["signal_tokens"][0])
+    assert cascade["hours"] > without["hours"] + 3 * 60 / 3600, "three more starts, and the calls"
+    assert cascade["usd"] == pytest.approx(cascade["hours"] * 8 * 2 + 500 * 120 * 3e-6), "an API is paid, too"
+    assert "builtin-uncertified asks for them" in found["signals"]
+    assert plain["signals"].startswith("No calls for signals are counted: name the graph with --config")
+
+
+def test_signals_that_the_rates_name_count_instead_of_the_versions(tmp_path: Path) -> None:
+    graph = tmp_path / "graph.yaml"
+    graph.write_text(config_of(tmp_path, "p-true").model_dump_json(exclude_unset=True))
+    text = f"{RATES}signals: [last_tier_verdict]\nsignals_before_routing: [p_yes]"
+    named = planned(tmp_path, text, "-c", str(graph))
+    assert [(one["asked"], one["before"]) for one in named["workload"]["asked"]] == [
+        ("the cheap tier", True), ("the last tier", False),
+    ]  # fmt: skip
+    assert planned(tmp_path, f"{RATES}signals: []", "-c", str(graph))["workload"]["asked"] == []
+    (tmp_path / "rates.yaml").write_text(RATES)
+    words = ["plan", "1000", "--rates", str(tmp_path / "rates.yaml"), "-c", str(graph), "--seeds", "1"]
+    said = CliRunner().invoke(app, words).output
+    assert "Calls for signals are passes of their own (builtin-uncertified asks for them): p_true of the cheap" in said
+
+
+def test_a_version_that_may_not_serve_leaves_no_plan_that_forgets_its_calls(tmp_path: Path) -> None:
+    refused = Served(None, None, "graph/3 is not approved", refused=True)
+    with pytest.raises(ServeGraphError, match=r"graph/3 is not approved; mend that, or say them in the rates"):
+        PlannedSignals.of(refused, config_of(tmp_path, "p-true"))
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -89,6 +153,15 @@ def test_capacity_is_that_of_the_share(tmp_path: Path) -> None:
         ("source: x", "has no 'cheap'"),
         ("source: x\ncheap: {speed: 3}\nlast: {}", "speed"),
         ("source: [", "cannot be read"),
+        (f"{RATES}signals: [mood]", "no signal that is asked for: mood"),
+        (f"{RATES}signals: p_true", "`signals` is a list of signals, not 'p_true'"),
+        (f"{RATES}signals_before_routing: [p_true]", "p_true cannot be asked for before routing"),
+        (f"{RATES}signals: ['reward:critic']", r"nothing of the verifier model 'critic'\. Add `verifiers: {critic:"),
+        (f"{RATES}signals: ['reward:critic']\nverifiers: [critic]", "`verifiers` names verifier models"),
+        (f"{RATES}signals: ['reward:critic']\nverifiers: {{critic: 5}}", r"`verifiers\.critic` is an engine's rates"),
+        (f"{RATES}spread: wide", "spread is a number, 0 or more, not 'wide'"),
+        (f"{RATES}verifiers: {{critic: {{prompt_tokens_per_s: 5, gpus: 0}}}}", "critic has no GPU of its own"),
+        (RATES.replace("900", "0"), r"cheap\.prompt_tokens_per_s is a number above 0, not 0"),
     ],
 )
 def test_rates_that_say_too_little_are_refused(tmp_path: Path, text: str, said: str) -> None:

@@ -89,6 +89,9 @@ def test_time_grows_with_rows_starts_or_batches() -> None:
     passes = foretold_time("passes", Done(10, once_s=15.0), 20.0, 100, [], 0)
     assert passes is not None
     assert (passes["low"], passes["high"]) == (15.0 + 50.0, 200.0)
+    few = foretold_time("passes", Done(10, once_s=15.0), 20.0, 2, [], 0)
+    assert few is not None
+    assert few["low"] == few["seconds"] == few["high"] == 15.0 + 1.0, "engines start for two rows, too"
     batches = foretold_time("batches", Done(10), 20.0, 100, [], 2)
     assert batches is not None
     assert (batches["low"], batches["high"]) == (20.0, 2 * 86_400.0)
