@@ -17,6 +17,8 @@ POWER = 0.9
 MAX_ERRORS = 20_000
 RISKS = 25
 """Quantiles of what is known of a risk that power is averaged over."""
+COUNTS_AT_ONCE = 16
+"""Counts of errors whose power is bounded together."""
 NEARLY = 0.97
 """The part of ε above which a risk counts as one that no number of labels certifies."""
 
@@ -132,13 +134,35 @@ def _least_with_power(epsilon: float, delta: float, risks: FloatArray, wanted: f
     while size <= MAX_ERRORS:
         # With k errors allowed from starts[k] labels on, power is least just before starts[k + 1].
         starts = _starts(size, epsilon, delta)
-        lowest = bdtr(np.arange(size, dtype=np.float64)[:, None], starts[1:, None] - 1, risks[None]).mean(axis=1)
-        short = np.flatnonzero(lowest < wanted)
-        if short.size == 0:
+        last = _last_short(starts, risks, wanted)
+        if last is None:
             return int(starts[0])
-        if short[-1] < 0.5 * size:
-            return int(starts[short[-1] + 1])
+        if last < 0.5 * size:
+            return int(starts[last + 1])
         size *= 4
+    return None
+
+
+def _last_short(starts: IntArray, risks: FloatArray, wanted: float) -> int | None:
+    """The most errors allowed at which power is below `wanted` at its least; None: it never is.
+
+    Fewer errors among more labels are less likely: the fewest errors and the most labels of a block bound its power
+    from below, and what is bounded well enough is not looked at one by one.
+    """
+
+    def power_at(errors: IntArray, labels: IntArray) -> FloatArray:
+        return np.asarray(bdtr(errors[:, None].astype(np.float64), labels[:, None] - 1, risks).mean(axis=1))
+
+    size = len(starts) - 1
+    if power_at(np.array([size - 1]), starts[-1:])[0] < wanted:
+        return size - 1
+    begins = np.arange(0, size, COUNTS_AT_ONCE)
+    ends = np.minimum(begins + COUNTS_AT_ONCE, size)
+    for block in np.flatnonzero(power_at(begins, starts[ends]) < wanted)[::-1]:
+        errors = np.arange(begins[block], ends[block])
+        short = np.flatnonzero(power_at(errors, starts[errors + 1]) < wanted)
+        if short.size:
+            return int(errors[short[-1]])
     return None
 
 

@@ -47,13 +47,15 @@ def chained(
     top = len(data.tiers) - 1
     silent = (*(-np.inf,) * top, start.abstain_below[-1])
     found = replace(start, abstain_below=silent, chain=True)
+    shapes = [(len(routes) + 1, len(accepts) + 1) for routes, accepts in edges]
+    cells = [np.ravel_multi_index(both, shape) for both, shape in zip(bins, shapes, strict=True)]
     for _ in range(SWEEPS):
         before = found
         for i in reversed(range(top)):
             beyond, reached = _beyond(data, found, i, lost, cost_weight), _reached(data, found, i)
             spent = cost_weight * data.cost_usd[:, i]
             gained = lost[:, i] - beyond
-            cuts = _best_cuts(bins[i], (len(edges[i][0]) + 1, len(edges[i][1]) + 1), reached * spent, reached * gained)
+            cuts = _best_cuts(bins[i][0], cells[i], shapes[i], reached * spent, reached * gained)
             route, accept = (_from_cut(values, cut) for values, cut in zip(edges[i], cuts, strict=True))
             found = replace(
                 found,
@@ -89,21 +91,29 @@ def _accepts(data: CascadeEvidence, thresholds: Thresholds, j: int) -> BoolArray
 
 
 def _best_cuts(
-    bins: tuple[NDArray[np.int64], NDArray[np.int64]], shape: tuple[int, int], spent: FloatArray, gained: FloatArray
+    routes: NDArray[np.int64],
+    cells: NDArray[np.int64],
+    shape: tuple[int, int],
+    spent: FloatArray,
+    gained: FloatArray,
 ) -> tuple[int, int]:
-    """From which routing bin on to try, and from which acceptance bin on to accept, for the least sum."""
-    flat = np.ravel_multi_index(bins, shape)
-    cells = np.bincount(flat, weights=gained, minlength=shape[0] * shape[1]).astype(np.float64)
-    calls = np.bincount(bins[0], weights=spent, minlength=shape[0])
-    sums = _from_each(_from_each(cells.reshape(shape), 0), 1) + _from_each(calls.astype(np.float64), 0)[:, None]
+    """From which routing bin on to try, and from which acceptance bin on to accept, for the least sum.
+
+    `routes` is each prompt's routing bin, `cells` its place among all pairs of bins.
+    """
+    gains = np.bincount(cells, weights=gained, minlength=shape[0] * shape[1]).astype(np.float64)
+    calls = np.bincount(routes, weights=spent, minlength=shape[0]).astype(np.float64)
+    sums = _from_each(_from_each(gains.reshape(shape), 0), 1) + _from_each(calls, 0)[:, None]
     route, accept = np.unravel_index(int(np.argmin(sums[::-1, ::-1])), sums.shape)  # the strictest of equals
     return sums.shape[0] - 1 - int(route), sums.shape[1] - 1 - int(accept)
 
 
 def _from_each(cells: FloatArray, axis: int) -> FloatArray:
     """Sums over the bins from each on along an axis, and over none."""
-    sums = np.flip(np.cumsum(np.flip(cells, axis=axis), axis=axis), axis=axis)
-    return np.concatenate([sums, np.zeros_like(np.take(sums, [0], axis=axis))], axis=axis)
+    sums = np.zeros([size + (along == axis) for along, size in enumerate(cells.shape)])
+    backwards = np.flip(sums, axis=axis)[(slice(None),) * axis + (slice(1, None),)]
+    np.cumsum(np.flip(cells, axis=axis), axis=axis, out=backwards)
+    return sums
 
 
 def _from_cut(edges: FloatArray, cut: int) -> float:

@@ -135,9 +135,8 @@ def pareto_path(
             # Of thresholds that do the same to every prompt the first is kept: it is the one that abstains least.
             found.setdefault((c.risk, c.cost_usd), c)
     safest = predict(data, tried[0], harm=harm)
-    front = [c for c in found.values() if c.thresholds != tried[0] and not any(_beats(d, c) for d in found.values())]
+    front = [c for c in _unbeaten(list(found.values())) if c.thresholds != tried[0]]
     if len(front) >= size:
-        front.sort(key=lambda c: c.risk)
         front = [front[i] for i in np.linspace(0, len(front) - 1, size - 1).round().astype(int)]
     return tuple(sorted([*front, safest], key=lambda c: (-c.risk, c.cost_usd)))
 
@@ -288,6 +287,10 @@ def _abstain_weights(data: CascadeEvidence, abstain_share: float) -> tuple[float
     return (np.inf, *(float(1 - p) for p in worst))
 
 
-def _beats(a: Configuration, b: Configuration) -> bool:
-    """Whether a is no worse than b in risk and cost, and better in one."""
-    return a.risk <= b.risk and a.cost_usd <= b.cost_usd and (a.risk, a.cost_usd) != (b.risk, b.cost_usd)
+def _unbeaten(found: Sequence[Configuration]) -> list[Configuration]:
+    """Those, by ascending risk, that no other is as good as in risk and in cost; no two are equal in both."""
+    front: list[Configuration] = []
+    for c in sorted(found, key=lambda c: (c.risk, c.cost_usd)):
+        if not front or c.cost_usd < front[-1].cost_usd:
+            front.append(c)
+    return front

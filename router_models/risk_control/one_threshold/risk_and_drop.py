@@ -97,13 +97,18 @@ def certify_both(tune: Paired, cert: Paired, *, epsilon: float, max_drop: float,
     grid, anchor = place_anchor(tune, len(cert.scores), len(fresh), epsilon=epsilon, max_drop=max_drop)
     accepted, errors = counts_at(grid, fresh)
     risk = p_value(errors, accepted, epsilon)
-    drop = np.array([drop_p_value(cert.change(float(t)), max_drop) for t in grid])
-    rejected = np.flatnonzero(fixed_sequence(np.maximum(risk, drop), anchor, level))
+    both, drop = np.ones(len(grid)), 1.0
+    for j in range(anchor, -1, -1):  # the sequence ends at the first that fails, and a test of the drop is dear
+        drop = drop_p_value(cert.change(float(grid[j])), max_drop)
+        both[j] = max(risk[j], drop)
+        if both[j] > level:
+            break
+    rejected = np.flatnonzero(fixed_sequence(both, anchor, level))
     if not len(rejected):
         raise NotCertifiedError(
             f"at {grid[anchor]:.4g}, the most promising threshold, {errors[anchor]} of {accepted[anchor]} kept "
             f"answers are wrong (p = {risk[anchor]:.3g}) and the share right changes by "
-            f"{100 * float(cert.change(float(grid[anchor])).mean()):.1f} points (p = {drop[anchor]:.3g}); "
+            f"{100 * float(cert.change(float(grid[anchor])).mean()):.1f} points (p = {drop:.3g}); "
             f"both p must be ≤ {level:.3g}"
         )
     j = int(rejected[0])

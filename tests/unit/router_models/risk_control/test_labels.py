@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import binom
 
 from router_models.errors import DataError
-from router_models.risk_control.labels import labels_assured, labels_needed, least_labels, p_value, power
+from router_models.risk_control.labels import POWER, labels_assured, labels_needed, least_labels, p_value, power
 
 DELTAS = (0.10, 0.05, 0.01)
 
@@ -26,6 +26,17 @@ def test_the_number_suffices_and_no_larger_one_falls_short(epsilon, share, delta
     assert power(n - 1, epsilon, share * epsilon, delta) < 0.9
     beyond = n + np.unique(np.geomspace(1, n, 60).astype(int))
     assert all(power(int(m), epsilon, share * epsilon, delta) >= 0.9 for m in beyond)
+
+
+@pytest.mark.parametrize("epsilon", [0.02, 0.1, 0.3])
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.85])
+def test_the_number_is_the_one_of_every_count_of_errors_looked_at(epsilon, share):
+    """Among all counts of errors up to 1,000 the last at which power falls short; it is searched for from the end."""
+    starts = least_labels(np.arange(1001), epsilon, 0.1)
+    lowest = binom.cdf(np.arange(1000), starts[1:] - 1, share * epsilon)
+    short = np.flatnonzero(lowest < POWER)
+    assert short.size == 0 or short[-1] < 500
+    assert labels_needed(epsilon, share * epsilon, 0.1) == starts[short[-1] + 1 if short.size else 0]
 
 
 def test_power_is_what_simulation_finds():
