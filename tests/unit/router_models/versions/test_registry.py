@@ -13,7 +13,7 @@ from router_models.estimators.routers import ConstantRouter
 from router_models.estimators.verifiers import NonEmptyVerifier
 from router_models.types import OperatingPoint
 from router_models.versions.label_looks import LOOKS, record_look
-from router_models.versions.mlflow_client import without_password
+from router_models.versions.mlflow_client import MOST_AT_ONCE, log_values, registry_client, without_password
 from router_models.versions.policy import Policy
 from router_models.versions.registry import (
     RegisteredVersion,
@@ -83,6 +83,17 @@ def test_registered_version_carries_tags_and_its_hash(registered: Register) -> N
     tags = registered().tags
     assert tags["dataset"] == "abc"
     assert len(tags["manifest_sha256"]) == 64
+
+
+def test_more_values_than_a_request_takes_are_all_logged(uri: str) -> None:
+    client = registry_client(uri)
+    run = client.create_run("0").info.run_id
+    n = 2 * MOST_AT_ONCE + 1
+    params, metrics = {f"p{i}": str(i) for i in range(MOST_AT_ONCE + 1)}, {f"m{i}": i / 7 for i in range(n)}
+    log_values(client, run, params, metrics)
+    log_values(client, run, {}, {})
+    kept = client.get_run(run).data
+    assert (kept.params, kept.metrics) == (params, metrics)
 
 
 def test_looks_are_counted_for_each_data_set_deleted_ones_included(uri: str, tmp_path: Path) -> None:
