@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -120,11 +120,12 @@ async def collected(config: GraphConfig, prompts: list[str], out: Path) -> Outco
 
 @dataclass(frozen=True)
 class World:
-    """What the tests share: a configuration, and what `collect` wrote under it."""
+    """What the tests share: a configuration, what `collect` wrote under it, and the versions made of that."""
 
     config: GraphConfig
     table: OutcomeTable
     out: Path
+    versions: dict[Any, RouterVersion] = field(default_factory=dict)
 
     def splits(self) -> LabelledSplits:
         table = self.table
@@ -141,6 +142,14 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 
 def certified(world: World, **settings: Any) -> RouterVersion:
+    """A version by these settings, made once for all tests."""
+    wanted = tuple(sorted(settings.items()))
+    if wanted not in world.versions:
+        world.versions[wanted] = _certified(world, **settings)
+    return world.versions[wanted]
+
+
+def _certified(world: World, **settings: Any) -> RouterVersion:
     made = replace(settings_of(world.config), abstain_share=0.0, **{"router": "length", **settings})
     splits = world.splits()
     if made.router == "asked-first":

@@ -13,10 +13,12 @@ from tests.unit.serve_graph.cluster.controllers import Cluster, two_versions
 
 @pytest.fixture(scope="session")
 def registered(
-    tmp_path_factory: pytest.TempPathFactory, new_registry: Callable[[Path], str]
+    tmp_path_factory: pytest.TempPathFactory,
+    new_registry: Callable[[Path], str],
+    new_store: Callable[[Path], str],
 ) -> tuple[RegisteredVersion, RegisteredVersion]:
     """Two versions, registered once."""
-    return two_versions(tmp_path_factory.mktemp("registered"), new_registry)
+    return two_versions(tmp_path_factory.mktemp("registered"), new_registry, new_store)
 
 
 @pytest.fixture

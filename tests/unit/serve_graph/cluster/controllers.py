@@ -53,10 +53,13 @@ def database_of(uri: str) -> Path:
     return Path(uri.removeprefix("sqlite:///"))
 
 
-def two_versions(folder: Path, new_registry: Callable[[Path], str]) -> tuple[RegisteredVersion, RegisteredVersion]:
-    """Register two approved versions, the first of them `stable`, in a registry that tests copy."""
+def two_versions(
+    folder: Path, new_registry: Callable[[Path], str], new_store: Callable[[Path], str]
+) -> tuple[RegisteredVersion, RegisteredVersion]:
+    """Register two approved versions, the first of them `stable`; tests copy the registry and an empty store."""
     config = echo_graph(folder)
     new_registry(database_of(config.registry_uri))
+    new_store(config.state_folder / "decisions.db")
     first = registered_version(config, folder / "1", NOW, alias="stable")
     second = registered_version(config, folder / "2", NOW, 0.6)
     for version in (first, second):

@@ -90,9 +90,9 @@ def test_the_interval_of_kappa_holds_the_true_one_about_as_often_as_it_says() ->
 
 
 async def test_labels_are_read_of_the_decisions_that_people_labelled(
-    store_url: str, a_record: Callable[..., DecisionRecord]
+    made_store_url: str, a_record: Callable[..., DecisionRecord]
 ) -> None:
-    store = DecisionStore(store_url)
+    store = DecisionStore(made_store_url)
     table = FeedbackTable(store)
     await store.write_many([a_record(f"dec-{i}", version=f"router/{i % 2}") for i in range(4)])
     await table.write([label(i, True, "judge:m", probability=0.05) for i in range(4)])

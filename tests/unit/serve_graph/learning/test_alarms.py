@@ -24,8 +24,8 @@ Records = Callable[..., DecisionRecord]
 
 
 @pytest.fixture
-async def store(store_url: str) -> Any:
-    made = DecisionStore(store_url)
+async def store(made_store_url: str) -> Any:
+    made = DecisionStore(made_store_url)
     yield made
     await made.close()
 

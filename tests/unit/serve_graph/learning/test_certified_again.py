@@ -20,8 +20,8 @@ UNKNOWN = CertifiedOn(RAISED + DAY)
 
 
 @pytest.fixture
-async def store(store_url: str) -> Any:
-    made = DecisionStore(store_url)
+async def store(made_store_url: str) -> Any:
+    made = DecisionStore(made_store_url)
     yield made
     await made.close()
 

@@ -166,7 +166,8 @@ async def test_damaged_sqlite_file_is_a_store_that_cannot_be_read(tmp_path: Path
         await DecisionStore(f"sqlite+aiosqlite:///{tmp_path / 'x.db'}").count()
 
 
-async def test_what_a_failing_store_says_holds_nothing_of_the_rows(store: DecisionStore, a_record: Records) -> None:
+async def test_what_a_failing_store_says_holds_nothing_of_the_rows(store_url: str, a_record: Records) -> None:
+    store = DecisionStore(store_url)
     await store.write_many([a_record()])
     assert store._engine is not None
     async with store._engine.begin() as connection:
@@ -174,6 +175,7 @@ async def test_what_a_failing_store_says_holds_nothing_of_the_rows(store: Decisi
     with pytest.raises(Exception, match="decisions") as failure:
         await store.write_many([a_record("dec-2", prompt="my secret", metadata={"who": "my secret"})])
     assert "my secret" not in str(failure.value)
+    await store.close()
 
 
 async def test_sqlite_writes_ahead_so_that_readers_do_not_wait(tmp_path: Path, a_record: Records) -> None:

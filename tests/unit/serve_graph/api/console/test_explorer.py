@@ -33,9 +33,9 @@ async def test_without_decisions_there_is_a_page_that_says_so(console: Consoles)
 
 
 async def test_filters_find_what_agrees_with_all_of_them_on_every_kind_of_store(
-    store_url: str, a_record: Records, ago: Ago
+    made_store_url: str, a_record: Records, ago: Ago
 ) -> None:
-    store = DecisionStore(store_url)
+    store = DecisionStore(made_store_url)
     await store.open()
     records = [
         a_record("dec-1", created_at=ago(minutes=1)),

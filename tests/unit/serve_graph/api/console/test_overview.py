@@ -91,9 +91,9 @@ async def test_a_count_reads_the_index_and_no_row(console: Consoles) -> None:
 
 
 async def test_counts_and_samples_are_the_same_on_every_kind_of_store(
-    store_url: str, a_record: Records, ago: Ago
+    made_store_url: str, a_record: Records, ago: Ago
 ) -> None:
-    store = DecisionStore(store_url)
+    store = DecisionStore(made_store_url)
     await store.open()
     try:
         many = [

@@ -62,7 +62,7 @@ def test_a_graph_is_handed_out_once_it_is_ready_or_has_had_its_time(codes: list[
             pass
 
     with HTTPServer(("127.0.0.1", 0), Endpoint) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}"
         assert await_ready(url, seconds=30.0 if ready else 0.5) is ready
         server.shutdown()

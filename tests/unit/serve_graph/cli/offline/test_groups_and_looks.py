@@ -90,7 +90,8 @@ def test_jointly_everything_holds_at_once_with_the_confidence_asked_for(workshop
 def test_plans_and_evaluations_are_noted_once_and_not_where_they_spare_what_certifies(
     workshop: dict[str, Path], tmp_path: Path
 ) -> None:
-    given = ["-o", workshop["outcomes"], *PAIR, *PRICED, "--embeddings", workshop["vectors"], "--cache"]
+    given = ["-o", workshop["outcomes"], *PAIR, *PRICED, "--router", "surface"]
+    given += ["--embeddings", workshop["vectors"], "--cache"]
     for _ in range(2):
         done = call("plan", *given, tmp_path / "all" / "embeddings", "--volume", 50_000, "--group-by", "user")
         assert done.exit_code == 0, done.output

@@ -116,7 +116,7 @@ def test_what_an_alias_a_rollback_a_configuration_or_a_running_graph_uses_stays(
             return None
 
     server = HTTPServer(("127.0.0.1", 0), Ready)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     try:
         assert gc(config(state, http={"port": server.server_port})) == {"7": "would remove"}

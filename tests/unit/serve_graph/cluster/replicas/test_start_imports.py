@@ -25,25 +25,38 @@ DATA_FRAMES = {"pandas", "pyarrow"}
 SPARED = "from serve_graph.cluster.replicas.lean_imports import spare_pandas; spare_pandas()\n"
 
 
+def loaded_after(*steps: str, words: tuple[str, ...] = ()) -> list[set[str]]:
+    """The modules of a new process after each of these steps, one after the other."""
+    say = "import json, sys; print(json.dumps(sorted(sys.modules)))"
+    told = [sys.executable, "-c", "\n".join(f"{step}\n{say}" for step in steps), *words]
+    done = subprocess.run(told, capture_output=True, text=True, check=True, timeout=600)  # a busy machine
+    return [set(json.loads(line)) for line in done.stdout.splitlines()[-len(steps) :]]
+
+
 def loaded_by(code: str, *words: str) -> set[str]:
     """The modules of a new process that ran this code."""
-    told = [sys.executable, "-c", f"{code}\nimport json, sys; print(json.dumps(sorted(sys.modules)))", *words]
-    done = subprocess.run(told, capture_output=True, text=True, check=True, timeout=600)  # a busy machine
-    return set(json.loads(done.stdout.splitlines()[-1]))
+    return loaded_after(code, words=words)[0]
 
 
-def test_a_graph_starts_without_what_only_fitting_and_hosted_tiers_need() -> None:
+@pytest.fixture(scope="module")
+def ray_serve_then_app() -> list[set[str]]:
+    return loaded_after("import ray.serve", "import serve_graph.app")
+
+
+def test_a_graph_starts_without_what_only_fitting_and_hosted_tiers_need(ray_serve_then_app: list[set[str]]) -> None:
     """All deployments' modules are imported by the application's."""
-    loaded = loaded_by("import serve_graph.app")
+    loaded = ray_serve_then_app[-1]
     assert loaded >= {"serve_graph.cluster.ingress_deployment", "serve_graph.cluster.policy_deployment", "ray.serve"}
     assert loaded & {*FOR_FITTING_ALONE, "openai", "mlflow"} == set()
 
 
-def test_no_process_of_a_graph_holds_data_frames() -> None:
+def test_no_process_of_a_graph_holds_data_frames(ray_serve_then_app: list[set[str]]) -> None:
     """Not even Ray Serve's, which imports pandas wherever it is installed; whoever asks for it has it afterwards."""
-    assert loaded_by(f"{SPARED}import serve_graph.app") & DATA_FRAMES == set()
-    assert loaded_by(f"{SPARED}import ray.serve, pandas; assert pandas.DataFrame") >= DATA_FRAMES
-    assert loaded_by("import ray.serve") >= {"pandas"}  # else nothing has to be spared any more
+    app, asked = loaded_after(f"{SPARED}import serve_graph.app", "import pandas; assert pandas.DataFrame")
+    assert "ray.serve" in app
+    assert app & DATA_FRAMES == set()
+    assert asked >= DATA_FRAMES
+    assert ray_serve_then_app[0] >= {"pandas"}  # else nothing has to be spared any more
 
 
 def test_workers_are_told_to_spare_pandas(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -82,10 +82,13 @@ class Collector:
             span.children = sorted((s for s in self.spans if s.parent == span.id), key=lambda s: s.begun)
         return sorted((span for span in self.spans if span.parent not in known), key=lambda span: span.begun)
 
-    def tree_of(self, decision: str, seconds: float = 20.0) -> CollectedSpan:
-        """The tree of one request, as soon as its root has come."""
+    def tree_of(
+        self, decision: str, flush: Callable[[], object] = lambda: None, seconds: float = 20.0
+    ) -> CollectedSpan:
+        """The tree of one request, as soon as its root has come; `flush` has what is over sent at once."""
         until = time.monotonic() + seconds
         while True:
+            flush()
             found = [tree for tree in self.trees() if tree.attributes.get("serve_graph.decision") == decision]
             if found or time.monotonic() > until:
                 [tree] = found
@@ -121,7 +124,7 @@ def collecting() -> Iterator[Collector]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     collector = Collector(f"http://127.0.0.1:{server.server_port}")
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
         yield collector

@@ -69,13 +69,16 @@ async def ask(endpoint: Endpoint, headers: dict[str, str] | None = None, **field
 
 
 async def tree(endpoint: Endpoint, collector: Collector) -> CollectedSpan:
-    return await asyncio.to_thread(collector.tree_of, endpoint.record.id)
+    """The request's tree, sent at once: by itself a second passes before anything is (`test_accepted`)."""
+    tracer = endpoint.service.tracer
+    assert isinstance(tracer, OtelTracer)
+    return await asyncio.to_thread(collector.tree_of, endpoint.record.id, tracer.provider.force_flush)
 
 
 async def test_accepted(traced: Callable[..., Endpoint], collector: Collector) -> None:
     endpoint = traced()
     await ask(endpoint, max_tokens=64)
-    root = await tree(endpoint, collector)
+    root = await asyncio.to_thread(collector.tree_of, endpoint.record.id)
     assert (root.name, root.kind, root.parent) == ("chat auto", SERVER, "")
     assert root.shape() == ["route", "chat small", "judge"]
     record = endpoint.record

@@ -10,8 +10,8 @@ from tests.unit.serve_graph.learning.golden.watched import Golden
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[DecisionStore]:
-    made = DecisionStore(f"sqlite+aiosqlite:///{tmp_path / 'decisions.db'}")
+async def store(tmp_path: Path, new_store: Callable[[Path], str]) -> AsyncIterator[DecisionStore]:
+    made = DecisionStore(new_store(tmp_path / "decisions.db"))
     yield made
     await made.close()
 

@@ -14,8 +14,8 @@ from serve_graph.records.store import DecisionStore
 
 
 @pytest.fixture
-async def store(store_url: str) -> AsyncIterator[DecisionStore]:
-    made = DecisionStore(store_url)
+async def store(made_store_url: str) -> AsyncIterator[DecisionStore]:
+    made = DecisionStore(made_store_url)
     yield made
     await made.close()
 

@@ -22,8 +22,8 @@ VERSION, WINDOW = "router/1", 200
 
 
 @pytest.fixture
-async def store(store_url: str) -> AsyncIterator[DecisionStore]:
-    made = DecisionStore(store_url)
+async def store(made_store_url: str) -> AsyncIterator[DecisionStore]:
+    made = DecisionStore(made_store_url)
     yield made
     await made.close()
 

@@ -73,10 +73,10 @@ async def test_a_change_whose_audit_entry_is_not_taken_is_not_made(store: Decisi
 
 
 async def test_of_many_who_change_or_begin_one_at_the_same_moment_one_does(
-    store: DecisionStore, store_url: str
+    store: DecisionStore, made_store_url: str
 ) -> None:
     """Two controllers after a network fault, and persons: each with a connection of its own."""
-    others = [DecisionStore(store_url) for _ in range(3)]
+    others = [DecisionStore(made_store_url) for _ in range(3)]
     tables = [RolloutTable(one) for one in (store, *others)]
     try:
         assert await tables[0].active("router") is None  # the schema is there

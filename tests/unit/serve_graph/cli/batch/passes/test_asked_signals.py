@@ -1,6 +1,7 @@
 """Signals that are asked for, in passes: the same values, outcomes and bills as of requests to the graph."""
 
 import asyncio
+import functools
 import threading
 from collections.abc import Callable
 from decimal import Decimal
@@ -44,6 +45,7 @@ CRITIC_FAILS = 16
 ROWS[CRITIC_FAILS]["prompt"] += " [critic:fail]"
 
 
+@functools.cache
 def verifier(family: str) -> VerifierModel:
     """A verifier that learned from its signals, which say much about the grades."""
     rng = np.random.default_rng(0)
@@ -61,6 +63,7 @@ def verifier(family: str) -> VerifierModel:
     return made.fit(Answers(prompts, ("an answer",) * 200, ("stop",) * 200, told), y)
 
 
+@functools.cache
 def asked_first() -> RouterModel:
     """A router that learned from what the cheap tier says before it answers."""
     rng = np.random.default_rng(1)

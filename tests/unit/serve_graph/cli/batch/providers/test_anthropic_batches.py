@@ -1,12 +1,10 @@
 """Anthropic's tiers through its Message Batches: as one batch, at its price, found again, told apart from others'."""
 
-import asyncio
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -16,55 +14,12 @@ import yaml
 from typer.testing import CliRunner
 
 from serve_graph.cli import app
-from serve_graph.cli.batch.journal import Journal
-from serve_graph.cli.batch.providers.anthropic_api import AnthropicBatchApi, read_result
-from serve_graph.cli.batch.providers.batch_pool import MOST_TRIES, BatchPool
-from serve_graph.cli.batch.providers.held_money import HeldMoney
-from serve_graph.cli.batch.providers.provider_ledger import ProviderLedger, ProviderLine, Submission
-from serve_graph.config.tier_parts import HostedDeploymentConfig
+from serve_graph.cli.batch.providers.anthropic_api import read_result
+from serve_graph.cli.batch.providers.batch_pool import MOST_TRIES
+from serve_graph.cli.batch.providers.provider_ledger import Submission
 from tests.fixtures.local_graph import listening
+from tests.unit.serve_graph.cli.batch.providers.anthropic_pools import api_of, ask, line, run
 from tests.unit.serve_graph.cli.batch.providers.anthropic_server import AnthropicServer
-
-MOST = Decimal("0.10")
-
-
-def api_of(url: str) -> AnthropicBatchApi:
-    os.environ["POOL_KEY"] = "secret"
-    config = HostedDeploymentConfig(
-        name="p", model="claude", base_url=f"{url}/v1", api_key_env="POOL_KEY", api="anthropic"
-    )
-    return AnthropicBatchApi(config, pause_s=0.01, look_s=0.02)
-
-
-def line(api: AnthropicBatchApi, n: int) -> ProviderLine:
-    body = json.dumps(api.body({"messages": [{"role": "user", "content": f"row {n}"}], "max_tokens": 5}))
-    return ProviderLine(f"{n:064x}"[::-1], f"row-{n}", "cheap", body, MOST)
-
-
-def run(url: str, path: Path, use: Callable[[BatchPool, AnthropicBatchApi], Awaitable[Any]]) -> Any:
-    async def whole() -> Any:
-        api, ledger = api_of(url), ProviderLedger(Journal(path).connection)
-        pool = BatchPool("cheap", api, ledger, HeldMoney(), lambda reply: Decimal(0), linger_s=0.05, poll_s=0.02)
-        pool.purse.on_stop = lambda _: pool.stop()
-        pool.take_up()
-        try:
-            return await use(pool, api)
-        finally:
-            pool.stop()
-            await pool.finish()
-            pool.ledger._db.close()
-
-    return asyncio.run(whole())
-
-
-async def ask(pool: BatchPool, api: AnthropicBatchApi, *numbers: int) -> list[str]:
-    replies = await asyncio.gather(*(pool.reply(line(api, n)) for n in numbers), return_exceptions=True)
-    return [
-        str(one["choices"][0]["message"]["content"] if "choices" in one else one["error"]["message"])
-        if isinstance(one, dict)
-        else str(one)
-        for one in replies
-    ]
 
 
 def test_lines_are_one_batch_that_is_deleted_once_it_is_read(tmp_path: Path) -> None:
@@ -119,7 +74,7 @@ def test_a_key_that_is_refused_ends_the_run_and_fails_no_line(tmp_path: Path) ->
 CHILD = """
 import sys
 from pathlib import Path
-from tests.unit.serve_graph.cli.batch.providers.test_anthropic_batches import ask, run
+from tests.unit.serve_graph.cli.batch.providers.anthropic_pools import ask, run
 print(run(sys.argv[1], Path(sys.argv[2]), lambda pool, api: ask(pool, api, *range(4))))
 """
 
