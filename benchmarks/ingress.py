@@ -28,7 +28,7 @@ from typing import Any
 
 from benchmarks.load import median_and_range
 from benchmarks.overhead import prepared, question
-from serve_graph.config.graph import load_config
+from serve_graph.config.graph import GraphConfig, load_config
 from serve_graph.policy.served_version import ServedVersion
 from serve_graph.policy.serving_version import serving_version
 
@@ -68,12 +68,11 @@ class _Handle:
 
 
 @asynccontextmanager
-async def ingress(folder: Path) -> AsyncIterator[Any]:
-    """The HTTP application of one ingress that serves the benchmark's version."""
+async def application(config: GraphConfig) -> AsyncIterator[Any]:
+    """The HTTP application of one ingress of a graph of echo tiers, with the version that its registry names."""
     from serve_graph.cluster.echo_deployment import EchoDeployment
     from serve_graph.cluster.ingress_deployment import IngressDeployment
 
-    config = load_config(prepared(folder)["ingress"][0])
     patient = config.policy.model_copy(update={"timeout_s": 80.0})  # a busy machine must not send requests elsewhere
     config = config.model_copy(update={"policy": patient})
     tiers: Any = {tier.name: _Handle(EchoDeployment(tier)) for tier in config.tiers}  # type: ignore[arg-type]
@@ -85,18 +84,26 @@ async def ingress(folder: Path) -> AsyncIterator[Any]:
         yield app
 
 
-async def post(app: Any, body: dict[str, Any]) -> tuple[int, dict[str, str]]:
-    """One chat request; its status and headers."""
-    content, sent = json.dumps(body).encode(), list[Any]()
+@asynccontextmanager
+async def ingress(folder: Path) -> AsyncIterator[Any]:
+    """The HTTP application of one ingress that serves the benchmark's version."""
+    async with application(load_config(prepared(folder)["ingress"][0])) as app:
+        yield app
+
+
+async def call(
+    app: Any, method: str, path: str, content: bytes = b"", key: str | None = None
+) -> tuple[int, dict[str, str]]:
+    """One request of this machine, a body in JSON; its status and headers."""
+    sent, plain = list[Any](), path.partition("?")
     said: list[dict[str, Any]] = [{"type": "http.request", "body": content, "more_body": False}]
+    headers = [(b"host", b"127.0.0.1"), (b"content-length", str(len(content)).encode())]
+    headers += [(b"content-type", b"application/json")] if content else []
+    headers += [(b"authorization", f"Bearer {key}".encode())] if key else []
     scope = {
-        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "scheme": "http",
-        "path": "/v1/chat/completions", "raw_path": b"/v1/chat/completions", "query_string": b"", "root_path": "",
-        "headers": [
-            (b"host", b"127.0.0.1"), (b"content-type", b"application/json"),
-            (b"content-length", str(len(content)).encode()),
-        ],
-        "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80), "state": {},
+        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method, "scheme": "http",
+        "path": plain[0], "raw_path": plain[0].encode(), "query_string": plain[2].encode(), "root_path": "",
+        "headers": headers, "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80), "state": {},
     }  # fmt: skip
 
     async def receive() -> dict[str, Any]:
@@ -110,6 +117,11 @@ async def post(app: Any, body: dict[str, Any]) -> tuple[int, dict[str, str]]:
 
     await app(scope, receive, send)
     return sent[0]["status"], {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+
+
+async def post(app: Any, body: dict[str, Any], key: str | None = None) -> tuple[int, dict[str, str]]:
+    """One chat request; its status and headers."""
+    return await call(app, "POST", "/v1/chat/completions", json.dumps(body).encode(), key)
 
 
 async def block(

@@ -16,10 +16,12 @@ import yaml
 
 from benchmarks.gateways.upstream import MODEL
 from benchmarks.graphs import ROOT, SERVE_GRAPH, Started, started
-from benchmarks.overhead import TIERS, prepared, question
+from benchmarks.overhead import ANIMALS, TIERS, prepared, question
 from serve_graph.cli.local.launch import free_port
 
 INSTALLED = ROOT / ".venv-gateways"
+ADMISSION = {"max_in_flight": 300, "max_queued": 300}
+"""Of 256 callers none is refused: no other gateway has a limit."""
 LONG = (
     " Answer in plain words, and name first what most people see, then what they see at dusk, in snow and under a"
     " lamp, and how sure you are of each of these, in the order in which they were asked for, all on one line."
@@ -36,6 +38,8 @@ class Contender:
     model: str
     version: str
     headers: Mapping[str, str] = field(default_factory=dict)
+    tier: str | None = None
+    """Who is to answer nearly all; None: whoever does."""
 
 
 def asked(i: int, *, long: bool = False) -> str:
@@ -44,24 +48,28 @@ def asked(i: int, *, long: bool = False) -> str:
 
 
 def trained(i: int) -> str:
-    """The version learns from both lengths."""
-    return asked(i, long=i % 2 == 1)
+    """The version learns from both lengths, of every animal: what it has not seen goes to the last tier as novel."""
+    return asked(i, long=i // len(ANIMALS) % 2 == 1)
 
 
 def ours(stack: ExitStack, folder: Path, upstream: Started) -> list[Contender]:
     """One graph: its cheap tier an echo engine in the graph, its last one the upstream over HTTP."""
     hosted = {"name": "frontier", "engine": "openai", "model": MODEL, "base_url": f"{upstream.url}/v1"}
-    hosted["placement"] = "ingress"
+    hosted |= {"placement": "ingress", "admission": ADMISSION}
     last = hosted | {"api_key_file": str(folder / "key"), "price": TIERS[1]["price"]}
     (folder / "key").write_text("none\n")
-    path, url = prepared(folder, (TIERS[0], last), trained, ("ingress",))["ingress"]
+    path, url = prepared(folder, (TIERS[0] | {"admission": ADMISSION}, last), trained, ("ingress",))["ingress"]
     graph = stack.enter_context(
         started([SERVE_GRAPH, "up", "--config", str(path)], url, folder / "ours.log", within_s=400)
     )
     version = importlib.metadata.version("serve-graph")
     return [
-        Contender(name, graph, model, version)
-        for name, model in (("ours, routed", "auto"), ("ours, forced", "cheap"), ("ours, hosted", "frontier"))
+        Contender(name, graph, model, version, tier=tier)
+        for name, model, tier in (
+            ("ours, routed", "auto", "cheap"),
+            ("ours, forced", "cheap", "cheap"),
+            ("ours, hosted", "frontier", "frontier"),
+        )
     ]
 
 

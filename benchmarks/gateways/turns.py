@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from benchmarks.gateways.contenders import Contender, asked
 from benchmarks.graphs import BenchmarkError, Usage
 from benchmarks.load import Load, ask, median_and_range, quantile_of
+from benchmarks.overhead import LEAST_CHEAP
 
 PACE_S = 0.02
 LEAST_ANSWERED = 0.99
@@ -111,6 +112,8 @@ def block_of(contender: Contender, kind: Kind, numbers: Iterator[int], seconds: 
     if load.answered["200"] < LEAST_ANSWERED * n:
         statuses = {status: times for status, times in load.answered.items() if status.isdecimal()}
         raise BenchmarkError(f"not answered: {statuses}")
+    if contender.tier is not None and load.answered[contender.tier] < LEAST_CHEAP * n:
+        raise BenchmarkError(f"too few were answered by {contender.tier}: {dict(load.answered)}")
     if kind.stream and not load.first_s:
         raise BenchmarkError("its streams hold no text")
     return Block(load, 1000 * (after.cpu_s - before.cpu_s) / n, after.resident)

@@ -12,6 +12,7 @@ from serve_graph.config.records import LoggingConfig
 from serve_graph.config.tiers import EchoTierConfig
 from serve_graph.engines.echo.engine import EchoError
 from serve_graph.engines.echo.verifier import echo_engine
+from serve_graph.engines.joined_chunks import joined_chunks
 from serve_graph.engines.replica_counters import CountedReplica
 from serve_graph.engines.telemetry.call_context import CallContext, take_over
 from serve_graph.protocol.async_stream import ready_together
@@ -39,13 +40,13 @@ class EchoDeployment(CountedReplica):
     async def stream(
         self, body: dict[str, Any], carried: CallContext | None = None
     ) -> AsyncIterator[list[dict[str, Any]]]:
-        """Yield chunks, those that are there at the same time together."""
+        """Yield chunks, those that are there at the same time together, their texts as one."""
         take_over(carried)
         self.running += 1
         try:
             async with aclosing(ready_together(self.engine.stream(body))) as pieces:
                 async for piece in pieces:
-                    yield piece
+                    yield joined_chunks(piece)
         except EchoError as fault:
             yield [{"error": {"message": fault.message, "code": fault.status}}]
         finally:

@@ -21,6 +21,7 @@ from ray.serve.llm import LLMConfig
 from ray.serve.llm.deployment import LLMServer
 from ray.serve.llm.openai_api_models import ChatCompletionRequest
 
+from serve_graph.engines.joined_chunks import joined_chunks
 from serve_graph.engines.replica_counters import CountedReplica
 from serve_graph.engines.telemetry.call_context import UNTRACED, CallContext, take_over, trace_headers
 from serve_graph.engines.vllm.counters import KV_CACHE, engine_counters, kv_cache_use
@@ -73,7 +74,10 @@ class VllmDeployment(CountedReplica, LLMServer):  # type: ignore[misc]  # Ray sh
     async def stream(
         self, body: dict[str, Any], carried: CallContext | None = None
     ) -> AsyncIterator[list[dict[str, Any]]]:
-        """Yield chat.completion.chunk dicts in LLMServer's batches; `{"error": …}` is the last if the engine fails."""
+        """Yield chat.completion.chunk dicts in LLMServer's batches, the texts of one as one chunk.
+
+        `{"error": …}` is the last if the engine fails.
+        """
         take_over(carried)
         request = _request(body)
         if isinstance(request, dict):
@@ -82,7 +86,7 @@ class VllmDeployment(CountedReplica, LLMServer):  # type: ignore[misc]  # Ray sh
         async for batch in await self.chat(request, traced_request(self.engine_kwargs)):
             items = batch if isinstance(batch, list) else [batch]
             if pieces := [piece for item in items for piece in _pieces(item)]:
-                yield pieces
+                yield joined_chunks(pieces)
 
     async def _maybe_resolve_lora_from_multiplex(self) -> None:
         """Load the adapter that a request asks for, one after the other.

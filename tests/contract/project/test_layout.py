@@ -35,7 +35,6 @@ TESTED_ELSEWHERE = {
     "serve_graph/config/templates": "tests/unit/serve_graph/cli/setup/test_init.py",
     "serve_graph/engines/echo": "tests/unit/serve_graph/engines/test_echo.py",
     "serve_graph/engines/vllm": "tests/unit/serve_graph/engines/test_vllm_settings.py",
-    "serve_graph/engines/weights": "tests/unit/serve_graph/engines/test_weights.py",
     "serve_graph/records/migrations/versions": "tests/unit/serve_graph/records/migrations/test_every_revision.py",
 }
 

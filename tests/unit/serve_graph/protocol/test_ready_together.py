@@ -67,7 +67,7 @@ async def test_an_echo_replica_sends_an_answer_that_takes_no_time_in_one_message
         return [batch async for batch in tier.stream(body)]
 
     [whole] = await sent("one two three")
-    assert len(whole) == 5 + 2, "a word each, the end, and usage"
+    assert len(whole) == 4, "the role with the first word, the others in one, the end, and usage"
     *before, [error] = await sent("[cheap:break] one two")
     assert [len(batch) for batch in before] == [1]
     assert error == {"error": {"message": "the echo engine 'cheap' was asked to break its stream", "code": 500}}
