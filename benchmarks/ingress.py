@@ -29,6 +29,7 @@ from typing import Any
 from benchmarks.load import median_and_range
 from benchmarks.overhead import prepared, question
 from serve_graph.config.graph import GraphConfig, load_config
+from serve_graph.config.tiers import EchoTierConfig
 from serve_graph.policy.served_version import ServedVersion
 from serve_graph.policy.serving_version import serving_version
 
@@ -69,13 +70,14 @@ class _Handle:
 
 @asynccontextmanager
 async def application(config: GraphConfig) -> AsyncIterator[Any]:
-    """The HTTP application of one ingress of a graph of echo tiers, with the version that its registry names."""
+    """The HTTP application of one ingress with its registry's version: echo tiers, and hosted ones that it calls."""
     from serve_graph.cluster.echo_deployment import EchoDeployment
     from serve_graph.cluster.ingress_deployment import IngressDeployment
 
     patient = config.policy.model_copy(update={"timeout_s": 80.0})  # a busy machine must not send requests elsewhere
     config = config.model_copy(update={"policy": patient})
-    tiers: Any = {tier.name: _Handle(EchoDeployment(tier)) for tier in config.tiers}  # type: ignore[arg-type]
+    echoes = [tier for tier in config.tiers if isinstance(tier, EchoTierConfig)]
+    tiers: Any = {tier.name: _Handle(EchoDeployment(tier)) for tier in echoes}
     made = IngressDeployment(
         config, ServedVersion.of(serving_version(config), config, 1), tiers, None, None, b"x" * 16
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 _TEXTS = frozenset({"content", "reasoning", "reasoning_content"})
@@ -30,6 +30,20 @@ def joined_chunks(chunks: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             run.append(chunk)
         terms = own
     return [*found, _joined(run)] if run else found
+
+
+def joined_as_read(chunks: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Join what is there to be read without waiting; what reading it raises is raised after what came before."""
+    read: list[dict[str, Any]] = []
+    fault: Exception | None = None
+    try:
+        for chunk in chunks:
+            read.append(chunk)  # noqa: PERF402 (what was read before a fault is kept)
+    except Exception as error:  # noqa: BLE001 (raised below)
+        fault = error
+    yield from joined_chunks(read)
+    if fault is not None:
+        raise fault
 
 
 def _terms_of_text(chunk: Any) -> tuple[Any, ...] | None:

@@ -16,10 +16,11 @@ from serve_graph.engines.hosted.deployment_error import DeploymentError
 from serve_graph.engines.hosted.event_stream import EventReader
 from serve_graph.engines.hosted.failures import error_in_reply, failure_of, refused_by_api
 from serve_graph.engines.hosted.replies import ReplyStream, plain_events, whole_reply
+from serve_graph.engines.http_client import api_client
+from serve_graph.engines.joined_chunks import joined_as_read
 from serve_graph.engines.telemetry.call_context import trace_headers
 
 OPENAI_URL = "https://api.openai.com/v1"
-MOST_CONNECTIONS, MOST_IDLE = 1000, 100
 
 
 class OpenAICompatibleEngine:
@@ -36,12 +37,7 @@ class OpenAICompatibleEngine:
         self.config = config
         self.silence_s = silence_s
         self.url = (config.base_url or OPENAI_URL).rstrip("/")  # never from the environment
-        self.client = http_client or httpx.AsyncClient(
-            timeout=None,  # the time limits here cover whole calls
-            limits=httpx.Limits(max_connections=MOST_CONNECTIONS, max_keepalive_connections=MOST_IDLE),
-            # Prompts and headers go to the configured address alone, wherever a reply says they should go.
-            follow_redirects=False,
-        )
+        self.client = http_client or api_client()
 
     async def generate(self, body: dict[str, Any], timeout_s: float) -> dict[str, Any]:
         """Return a chat.completion as the API sent it."""
@@ -73,7 +69,10 @@ class OpenAICompatibleEngine:
         return data
 
     async def stream(self, body: dict[str, Any], timeout_s: float) -> AsyncGenerator[dict[str, Any], None]:
-        """Yield chat.completion.chunk dicts: content within `timeout_s`, then each next chunk within `silence_s`."""
+        """Yield chat.completion.chunk dicts: content within `timeout_s`, then each next chunk within `silence_s`.
+
+        Texts that came in one packet are one chunk.
+        """
         deadline, wait_s = time.monotonic() + timeout_s, timeout_s
         reader, stream = EventReader(), ReplyStream()
         try:
@@ -89,11 +88,11 @@ class OpenAICompatibleEngine:
                 while not stream.done:
                     async with asyncio.timeout(deadline - time.monotonic()):
                         piece = await anext(pieces, None)
-                    for event in reader.end() if piece is None else reader.feed(piece):
-                        for chunk in stream.chunks(event):
-                            yield chunk
-                            if stream.has_content:
-                                deadline, wait_s = time.monotonic() + self.silence_s, self.silence_s
+                    events = reader.end() if piece is None else reader.feed(piece)
+                    for chunk in joined_as_read(chunk for event in events for chunk in stream.chunks(event)):
+                        yield chunk
+                        if stream.has_content:
+                            deadline, wait_s = time.monotonic() + self.silence_s, self.silence_s
                     if piece is None:
                         break
             for event in plain_events(reader.text):

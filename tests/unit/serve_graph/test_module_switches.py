@@ -57,8 +57,8 @@ BEFORE: dict[tuple[str, str], Counts] = {
 # modules where the shape that a request declares is seen, whether its answer is judged at all, and who decided for the
 # record; one where signals are read that take further calls, one where a router may have asked a tier before it chose;
 # one that says what a tier's estimate decides, which a chain of tiers asks tier by tier. In the graph one that decides
-# for several prompts at once (four switches), and one that keeps what a handle's methods were found to be; in streams one
-# that makes a chunk of the texts that came together, which spares more switches than it takes.
+# for several prompts at once (four switches), and one that keeps what a handle's methods were found to be; in streams
+# one that makes a chunk of the texts that came together, which spares more switches than it takes.
 CEILING: dict[tuple[str, str], Counts] = {
     ("fakes", "accepted whole"): (29, 93),
     ("fakes", "accepted stream"): (32, 133),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve_graph.engines.joined_chunks import joined_chunks
+from serve_graph.engines.joined_chunks import joined_as_read, joined_chunks
 from serve_graph.protocol.chunks import CompletionAccumulator
 from serve_graph.protocol.responses import MALFORMED
 
@@ -57,6 +58,18 @@ def test_texts_that_came_together_are_one_chunk_with_the_last_usage() -> None:
 def test_a_chunk_that_says_anything_else_stays_one(between: Any) -> None:
     chunks = [chunk({"content": "a"}), between, chunk({"content": "c"})]
     assert list(joined_chunks(chunks)) == chunks
+
+
+def test_a_fault_comes_after_what_was_read_before_it() -> None:
+    def read() -> Iterator[dict[str, Any]]:
+        yield chunk({"content": "a"})
+        yield chunk({"content": "b"})
+        raise ValueError("broken")
+
+    found = joined_as_read(read())
+    assert next(found) == chunk({"content": "ab"})
+    with pytest.raises(ValueError, match="broken"):
+        next(found)
 
 
 TEXTS = st.builds(

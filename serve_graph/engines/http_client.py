@@ -1,0 +1,122 @@
+"""The connections to hosted APIs: an httpx client that sends over aiohttp, which takes a third of the processor time.
+
+httpx's own transport looks at every idle connection for each request, so that a call costs the more the more are open;
+aiohttp hears of a closed one. Where the environment names a proxy, httpx's own transport stays, which knows its kinds.
+What aiohttp raises becomes the httpx exception of the same meaning (docs/decisions/serving/0025).
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
+from urllib.request import getproxies
+
+import aiohttp
+import httpx
+from yarl import URL
+
+MOST_CONNECTIONS, MOST_IDLE = 1000, 100
+KEPT_S = 5.0
+"""Seconds for which an idle connection is kept, as httpx keeps it: many servers close theirs after five."""
+MOST_HEADER_BYTES = 64 * 1024
+WRITTEN_AT_ONCE = 2**20
+"""Bytes of a body up to which it is written at once, in aiohttp's own words; longer ones are read piece by piece."""
+
+
+def api_client() -> httpx.AsyncClient:
+    """Make the client of one API: no time limits, as those of whole calls hold, and no redirects.
+
+    Prompts and keys go to the configured address alone, wherever a reply says they should go.
+    """
+    limits = httpx.Limits(max_connections=MOST_CONNECTIONS, max_keepalive_connections=MOST_IDLE)
+    transport = None if getproxies() else AiohttpTransport()
+    return httpx.AsyncClient(timeout=None, limits=limits, follow_redirects=False, transport=transport)
+
+
+class AiohttpTransport(httpx.AsyncBaseTransport):
+    """Send httpx's requests over an aiohttp session, which is begun with the first one."""
+
+    def __init__(self) -> None:
+        self._session: aiohttp.ClientSession | None = None
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request whose body is in memory; the response's is read as it comes.
+
+        Raises httpx.TransportError where there is no connection, or one fails or says no HTTP.
+        """
+        if self._session is None:
+            self._session = _session()
+        content = await request.aread()
+        with meant_by_httpx():
+            response = await self._session.request(
+                request.method,
+                URL(str(request.url), encoded=True),
+                headers=[(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw],
+                data=io.BytesIO(content) if len(content) > WRITTEN_AT_ONCE else content or None,
+                allow_redirects=False,
+            )
+        return httpx.Response(response.status, headers=response.raw_headers, stream=_Body(response))
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    def __del__(self) -> None:
+        """Close the connections of a client that nobody closed, where no event loop can be waited for."""
+        if self._session is None or (connector := self._session.connector) is None:
+            return
+        self._session.detach()
+        closing = connector.close().__await__()
+        with suppress(StopIteration, RuntimeError):  # it closes them at once, and then waits until they have ended
+            next(closing)
+        closing.close()
+
+
+class _Body(httpx.AsyncByteStream):
+    """A response's bytes as they come."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        with meant_by_httpx():
+            async for piece in self._response.content.iter_any():
+                yield piece
+
+    async def aclose(self) -> None:
+        """Keep the connection of a body that was read to its end; close another's, where more would come."""
+        if self._response.content.at_eof():
+            self._response.release()
+        else:
+            self._response.close()
+
+
+@contextmanager
+def meant_by_httpx() -> Iterator[None]:
+    """Raise what aiohttp raises as the httpx exception of the same meaning."""
+    try:
+        yield
+    except aiohttp.InvalidURL as error:
+        raise httpx.UnsupportedProtocol(str(error)) from error
+    except aiohttp.ClientConnectorError as error:
+        raise httpx.ConnectError(str(error)) from error
+    except (aiohttp.ClientPayloadError, aiohttp.ClientResponseError, aiohttp.ServerDisconnectedError) as error:
+        raise httpx.RemoteProtocolError(str(error)) from error
+    except (aiohttp.ClientError, OSError) as error:
+        raise httpx.NetworkError(str(error)) from error
+
+
+def _session() -> aiohttp.ClientSession:
+    connector = aiohttp.TCPConnector(
+        limit=MOST_CONNECTIONS, keepalive_timeout=KEPT_S, ssl=httpx.create_ssl_context(), ttl_dns_cache=10
+    )
+    return aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None),
+        auto_decompress=False,
+        max_line_size=MOST_HEADER_BYTES,
+        max_field_size=MOST_HEADER_BYTES,
+    )
