@@ -1,5 +1,6 @@
 import asyncio
 import json
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 
 from router_models.types import DecisionRecord
-from serve_graph.records.spool import KNOWN, SpooledSink
+from serve_graph.records.spool import KNOWN, MOVES_APART_S, SpooledSink
 from serve_graph.records.store import DecisionStore
 
 Records = Callable[..., DecisionRecord]
@@ -110,6 +111,28 @@ async def test_records_written_while_the_store_fails_are_kept_in_order(
     assert store.batches == [["dec-0a", "dec-0b", "dec-1a", "dec-1b", "dec-2a", "dec-2b"]]
     assert sink.pending == 0
     sink.close()
+
+
+async def test_records_of_steady_traffic_are_moved_together(
+    spool: Path, a_record: Records, counting_store: type[Any]
+) -> None:
+    store = counting_store()
+    sink = SpooledSink(store, spool, idle_s=0.001)
+    task = asyncio.ensure_future(sink.run())
+    began = time.monotonic()
+    written = 0
+    while time.monotonic() - began < 5 * MOVES_APART_S:
+        sink.write(a_record(f"dec-{written}"))
+        written += 1
+        await asyncio.sleep(0.01)
+    async with asyncio.timeout(60):
+        while sink.pending:
+            await asyncio.sleep(0.01)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    sink.close()
+    assert sum(map(len, store.batches)) == written
+    assert len(store.batches) <= 8, "five a second, and what the ends take"
 
 
 async def test_stopping_in_the_middle_of_a_write_loses_nothing(
