@@ -17,14 +17,14 @@ import httpx
 from yarl import URL
 
 MOST_CONNECTIONS, MOST_IDLE = 1000, 100
-KEPT_S = 5.0
+IDLE_KEPT_S = 5.0
 """Seconds for which an idle connection is kept, as httpx keeps it: many servers close theirs after five."""
-MOST_HEADER_BYTES = 64 * 1024
+MOST_HEADER_LINE = 64 * 1024
 WRITTEN_AT_ONCE = 2**20
 """Bytes of a body up to which it is written at once, in aiohttp's own words; longer ones are read piece by piece."""
 
 
-def api_client() -> httpx.AsyncClient:
+def hosted_api_client() -> httpx.AsyncClient:
     """Make the client of one API: no time limits, as those of whole calls hold, and no redirects.
 
     Prompts and keys go to the configured address alone, wherever a reply says they should go.
@@ -110,13 +110,13 @@ def meant_by_httpx() -> Iterator[None]:
 
 def _session() -> aiohttp.ClientSession:
     connector = aiohttp.TCPConnector(
-        limit=MOST_CONNECTIONS, keepalive_timeout=KEPT_S, ssl=httpx.create_ssl_context(), ttl_dns_cache=10
+        limit=MOST_CONNECTIONS, keepalive_timeout=IDLE_KEPT_S, ssl=httpx.create_ssl_context(), ttl_dns_cache=10
     )
     return aiohttp.ClientSession(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None),
         auto_decompress=False,
-        max_line_size=MOST_HEADER_BYTES,
-        max_field_size=MOST_HEADER_BYTES,
+        max_line_size=MOST_HEADER_LINE,
+        max_field_size=MOST_HEADER_LINE,
     )

@@ -16,7 +16,7 @@ from serve_graph.engines.hosted.deployment_error import DeploymentError
 from serve_graph.engines.hosted.event_stream import EventReader
 from serve_graph.engines.hosted.failures import error_in_reply, failure_of, refused_by_api
 from serve_graph.engines.hosted.replies import ReplyStream, plain_events, whole_reply
-from serve_graph.engines.http_client import api_client
+from serve_graph.engines.http_client import hosted_api_client
 from serve_graph.engines.joined_chunks import joined_as_read
 from serve_graph.engines.telemetry.call_context import trace_headers
 
@@ -37,7 +37,7 @@ class OpenAICompatibleEngine:
         self.config = config
         self.silence_s = silence_s
         self.url = (config.base_url or OPENAI_URL).rstrip("/")  # never from the environment
-        self.client = http_client or api_client()
+        self.client = http_client or hosted_api_client()
 
     async def generate(self, body: dict[str, Any], timeout_s: float) -> dict[str, Any]:
         """Return a chat.completion as the API sent it."""

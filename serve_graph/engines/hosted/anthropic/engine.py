@@ -19,7 +19,7 @@ from serve_graph.engines.hosted.anthropic.request import anthropic_request
 from serve_graph.engines.hosted.deployment_error import DeploymentError
 from serve_graph.engines.hosted.event_stream import EventReader
 from serve_graph.engines.hosted.failures import refused_by_api
-from serve_graph.engines.http_client import api_client
+from serve_graph.engines.http_client import hosted_api_client
 from serve_graph.engines.telemetry.call_context import trace_headers
 from serve_graph.protocol.responses import MALFORMED
 
@@ -43,7 +43,7 @@ class AnthropicEngine:
         self.silence_s = silence_s
         base = (config.base_url or ANTHROPIC_URL).rstrip("/")
         self.url = f"{base if _VERSIONED.search(base) else f'{base}/v1'}/messages"
-        self.client = http_client or api_client()
+        self.client = http_client or hosted_api_client()
 
     async def generate(self, body: dict[str, Any], timeout_s: float) -> dict[str, Any]:
         """Return a chat.completion."""

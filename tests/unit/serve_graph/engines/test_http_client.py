@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from serve_graph.engines.http_client import WRITTEN_AT_ONCE, AiohttpTransport, api_client
+from serve_graph.engines.http_client import WRITTEN_AT_ONCE, AiohttpTransport, hosted_api_client
 
 Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter, bytes], Awaitable[None]]
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -63,7 +63,7 @@ async def running(api: Api) -> AsyncIterator[str]:
 async def client(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[httpx.AsyncClient]:
     """Ours, and the one that it stands for: both do the same."""
     monkeypatch.setattr("serve_graph.engines.http_client.getproxies", dict)
-    made = api_client() if request.param == "ours" else httpx.AsyncClient(timeout=None)
+    made = hosted_api_client() if request.param == "ours" else httpx.AsyncClient(timeout=None)
     assert isinstance(made._transport, AiohttpTransport) == (request.param == "ours")
     async with made:
         yield made
@@ -191,7 +191,7 @@ async def test_redirects_are_not_followed_and_no_password_of_the_machine_is_sent
 
 def test_a_proxy_of_the_environment_is_httpxs_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("serve_graph.engines.http_client.getproxies", lambda: {"https": "http://proxy.example:3128"})
-    assert not isinstance(api_client()._transport, AiohttpTransport)
+    assert not isinstance(hosted_api_client()._transport, AiohttpTransport)
 
 
 async def test_a_client_that_nobody_closed_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
