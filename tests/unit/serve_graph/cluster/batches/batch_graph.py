@@ -69,7 +69,7 @@ class BatchGraph:
         sink = AccountingSink(self.sink, self.accounts, self.keyring.named)
         self.service = Service(fake_context(**self.fakes), sink, accounts=self.accounts)
         self.store = DecisionStore(self.store_url)
-        self.storage = FileStorage(str(self.folder / "files"))
+        self.storage = FileStorage(self.config.files or str(self.folder / "files"))
         self.parts = self.parts_over(self.store)
         self.app = build_http(
             Backend(

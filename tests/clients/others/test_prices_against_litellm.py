@@ -20,7 +20,7 @@ os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # what the packag
 litellm = pytest.importorskip("litellm", reason="litellm is not installed (the clients extra has it)")
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-CASES = Path(__file__).parents[1] / "unit" / "router_models" / "pricing" / "test_price_cases.py"
+CASES = Path(__file__).parents[2] / "unit" / "router_models" / "pricing" / "test_price_cases.py"
 MODELS = {
     "OPENAI": ("gpt-5.5", "openai"),
     "ANTHROPIC": ("claude-opus-4-6", "anthropic"),
