@@ -7,13 +7,14 @@ text; nothing outlives the block, so that a server keeps no prompt that it has a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-_cache: ContextVar[dict[str, dict[str, Any]] | None] = ContextVar("text_cache", default=None)
+K = TypeVar("K", bound=Hashable)
+_cache: ContextVar[dict[str, dict[Any, Any]] | None] = ContextVar("text_cache", default=None)
 
 
 @contextmanager
@@ -29,14 +30,14 @@ def each_text_once() -> Iterator[None]:
         _cache.reset(token)
 
 
-def cached_by_text(reader: str, texts: Sequence[str], read: Callable[[list[str]], list[T]]) -> list[T]:
-    """Compute one result per text; inside `each_text_once`, only for texts that are not in the cache.
+def cached_by_text(reader: str, texts: Sequence[K], read: Callable[[list[K]], list[T]]) -> list[T]:
+    """Compute one result per text, or what else decides it; inside `each_text_once`, only for those not in the cache.
 
     Parameters
     ----------
     reader : str
         The name under which results are cached.
-    texts : sequence of str
+    texts : sequence of str, or of what can be told apart as texts can
         n texts.
     read : callable
         Takes a list of texts and returns one result per text. A result depends on its text alone and is not modified

@@ -17,6 +17,7 @@ import numpy as np
 from router_models.data.embeddings.encoder import Encoder
 from router_models.data.outcomes import OutcomeTable
 from router_models.data.slices import UNKNOWN, slices_of
+from router_models.data.text_cache import each_text_once
 from router_models.errors import DataError
 from router_models.estimators.asked_signals import asked_among, cannot_ask
 from router_models.estimators.calibrators.scores import choose_calibrator, constant_calibrator
@@ -250,6 +251,7 @@ def _router(train: OutcomeTable, tier: str, settings: Settings, progress: Progre
     return _named(settings.router, tried, ROUTERS), tried
 
 
+@each_text_once()
 def _verifier(
     train: OutcomeTable, tier: str, estimate: FloatArray, settings: Settings, progress: Progress
 ) -> tuple[VerifierChoice, list[Scored]]:

@@ -40,11 +40,13 @@ def conditions_of_table(table: OutcomeTable) -> tuple[Conditions, ...]:
     if not columns:
         return (PLAIN,) * len(table)
     known: dict[tuple[str, ...], Conditions] = {}
-    found = []
+    found, read = [], set[tuple[str, str]]()
     for row, cells in enumerate(zip(*columns.values(), strict=True)):
         if cells not in known:
             for name, cell in zip(columns, cells, strict=True):
-                _one_spelling(name, cell, f"row {row}")
+                if (name, cell) not in read:
+                    _one_spelling(name, cell, f"row {row}")
+                    read.add((name, cell))
             known[cells] = Conditions.from_columns(dict(zip(columns, cells, strict=True)))
         found.append(known[cells])
     return tuple(found)

@@ -146,7 +146,8 @@ def test_a_tampered_version_is_refused_by_name(made: tuple[RegisteredVersion, Pa
         RouterVersion.load(folder)
 
 
-def test_nothing_certified_says_why_and_what_is_missing(tmp_path: Path) -> None:
+def test_nothing_certified_says_why_and_what_is_missing(tmp_path: Path, new_registry: Callable[[Path], str]) -> None:
+    new_registry(tmp_path / "m.db")
     write_outcomes(tmp_path / "o.parquet", world(300, p_easy=0.55))
     strict = replace(SETTINGS, epsilon=0.01, promise="accepted", router="surface", verifier="logprob")
     with pytest.raises(NotCertifiedError) as refused:

@@ -14,6 +14,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from router_models.data.text_cache import cached_by_text
 from router_models.estimators.verifiers.checks.formats import schema_fault, tool_call_fault
 from router_models.estimators.verifiers.checks.phrases import hedges, refuses
 from router_models.estimators.verifiers.checks.shape import SHAPES, asked_shape, has_shape
@@ -178,7 +179,8 @@ def check_columns(X: Answers) -> FloatArray:
     array of float, (n, len(CHECK_COLUMNS))
         Finite.
     """
-    rows = [_row(p, a, f) for p, a, f in zip(X.prompts.texts, X.texts, X.finish_reasons, strict=True)]
+    answered = list(zip(X.prompts.texts, X.texts, X.finish_reasons, strict=True))
+    rows = cached_by_text("checks of answers", answered, lambda new: [_row(*one) for one in new])
     return np.array(rows, dtype=np.float64).reshape(len(X), len(CHECK_COLUMNS))
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from router_models.data.artifacts import State
 from router_models.data.features import FEATURES_VERSION
+from router_models.data.text_cache import cached_by_text
 from router_models.errors import ArtifactError, NotFittedError
 from router_models.estimators.routers.base import prompt_embeddings
 from router_models.estimators.verifiers.base import VerifierModel, check_answers_input
@@ -29,7 +30,7 @@ from router_models.estimators.verifiers.learned.sources import (
     signals_in,
 )
 from router_models.estimators.verifiers.learned.text_score import TextScore
-from router_models.types import Answers, FloatArray
+from router_models.types import Answers, FloatArray, IntArray
 from router_models.types.drawn import sample_weights
 from router_models.types.exchange import LOGPROB_NAMES
 
@@ -102,7 +103,9 @@ class CombinedVerifier(VerifierModel):
         columns = self._plain(X)
         self.text_ = self.embedding_ = None
         if "text" in self.sources_:
-            self.text_, scores = TextScore.fit_and_cross_score(X.prompts.texts, self._read(X), y, folds)
+            # While signals are tried, the same words are weighed on the same rows again and again.
+            given = (X.prompts.texts, tuple(self._read(X)), y.tobytes(), folds.tobytes())
+            self.text_, scores = cached_by_text("text scores", [given], lambda _: [self._text_score(X, y, folds)])[0]
             columns.append(scores[:, None])
         if "embedding" in self.sources_:
             self.embedding_, scores = EmbeddingScore.fit_and_cross_score(prompt_embeddings(X.prompts), y, folds)
@@ -122,6 +125,9 @@ class CombinedVerifier(VerifierModel):
             return score
         blanks = [bool(blank("", text, why)) for text, why in zip(X.texts, X.finish_reasons, strict=True)]
         return np.where(blanks, np.minimum(score, BLANK_SCORE), score)
+
+    def _text_score(self, X: Answers, y: FloatArray, folds: IntArray) -> tuple[TextScore, FloatArray]:
+        return TextScore.fit_and_cross_score(X.prompts.texts, self._read(X), y, folds)
 
     def _read(self, X: Answers) -> Sequence[str]:
         """Return the answers' texts, where the training batch had any."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from router_models.data.artifacts import State
+from router_models.data.text_cache import each_text_once
 from router_models.errors import ArtifactError, DataError
 from router_models.estimators.verifiers import CombinedVerifier, LogprobVerifier
 from router_models.estimators.verifiers.learned.logistic import folds_by_prompt, mean_log_loss, sigmoid
 from router_models.estimators.verifiers.learned.sources import SOURCES
+from router_models.estimators.verifiers.learned.text_score import TextScore
 from router_models.types import Answers, FloatArray, Prompts
 from router_models.types.exchange import LOGPROB_NAMES, logprob_summary
 
@@ -93,6 +97,24 @@ def test_a_score_fitted_on_its_own_training_rows_would_be_overtrusted() -> None:
         outside.append(np.corrcoef(crossed, y)[0, 1])
     assert min(inside) > 0.5
     assert abs(np.mean(outside)) < 0.15
+
+
+def test_words_are_weighed_once_while_other_signals_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    X, y, _ = _drawn(200, 8)
+    told = Answers(X.prompts, X.texts, X.finish_reasons, dict(X.signals) | {"p_true": 0.2 + 0.5 * y})
+    alone = [CombinedVerifier().fit(rows, y).predict(rows) for rows in (X, told)]
+    fitted, fit = list[FloatArray](), TextScore.fit_and_cross_score.__func__  # type: ignore[attr-defined]
+
+    def counted(cls: type[TextScore], *given: Any) -> Any:
+        fitted.append(given[2])
+        return fit(cls, *given)
+
+    monkeypatch.setattr(TextScore, "fit_and_cross_score", classmethod(counted))
+    with each_text_once():
+        together = [CombinedVerifier().fit(rows, y).predict(rows) for rows in (X, told)]
+        CombinedVerifier().fit(X, 1 - y)
+    assert [grades.tolist() for grades in fitted] == [y.tolist(), (1 - y).tolist()], "once for each set of grades"
+    np.testing.assert_array_equal(alone, together)
 
 
 def test_a_blank_answer_is_never_acceptable_whatever_was_learned() -> None:

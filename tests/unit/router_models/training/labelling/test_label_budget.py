@@ -1,5 +1,6 @@
 """Labels are known by their prompts: nothing else about a table makes them fresh; what TUNE refuses spends nothing."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -142,7 +143,9 @@ def splits() -> LabelledSplits:
 SETTINGS = Settings(TIERS, PRICES, router="surface", verifier="logprob", abstain_share=0.0, promise="accepted")
 
 
-def test_only_a_look_at_cert_labels_spends_of_delta(splits: LabelledSplits, tmp_path: Path) -> None:
+def test_only_a_look_at_cert_labels_spends_of_delta(
+    splits: LabelledSplits, tmp_path: Path, new_registry: Callable[[Path], str]
+) -> None:
     said: list[str] = []
     work = Workspace(tmp_path, f"sqlite:///{tmp_path / 'm.db'}", "router", said.append)
     settings = replace(SETTINGS, epsilon=0.4)
@@ -150,6 +153,7 @@ def test_only_a_look_at_cert_labels_spends_of_delta(splits: LabelledSplits, tmp_
     with pytest.raises(NotCertifiedError, match=r"infeasible|too few"):
         certify_next(candidate, splits, replace(settings, epsilon=0.001), NOW, work)
     assert not (tmp_path / "m.db").exists(), "a refusal on TUNE alone notes no look"
+    new_registry(tmp_path / "m.db")
     wrong = replace(splits.cert, grades={tier: 0 * grades for tier, grades in splits.cert.grades.items()})
     with pytest.raises(NotCertifiedError, match="accepted CERT answers are wrong"):
         certify_next(candidate, replace(splits, cert=wrong), settings, NOW, work)
@@ -160,9 +164,11 @@ def test_only_a_look_at_cert_labels_spends_of_delta(splits: LabelledSplits, tmp_
     assert "look 3 at these labels, after plan chose on them" in said[-1]
 
 
-def test_the_only_look_spends_all_of_delta_and_no_other_is_let_through(splits: LabelledSplits, tmp_path: Path) -> None:
+def test_the_only_look_spends_all_of_delta_and_no_other_is_let_through(
+    splits: LabelledSplits, tmp_path: Path, new_registry: Callable[[Path], str]
+) -> None:
     said: list[str] = []
-    work = Workspace(tmp_path, f"sqlite:///{tmp_path / 'm.db'}", "router", said.append)
+    work = Workspace(tmp_path, new_registry(tmp_path / "m.db"), "router", said.append)
     settings = replace(SETTINGS, epsilon=0.4)
     candidate = fit_candidate(splits, settings, Given())
     certified, looked = certify_next(candidate, splits, settings, NOW, work, only_look=True)
@@ -175,8 +181,10 @@ def test_the_only_look_spends_all_of_delta_and_no_other_is_let_through(splits: L
             certify_next(candidate, splits, settings, NOW, work, only_look=only)
 
 
-def test_a_second_look_cannot_be_the_only_one(splits: LabelledSplits, tmp_path: Path) -> None:
-    work = Workspace(tmp_path, f"sqlite:///{tmp_path / 'm.db'}", "router", lambda _: None)
+def test_a_second_look_cannot_be_the_only_one(
+    splits: LabelledSplits, tmp_path: Path, new_registry: Callable[[Path], str]
+) -> None:
+    work = Workspace(tmp_path, new_registry(tmp_path / "m.db"), "router", lambda _: None)
     settings = replace(SETTINGS, epsilon=0.4)
     candidate = fit_candidate(splits, settings, Given())
     first, _ = certify_next(candidate, splits, settings, NOW, work)
@@ -188,8 +196,10 @@ def test_a_second_look_cannot_be_the_only_one(splits: LabelledSplits, tmp_path: 
     assert looked.look_index == 2, "what was refused was no look"
 
 
-def test_a_comparison_on_the_labels_leaves_no_only_look(splits: LabelledSplits, tmp_path: Path) -> None:
-    work = Workspace(tmp_path, f"sqlite:///{tmp_path / 'm.db'}", "router", lambda _: None)
+def test_a_comparison_on_the_labels_leaves_no_only_look(
+    splits: LabelledSplits, tmp_path: Path, new_registry: Callable[[Path], str]
+) -> None:
+    work = Workspace(tmp_path, new_registry(tmp_path / "m.db"), "router", lambda _: None)
     settings = replace(SETTINGS, epsilon=0.4)
     candidate = fit_candidate(splits, settings, Given())
     note_choice(tmp_path, labels_read(splits), "plan", ["surface"])
