@@ -86,7 +86,7 @@ def cannot_ask(name: str, tier: str, last: str, kinds: Mapping[str, TierKind], s
         return f"the signal {name} is the last tier's word on a cheaper answer: there is none of {last!r} itself"
     asked = row.who(tier, last)
     kind = kinds.get(asked, TierKind.VLLM)
-    if kind in row.kinds:
+    if kind in row.kinds_under(settings):
         return None
     return f"the signal {name} is asked of tier {asked!r}, which is {kind.value}: it needs {SIGNALS[name].needs}"
 

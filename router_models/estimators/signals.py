@@ -120,9 +120,11 @@ _ROWS = (
     ),
     Signal(
         "self_verification", "P(True) after examples of right and wrong answers (few-shot self-verification)",
-        "one call of one token to the same tier, which reads the examples first (`signals.self_verification`), for a "
-        "version that reads it", WITH_LOGPROBS, SignalCost.CALL,
-        "an engine that returns token logprobs (vLLM, or a hosted API that takes `logprobs`)",
+        "one call of one token to the same tier, which reads the examples first, or "
+        "`signals.self_verification.samples` verdicts in words, which a `hosted` tier gives alone; for a version that "
+        "reads it", ALL_KINDS, SignalCost.CALL,
+        "an engine that returns token logprobs (vLLM, or a hosted API that takes `logprobs`), or "
+        "`signals.self_verification.samples`",
     ),
     Signal(
         "first_token_entropy", "the entropy of the answer's first token; of a choice among options, of the option",

@@ -162,10 +162,18 @@ class ExampleConfig(Frozen):
 
 
 class SelfVerificationConfig(Frozen):
-    """How the signal `self_verification` is asked for: P(True) after examples."""
+    """How the signal `self_verification` is asked for after examples: P(True) of one token, or sampled verdicts."""
 
     examples: Annotated[tuple[ExampleConfig, ...], Field(min_length=1, max_length=32)] | None = None
     """Graded exchanges like those of the graph's own traffic, right and wrong ones; null: four of this release."""
+    samples: Annotated[int, Field(ge=0, le=16)] = 0
+    """0: one token, which needs token logprobs. Else so many verdicts in words, each by a call of its own: the signal
+    is the share of those that say "correct", and any tier can be asked.
+    """
+    temperature: Annotated[float, Field(gt=0, le=2)] = 0.7
+    """What verdicts are drawn at."""
+    max_tokens: Annotated[int, Field(ge=8)] = 48
+    """Tokens of each verdict at most; one that is cut off before its word does not count."""
 
 
 class SignalsConfig(Frozen):
@@ -180,7 +188,7 @@ class SignalsConfig(Frozen):
     agreement: AgreementConfig = AgreementConfig()
     """Further answers of the tier that answered."""
     self_verification: SelfVerificationConfig = SelfVerificationConfig()
-    """What the tier that answered is shown before it is asked whether its answer is right."""
+    """How the tier that answered is asked whether its answer is right, and what it is shown first."""
 
 
 class GradersConfig(Frozen):

@@ -65,9 +65,12 @@ def asked_settings(config: GraphConfig, *, bound: bool = True) -> AskedSettings:
         model.name: VerifierTerms(_price(model.price), verifier_digest(model, config) if bound else "")
         for model in config.verifiers
     }
-    examples = config.signals.self_verification.examples
-    shown = USUAL_EXAMPLES if examples is None else tuple(Example(e.question, e.answer, e.right) for e in examples)
-    return AskedSettings(given.samples, given.temperature, given.max_tokens, given.match, shown, models)
+    own = config.signals.self_verification
+    shown: tuple[Example, ...] = USUAL_EXAMPLES
+    if own.examples is not None:
+        shown = tuple(Example(one.question, one.answer, one.right) for one in own.examples)
+    verdicts = (own.samples, own.temperature, own.max_tokens)
+    return AskedSettings(given.samples, given.temperature, given.max_tokens, given.match, shown, models, *verdicts)
 
 
 def verifier_digest(model: AnyVerifierConfig, config: GraphConfig) -> str:

@@ -1,5 +1,8 @@
 """What the tier that answered is asked about its own answer: is it right, bare or after examples; further answers.
 
+After examples it is asked for one token, whose logprobs say how likely yes is, or for so many verdicts in words
+(`AskedSettings.verdicts`), which tiers without logprobs give as well.
+
 Prompts: P(True), Kadavath et al., arXiv 2207.05221; few-shot self-verification, Aggarwal et al. (AutoMix), arXiv
 2310.12963; self-consistency, Wang et al., arXiv 2203.11171.
 """
@@ -14,7 +17,13 @@ import numpy as np
 from router_models.estimators.questions.terms import AskedSettings, AskedSignal, AskedTier
 from router_models.estimators.signals import ALL_KINDS, WITH_LOGPROBS
 from router_models.estimators.verifiers.language_model.agreement import same_number, same_text
-from router_models.estimators.verifiers.language_model.p_true import P_TRUE_PARAMETERS, p_true_messages, p_true_of
+from router_models.estimators.verifiers.language_model.p_true import (
+    P_TRUE_PARAMETERS,
+    p_true_messages,
+    p_true_of,
+    verdict_messages,
+    verdict_share,
+)
 from router_models.types import Completion, FloatArray, Query
 
 READ_CHARS = 6000
@@ -39,7 +48,21 @@ def _p_true_tokens(prompt: FloatArray, answer: FloatArray, settings: AskedSettin
 
 
 def _verification_calls(query: Query, completion: Completion, settings: AskedSettings) -> tuple[Query, ...]:
-    return (Query(p_true_messages(query, completion, settings.examples), {}, dict(P_TRUE_PARAMETERS)),)
+    if not settings.verdicts:
+        return (Query(p_true_messages(query, completion, settings.examples), {}, dict(P_TRUE_PARAMETERS)),)
+    asked = verdict_messages(query, completion, settings.examples)
+    drawn = {"max_tokens": settings.verdict_tokens, "temperature": settings.verdict_temperature}
+    return tuple(Query(asked, {}, drawn | {"seed": seed}) for seed in range(1, settings.verdicts + 1))
+
+
+def _verification(completion: Completion, replies: Sequence[Completion], settings: AskedSettings) -> float:
+    if not settings.verdicts:
+        return yes_of(completion, replies, settings)
+    return verdict_share([reply.text for reply in replies])
+
+
+def _samples_verdicts(settings: AskedSettings) -> bool:
+    return settings.verdicts > 0
 
 
 def _verification_tokens(
@@ -47,7 +70,10 @@ def _verification_tokens(
 ) -> tuple[FloatArray, FloatArray]:
     shown = sum(len(one.question) + len(one.answer) for one in settings.examples) / CHARS_A_TOKEN
     sent, generated = _p_true_tokens(prompt, answer, settings)
-    return sent + shown + EXAMPLE_TOKENS * len(settings.examples), generated
+    sent = sent + shown + EXAMPLE_TOKENS * len(settings.examples)
+    if not settings.verdicts:
+        return sent, generated
+    return sent * settings.verdicts, generated * (settings.verdict_tokens * settings.verdicts)
 
 
 _NOT_SAMPLED = ("n", "seed", "stream", "logprobs", "top_logprobs", "max_tokens", "temperature")
@@ -81,7 +107,8 @@ def _agreement_tokens(
 
 
 SELF_VERIFICATION = AskedSignal(
-    "self_verification", AskedTier.ANSWERING, WITH_LOGPROBS, _verification_calls, yes_of, _verification_tokens
-)
+    "self_verification", AskedTier.ANSWERING, WITH_LOGPROBS, _verification_calls, _verification, _verification_tokens,
+    from_texts=_samples_verdicts,
+)  # fmt: skip
 P_TRUE = AskedSignal("p_true", AskedTier.ANSWERING, WITH_LOGPROBS, _p_true_calls, yes_of, _p_true_tokens)
 AGREEMENT = AskedSignal("agreement", AskedTier.ANSWERING, ALL_KINDS, _agreement_calls, _agreement, _agreement_tokens)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
-from router_models.estimators.signals import TierKind
+from router_models.estimators.signals import ALL_KINDS, TierKind
 from router_models.estimators.verifiers.language_model.p_true import Example
 from router_models.pricing.prices import Price
 from router_models.types import Completion, FloatArray, Query
@@ -64,6 +64,12 @@ class AskedSettings:
         Graded exchanges that `self_verification` shows first.
     verifiers : mapping of str to VerifierTerms
         The verifier models that the graph runs, by name.
+    verdicts : int
+        Verdicts in words that `self_verification` samples; 0: it reads P(True) of one token instead.
+    verdict_temperature : float
+        What they are drawn at, above 0.
+    verdict_tokens : int
+        Tokens of each at most.
     """
 
     samples: int = 3
@@ -72,6 +78,9 @@ class AskedSettings:
     match: Literal["text", "number"] = "text"
     examples: tuple[Example, ...] = USUAL_EXAMPLES
     verifiers: Mapping[str, VerifierTerms] = field(default_factory=dict)
+    verdicts: int = 0
+    verdict_temperature: float = 0.7
+    verdict_tokens: int = 48
 
 
 USUAL_QUESTIONS = AskedSettings()
@@ -91,7 +100,7 @@ class AskedSignal:
     asks : AskedTier
         Who is asked.
     kinds : frozenset of TierKind
-        The kinds of tiers that can be asked; of a verifier model: of whose answers.
+        The kinds of tiers that can be asked (`kinds_under`); of a verifier model: of whose answers.
     calls : callable
         The requests of a query and an answer to it, none of which depends on another's reply.
     read : callable
@@ -100,6 +109,8 @@ class AskedSignal:
         (prompt tokens, answer tokens) → prompt and answer tokens of all calls together, by which costs are foreseen.
     verifier : str
         The verifier model that is asked, by name; empty where a tier is.
+    from_texts : callable, optional
+        Whether the settings have it read off texts, which every kind of tier returns. None: never.
     """
 
     name: str
@@ -109,6 +120,11 @@ class AskedSignal:
     read: ReadReplies
     tokens: CountTokens
     verifier: str = ""
+    from_texts: Callable[[AskedSettings], bool] | None = None
+
+    def kinds_under(self, settings: AskedSettings) -> frozenset[TierKind]:
+        """Return the kinds of tiers that can be asked as the settings have it."""
+        return ALL_KINDS if self.from_texts is not None and self.from_texts(settings) else self.kinds
 
     def who(self, tier: str, last: str) -> str:
         """Return who is asked about a tier's answers, by name."""

@@ -8,7 +8,8 @@ answer fail). A directive may name a tier instead: `[cheap:fail]`.
 
 Calls about an answer (`router_models.estimators.asked_signals`) are answered by the same draw, in [0, 1), that makes
 the answer sure where it lies below `skill`, of the question alone: yes with probability 1 - draw; the tokens of a
-prompt have the logprob -(0.05 + 3 draw); samples (a temperature and a seed) are the answer with probability 1 - draw;
+prompt have the logprob -(0.05 + 3 draw); samples (a temperature and a seed) are the answer with probability 1 - draw,
+and verdicts in words that are sampled say "correct" with it;
 the first token alone, with its alternatives, is the answer's with probability 1 - draw / 2.
 """
 
@@ -27,6 +28,7 @@ from router_models.estimators.questions.last_tier import LAST_TIER_QUESTION
 from serve_graph.config.tiers import EchoTierConfig
 
 _QUESTION = re.compile(r"<question (\w+)>\n(.*)\n</question \1>", re.DOTALL)
+_CHECKED = re.compile(r".*\nQuestion (\w{12})\n(.*?)\nAI answer \1\n.*\nEnd \1\nVerdict:", re.DOTALL)
 _DIRECTIVE = re.compile(r"\[(\w+):(\w+)(?:=([\d.]+))?\]")
 
 
@@ -67,8 +69,12 @@ class EchoEngine:
             limit = self.context_limit
             raise EchoError(f"maximum context length is {limit} tokens, the prompt has {prompt_tokens}", 400)
         all_words = f"echo {self.config.name}: {prompt}".split(" ")
-        if question is not None and (seed := body.get("seed")) is not None and not _agrees(question, seed):
-            all_words[1] = f"{self.config.name} (sample {seed}):"
+        if question is not None and (seed := body.get("seed")) is not None:
+            agrees = _agrees(question, seed)
+            if _CHECKED.fullmatch(prompt):
+                all_words = f"The AI answer is {'correct' if agrees else 'incorrect'}.".split(" ")
+            elif not agrees:
+                all_words[1] = f"{self.config.name} (sample {seed}):"
         words = all_words[: int(body.get("max_tokens") or 256)]
         sure = "unsure" not in directives and self._is_sure(prompt)
         tokens: list[dict[str, Any]] = [
@@ -171,8 +177,10 @@ def question_of(body: Mapping[str, Any]) -> str | None:
         shown = _QUESTION.search(prompt_of({"messages": messages[-1:]}))
         about_last = len(messages) > 2 and messages[-1].get("content") == LAST_TIER_QUESTION
         return shown.group(2) if shown else prompt_of({"messages": messages[:-2] if about_last else messages})
-    is_sample = body.get("seed") is not None and bool(body.get("temperature"))
-    return prompt_of(body) if is_sample else None
+    if body.get("seed") is None or not body.get("temperature"):
+        return None
+    checked = _CHECKED.fullmatch(sampled := prompt_of(body))
+    return checked.group(2) if checked else sampled
 
 
 def question_draw(text: str) -> float:

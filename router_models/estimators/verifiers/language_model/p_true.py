@@ -28,12 +28,13 @@ P_TRUE_PARAMETERS: Mapping[str, Any] = MappingProxyType(
 )
 """Decoding settings for `p_true_messages`, in OpenAI's names."""
 
-VERDICT_PARAMETERS: Mapping[str, Any] = MappingProxyType({"max_tokens": 48, "temperature": 0.7})
-"""Decoding settings for `verdict_messages`; sample it k times."""
-
 _YES = frozenset({"yes", "true", "correct", "right", "ja", "richtig", "sí", "si", "verdadero"})
 _NO = frozenset({"no", "false", "incorrect", "wrong", "nein", "falsch", "falso"})
-_VERDICT = re.compile(r"\b(?:in|not )correct\b|\bcorrect\b|\bwrong\b|\bright\b", re.I)
+_VERDICT = re.compile(
+    r"((?:\bnot|n['’]t)\s+(?:(?:quite|entirely|completely|fully|really)\s+)?)?\b(incorrect|correct|wrong|right)\b",
+    re.I,
+)
+"""A verdict's word, and what denies it right before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,14 +164,13 @@ def verdict_share(verdicts: Sequence[str]) -> float:
 
     The smoothing keeps a handful of unanimous samples from claiming certainty. NaN where no verdict can be read.
     """
-    found = [matches[-1].lower() for text in verdicts if (matches := _VERDICT.findall(text))]
-    return (sum(word in ("correct", "right") for word in found) + 0.5) / (len(found) + 1.0) if found else math.nan
+    found = [matches[-1] for text in verdicts if (matches := _VERDICT.findall(text))]
+    right = sum((word.lower() in ("correct", "right")) is not bool(denied) for denied, word in found)
+    return (right + 0.5) / (len(found) + 1.0) if found else math.nan
 
 
 class PTrueVerifier(SignalVerifier):
     """Calibrate P(True): σ(a·logit(p_true) + b).
-
-    The signal comes from `p_true_of` or from `verdict_share`; the same one for fitting and serving.
 
     Parameters
     ----------
@@ -194,6 +194,8 @@ class PTrueVerifier(SignalVerifier):
 class SelfVerificationVerifier(SignalVerifier):
     """Calibrate P(True) after examples of right and wrong answers: σ(a·logit(self_verification) + b).
 
+    The signal comes from `p_true_of` or, sampled, from `verdict_share`; the same one for fitting and serving.
+
     Parameters
     ----------
     folds : int
@@ -207,6 +209,8 @@ class SelfVerificationVerifier(SignalVerifier):
     """
 
     family = "self-verification"
-    card = "needs the signal self_verification: one more call of one token to the cheap model, which reads examples"
+    card = (
+        "needs the signal self_verification: one token, or k short verdicts, of the cheap model, which reads examples"
+    )
     needs_signals: ClassVar[tuple[str, ...]] = ("self_verification",)
     signal = "self_verification"

@@ -103,6 +103,15 @@ def test_sampled_verdicts_are_counted_by_their_last_word() -> None:
     assert math.isnan(verdict_share(["hm", ""]))
 
 
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [("That is not right.", False), ("It isn't correct.", False), ("It isn’t quite right", False), ("Wrong.", False),
+     ("That is not entirely correct.", False), ("It is not wrong.", True), ("INCORRECT? No: Correct", True)],
+)  # fmt: skip
+def test_a_verdict_that_is_denied_says_the_opposite(text: str, right: bool) -> None:
+    assert verdict_share([text]) == (1.5 if right else 0.5) / 2
+
+
 def test_an_overconfident_self_assessment_is_repaired_by_the_calibrator() -> None:
     """The negative control is the raw signal: it claims .9 where .6 is right."""
     rng = np.random.default_rng(0)

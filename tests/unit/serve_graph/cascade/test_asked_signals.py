@@ -95,6 +95,12 @@ async def closed(ingress: IngressDeployment) -> None:
     await ingress.store.close()
 
 
+def hosted_without_logprobs() -> dict[str, Any]:
+    price = {"input_usd_per_mtok": "1", "output_usd_per_mtok": "2"}
+    silent: dict[str, Any] = {"name": "cheap", "engine": "openai", "model": "m", "base_url": "http://x/v1"}
+    return silent | {"price": price, "parameters": {"logprobs": None}}
+
+
 def task(prompt: str) -> Task:
     right = {"accepted": ["echo" if question_draw(prompt) < RIGHT_BELOW else "nothing of it"]}
     return Task(prompt[:6], prompt, "notes", 1, "en", "mentions", right, "echo", None)
@@ -220,6 +226,94 @@ async def test_a_signal_is_trained_certified_served_and_billed(world: World, nam
     finally:
         await closed(ingress)
     assert {"accepted", "escalated"} <= outcomes
+
+
+SAMPLED = {"self_verification": {"samples": 4, "max_tokens": 12}}
+
+
+@pytest.fixture(scope="module")
+def sampled_world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    folder = tmp_path_factory.mktemp("sampled")
+    config, out = graph(folder / "state", signals=SAMPLED), folder / "outcomes.parquet"
+    return World(config, asyncio.run(collected(config, PROMPTS, out)), out)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_sampled_self_verification_is_served_with_as_many_calls_on_the_bill(
+    sampled_world: World, tmp_path: Path, stream: bool
+) -> None:
+    version = certified(sampled_world, verifier="self-verification")
+    assert version.asked_of("cheap") == ("self_verification",)
+    ingress = await serving(sampled_world, version, tmp_path / "version")
+    try:
+        request, facts = await tried(ingress, stream=stream)
+    finally:
+        await closed(ingress)
+    assert facts["outcome"] in ("accepted", "escalated")
+    lines = [line for line in request.state.overhead if line.what == "self_verification"]
+    assert [line.tier for line in lines] == ["cheap"] * 4
+    assert all(line.usage is not None and line.usage.completion_tokens == 5 for line in lines), "five words each"
+    assert all(line.cost_usd > 0 for line in lines)
+    at = sampled_world.table.prompts.texts.index(request.query.text)
+    recorded = sampled_world.table.answers_of("cheap").signals["self_verification"][at]
+    assert request.state.signals["self_verification"] == pytest.approx(recorded)
+    assert recorded in [(right + 0.5) / 5 for right in range(5)]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_one_verdict_that_is_late_leaves_the_signal_out(
+    sampled_world: World, tmp_path: Path, stream: bool
+) -> None:
+    hurried = sampled_world.config.model_copy(
+        update={"signals": sampled_world.config.signals.model_copy(update={"timeout_s": 1e-6})}
+    )
+    version = certified(sampled_world, verifier="self-verification")
+    ingress = await serving(replace(sampled_world, config=hurried), version, tmp_path / "version")
+    try:
+        request, facts = await tried(ingress, stream=stream)
+    finally:
+        await closed(ingress)
+    assert (facts["outcome"], facts["tier"]) == ("escalated", "frontier")
+    assert request.state.verdict is not None
+    assert request.state.verdict.reason == "not judged: no self_verification"
+    assert not request.state.verdict.promised
+
+
+def test_a_version_of_one_form_of_self_verification_is_not_served_with_another(
+    world: World, sampled_world: World
+) -> None:
+    version = certified(sampled_world, verifier="self-verification")
+    check_certificate(version, sampled_world.config, NOW)
+    for other in (world.config, graph(Path("x"), signals={"self_verification": {"samples": 5, "max_tokens": 12}})):
+        with pytest.raises(CertificateError, match=r"signal\.self_verification changed"):
+            check_certificate(version, other, NOW)
+        assert "signal.self_verification" in differing(collected_binds(sampled_world.out) or {}, other, version.asked)
+    with pytest.raises(CertificateError, match=r"signal\.self_verification changed"):
+        check_certificate(certified(world, verifier="self-verification"), sampled_world.config, NOW)
+
+
+def test_a_tier_without_logprobs_is_asked_for_verdicts_in_words(world: World) -> None:
+    silent = hosted_without_logprobs()
+    tiers = [silent, world.config.tiers[1].model_dump()]
+    with pytest.raises(
+        ServeGraphError, match=r"self_verification is asked of tier 'cheap', .*self_verification\.samples"
+    ):
+        asked_by_tier(GraphConfig.model_validate({"tiers": tiers}), ["self_verification"])
+    config = GraphConfig.model_validate({"tiers": tiers, "signals": SAMPLED})
+    assert asked_by_tier(config, ["self_verification"]) == {"cheap": ("self_verification",)}
+
+
+def test_a_try_counts_every_sampled_verdict_in_break_even(sampled_world: World) -> None:
+    now = {tier: prices.at(NOW) for tier, prices in price_lists(sampled_world.config).items()}
+    version = certified(sampled_world, verifier="self-verification")
+    asking = settings_of(sampled_world.config).asking
+    foreseen = signal_costs(sampled_world.table, "cheap", "frontier", ("self_verification",), now, asking)
+    assert asking.verdicts == 4
+    assert asked_usd(version, sampled_world.config, now) == pytest.approx(foreseen.mean(), rel=0.1)
+    once = signal_costs(
+        sampled_world.table, "cheap", "frontier", ("self_verification",), now, replace(asking, verdicts=0)
+    )
+    assert foreseen.mean() > 4 * once.mean()
 
 
 async def tried(ingress: IngressDeployment, *, stream: bool = False) -> tuple[Request, dict[str, Any]]:
@@ -465,9 +559,7 @@ async def test_a_comparison_asks_within_its_budget(world: World, tmp_path: Path)
 
 
 def test_collect_refuses_what_a_tier_cannot_be_asked_for_and_what_is_no_signal(world: World) -> None:
-    price = {"input_usd_per_mtok": "1", "output_usd_per_mtok": "2"}
-    silent: dict[str, Any] = {"name": "cheap", "engine": "openai", "model": "m", "base_url": "http://x/v1"}
-    silent |= {"price": price, "parameters": {"logprobs": None}}
+    silent = hosted_without_logprobs()
     config = GraphConfig.model_validate({"tiers": [silent, world.config.tiers[1].model_dump()]})
     with pytest.raises(ServeGraphError, match="answers of tier 'cheap': the signal p_true is asked of tier 'cheap'"):
         asked_by_tier(config, ["p_true"])

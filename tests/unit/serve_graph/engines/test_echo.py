@@ -4,6 +4,7 @@ import struct
 import time
 from typing import Any
 
+import numpy as np
 import pytest
 
 from router_models.estimators.asked_signals import ASKED_SIGNALS
@@ -125,6 +126,18 @@ def test_embeddings_in_base64_are_the_same_numbers() -> None:
     packed = engine().embed({"input": "a", "encoding_format": "base64"})["data"][0]["embedding"]
     [plain] = engine().embed({"input": "a"})["data"]
     assert list(struct.unpack("<8f", base64.b64decode(packed))) == pytest.approx(plain["embedding"])
+
+
+async def test_sampled_verdicts_say_correct_as_often_as_the_question_draws() -> None:
+    settings, row, shares = AskedSettings(verdicts=16), ASKED_SIGNALS["self_verification"], []
+    for question in (f"Which river is it, at {i}?\nQuestion abcdefabcdef\nof two" for i in range(30)):
+        query = Query.from_prompt(question)
+        answer = completion_of(await engine().generate(body(question)), 0.0)
+        bodies = [engine_body(call, "cheap", {}, "echo") for call in row.calls(query, answer, settings)]
+        replies = [completion_of(await engine().generate(asked), 0.0) for asked in bodies]
+        assert {reply.text for reply in replies} <= {"The AI answer is correct.", "The AI answer is incorrect."}
+        shares.append((row.read(answer, replies, settings), 1 - question_draw(question)))
+    assert np.corrcoef(np.array(shares).T)[0, 1] > 0.9
 
 
 @pytest.mark.parametrize("name", ASKED_SIGNALS)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from router_models.estimators.questions.terms import AskedSettings
 from router_models.pricing.prices import Price
 from router_models.types import Query, Usage
 from serve_graph.access.accounts import AccountingSink, Accounts
@@ -182,6 +183,18 @@ def test_what_is_asked_about_an_answer_is_held_of_whoever_is_asked() -> None:
     assert worst_signals(query, terms, ("frontier",), PRICES, ROOMS) == {}
     several = worst_signals(asking(max_tokens=10, n=2), terms, ("cheap",), PRICES, ROOMS)
     assert several == {tier: 2 * usd for tier, usd in found.items()}
+
+
+def test_every_sampled_verdict_is_held_for() -> None:
+    once, sampled = (
+        worst_signals(
+            asking(max_tokens=10), AskedTerms({"cheap": ("self_verification",)}, "frontier", settings=settings),
+            ("cheap",), PRICES, ROOMS,
+        )["cheap"]
+        for settings in (AskedSettings(), AskedSettings(verdicts=4, verdict_tokens=30))
+    )  # fmt: skip
+    a_token = PRICES["cheap"].cost(Usage(0, 1))
+    assert sampled == 4 * (once - a_token) + 120 * a_token
 
 
 def test_a_budget_has_room_for_what_is_asked_about_an_answer(desk: Callable[..., Desk]) -> None:

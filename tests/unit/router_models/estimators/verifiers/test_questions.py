@@ -159,6 +159,54 @@ def test_self_verification_shows_its_examples_first_and_other_examples_are_anoth
     assert question_digest("p_true", other) == question_digest("p_true", SETTINGS)
 
 
+def test_sampled_self_verification_is_the_share_of_verdicts_that_say_correct() -> None:
+    settings, row = (
+        AskedSettings(verdicts=3, verdict_temperature=0.9, verdict_tokens=20),
+        asked_signal("self_verification"),
+    )
+    calls = row.calls(ASKED, Completion("paris"), settings)
+    assert [call.parameters for call in calls] == [
+        {"max_tokens": 20, "temperature": 0.9, "seed": seed} for seed in (1, 2, 3)
+    ], "no logprobs are asked for"
+    (asked,) = {call.messages[-1].content for call in calls}
+    for shown in (*(example.answer for example in SETTINGS.examples), "Which town is it?", "paris"):
+        assert shown in asked
+    said = ["It is in France. The AI answer is correct.", "The AI answer is incorrect.", "cut off before it"]
+    assert row.read(Completion("paris"), [Completion(text) for text in said], settings) == (1 + 0.5) / 3
+    assert math.isnan(row.read(Completion("paris"), [Completion("no word")] * 3, settings))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"verdicts": 2},
+        {"verdicts": 3, "verdict_temperature": 1.0},
+        {"verdicts": 3, "verdict_tokens": 9},
+        {"verdicts": 3, "examples": (Example("2 + 2?", "5", ok=False),)},
+        {"verdicts": 0},
+    ],
+)
+def test_a_table_of_one_form_of_self_verification_is_no_table_of_another(changed: dict[str, Any]) -> None:
+    sampled = question_digest("self_verification", AskedSettings(verdicts=3))
+    assert question_digest("self_verification", AskedSettings(**changed)) != sampled
+    assert question_digest("p_true", AskedSettings(**changed)) == question_digest("p_true", SETTINGS)
+
+
+def test_a_tier_without_logprobs_can_be_asked_for_verdicts_in_words_alone() -> None:
+    kinds, row = {"cheap": TierKind.HOSTED}, "self_verification"
+    assert "or `signals.self_verification.samples`" in str(cannot_ask(row, "cheap", "dear", kinds, SETTINGS))
+    assert cannot_ask(row, "cheap", "dear", kinds, AskedSettings(verdicts=1)) is None
+    assert cannot_ask("p_true", "cheap", "dear", kinds, AskedSettings(verdicts=1)) is not None
+
+
+def test_tokens_of_sampled_verdicts_are_foreseen() -> None:
+    row, prompt = asked_signal("self_verification"), np.array([100.0, 5000.0])
+    once, _ = row.tokens(prompt, prompt, SETTINGS)
+    sent, generated = row.tokens(prompt, prompt, AskedSettings(verdicts=4, verdict_tokens=30))
+    assert sent == pytest.approx(4 * once)
+    assert generated.tolist() == [120.0, 120.0]
+
+
 def test_two_graphs_ask_alike_where_nothing_of_the_question_differs() -> None:
     digests = {name: question_digest(name, SETTINGS) for name in ASKED_SIGNALS}
     assert len(set(digests.values())) == len(digests)

@@ -29,6 +29,7 @@ from tests.unit.serve_graph.cli.batch.passes.conftest import LONG, echo_config
 Run = Callable[..., Any]
 FAMILIES = {
     "p-true": ("p_true",),
+    "self-verification": ("self_verification",),
     "agreement": ("agreement",),
     "last-tier-verdict": ("last_tier_verdict",),
     "last-tier-likelihood": ("last_tier_likelihood",),
@@ -80,7 +81,8 @@ def asked_first() -> RouterModel:
 def config_of(folder: Path, family: str = "p-true", **more: Any) -> GraphConfig:
     router = asked_first() if family == "asked-first" else None
     policy = {"version": "builtin", "placement": "ingress", "timeout_s": 60}  # on a busy machine a request waits, too
-    given: dict[str, Any] = {"verifiers": [CRITIC], "signals": {"timeout_s": 60}, "policy": policy} | more
+    signals = {"timeout_s": 60, "self_verification": {"samples": 3 if family == "self-verification" else 0}}
+    given: dict[str, Any] = {"verifiers": [CRITIC], "signals": signals, "policy": policy} | more
     return echo_config(folder, 0.5, verifier(family), router, **given)
 
 

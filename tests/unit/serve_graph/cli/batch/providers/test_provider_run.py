@@ -104,8 +104,12 @@ def test_a_line_that_the_provider_refuses_fails_its_row_alone(provider: Provider
 
 
 def saying(body: dict[str, Any]) -> dict[str, Any]:
-    """As `echo_reply`; a question of one token about an answer has the reply no, where that is of row 1."""
+    """As `echo_reply`; a question about an answer, of one token or in words, has the reply no where it is of row 1."""
     reply = echo_reply(body)
+    if str(body["messages"][-1]["content"]).endswith("Verdict:"):
+        wrong = "row 1" in json.dumps(body["messages"])
+        reply["choices"][0]["message"]["content"] = f"The AI answer is {'incorrect' if wrong else 'correct'}."
+        reply["usage"] = {"prompt_tokens": 40, "completion_tokens": 1, "total_tokens": 41}
     if body.get("max_tokens") == 1:
         yes = 0.05 if "row 1" in json.dumps(body["messages"]) else 0.95
         top = [{"token": word, "logprob": math.log(p)} for word, p in (("Yes", yes), ("No", 1 - yes))]
@@ -114,7 +118,7 @@ def saying(body: dict[str, Any]) -> dict[str, Any]:
     return reply
 
 
-@pytest.mark.parametrize("name", ["p-true", "last-tier-verdict"])
+@pytest.mark.parametrize("name", ["p-true", "last-tier-verdict", "self-verification"])
 def test_signals_of_answers_are_lines_of_batches_and_on_the_bill(
     provider: ProviderServer, tmp_path: Path, name: str
 ) -> None:
@@ -128,18 +132,21 @@ def test_signals_of_answers_are_lines_of_batches_and_on_the_bill(
     version = RouterVersion(policy, {"cheap": Stage(LengthRouter(), None, verifier, None)})
     version.save(tmp_path / "state" / "builtin" / "builtin-uncertified")
     graph = yaml.safe_load((tmp_path / "graph.yaml").read_text())
-    graph |= {"policy": {"version": "builtin"}, "signals": {"timeout_s": 0.001}}
+    samples = 4 if name == "self-verification" else 0
+    signals = {"timeout_s": 0.001, "self_verification": {"samples": samples}}
+    graph |= {"policy": {"version": "builtin"}, "signals": signals}
     (tmp_path / "graph.yaml").write_text(yaml.safe_dump(graph))
     summary, rows = batch_run(tmp_path, "--records")
     tiers = [row["serve_graph_tier"] for row in rows]
     assert tiers == ["cheap", "frontier", "cheap", "cheap", "cheap", "cheap"]
-    assert provider.sizes == [6, 6, 1], "answers, what is said of them, and one that is escalated"
-    asked = 41 * (100 if name == "p-true" else 1000) / 2
+    calls = samples or 1
+    assert provider.sizes == [6, 6 * calls, 1], "answers, what is said of them, and one that is escalated"
+    asked = calls * 41 * (1000 if name == "last-tier-verdict" else 100) / 2
     bills = [14 * 100 / 2 + asked + (14 * 1000 / 2 if tier == "frontier" else 0) for tier in tiers]
     assert [float(row["serve_graph_cost_usd"]) for row in rows] == pytest.approx([bill / 1e6 for bill in bills])
     assert float(summary["spent_usd"]) == pytest.approx(sum(bills) / 1e6)
     stored = asyncio.run(_stored(tmp_path, rows[0]["serve_graph_decision"]))
-    assert stored.evidence["asked_signals"] == {verifier.wants_signals[0]: pytest.approx(0.95)}
+    assert stored.evidence["asked_signals"] == {verifier.wants_signals[0]: pytest.approx(4.5 / 5 if samples else 0.95)}
 
 
 def test_a_signal_that_no_batch_and_no_route_asks_for_is_refused(provider: ProviderServer, tmp_path: Path) -> None:
