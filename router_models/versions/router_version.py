@@ -188,7 +188,7 @@ class RouterVersion:
         """
         if len(text) <= SHORT:
             return None
-        embeds = self.needs_encoder or any(stage.verifier.wants_embeddings for stage in self.stages.values())
+        embeds = self.reads_embeddings
         if len(text) <= MOST_CHARS and (not embeds or self.encoder.reads_whole(text)):
             return None
         most = f"{MOST_CHARS:,} characters" + (f" and {MOST_WINDOWS * WINDOW:,} word pieces" if embeds else "")
@@ -318,6 +318,11 @@ class RouterVersion:
         """Whether deciding embeds the prompt."""
         reads = any(stage.router is not None and stage.router.needs_embeddings for stage in self.stages.values())
         return reads or self.catalogue is not None
+
+    @property
+    def reads_embeddings(self) -> bool:
+        """Whether deciding or judging embeds the prompt."""
+        return self.needs_encoder or any(stage.verifier.wants_embeddings for stage in self.stages.values())
 
     def save(self, folder: Path, extra: Path | None = None) -> str:
         """Write the sealed folder; returns its hash. Files in `extra` (the report) are copied in before sealing.

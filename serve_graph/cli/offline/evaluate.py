@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from router_models.pricing.tier_costs import TierCosts
 
 
+THE_RESTS_ENCODER = "the encoder of this release, which embeds the other texts here,"
 TARGET_HELP = (
     "What routers learn: weak (its grade), gain (1 + weak - strong) / 2, ease (weak + strong) / 2; "
     "auto: gain, or ease where --train holds another pair, whose gain does not transfer."
@@ -204,7 +205,8 @@ def evaluate(
         table = read_outcomes(outcomes, (weak, strong), pair(scale, "--scale"), named)
         use_embeddings = want_embeddings(protocol.families) or catalogue is not None
         if use_embeddings or embeddings is not None:
-            table = embedded(table, embeddings, cache)
+            beside = catalogue is not None or (train is not None and train_embeddings is None)
+            table = embedded(table, embeddings, cache, whose=THE_RESTS_ENCODER if beside and use_embeddings else None)
         table = _grouped(drawn_only(table), group_by, folds)
         if spare_cert:
             table = without_cert(table, (weak, strong), seed, group_by)
@@ -224,7 +226,10 @@ def evaluate(
                 weak_kind(weak, kind_weak, config),
             )  # fmt: skip
         else:
-            source = _source(train, train_weak, train_strong, train_embeddings, cache, use_embeddings)
+            source = _source(
+                train, train_weak, train_strong, train_embeddings, cache, use_embeddings,
+                None if embeddings is None else table,
+            )  # fmt: skip
             text, figures = run_one(
                 table.only(weak, strong), weak, strong, replace(protocol, train=source), prices,
                 (epsilon, delta, acceptable), outcomes.stem, to,
@@ -269,8 +274,10 @@ def _prices(
 
 
 def _source(
-    path: Path | None, weak: str | None, strong: str | None, embeddings: Path | None, cache: Path, use_embeddings: bool
-) -> Source | None:
+    path: Path | None, weak: str | None, strong: str | None, embeddings: Path | None, cache: Path,
+    use_embeddings: bool, brought: OutcomeTable | None,
+) -> Source | None:  # fmt: skip
+    """What is trained on. `brought`: what is tested on, where its embeddings came from a file, too."""
     from router_models.data.outcomes import read_outcomes
     from router_models.evaluation.cross_validation import Source
 
@@ -280,8 +287,22 @@ def _source(
         raise typer.BadParameter("--train needs --train-weak and --train-strong")
     table = read_outcomes(path, (weak, strong))
     if use_embeddings or embeddings is not None:
-        table = embedded(table, embeddings, cache)
+        beside = use_embeddings and brought is None
+        table = embedded(table, embeddings, cache, whose=THE_RESTS_ENCODER if beside else None)
+        _check_one_encoder(table, brought)
     return Source(path.stem, table.only(weak, strong), weak, strong)
+
+
+def _check_one_encoder(table: OutcomeTable, brought: OutcomeTable | None) -> None:
+    from router_models.errors import DataError
+
+    learned = table.prompts.embeddings
+    tested = None if brought is None else brought.prompts.embeddings
+    if learned is not None and tested is not None and learned.shape[1] != tested.shape[1]:
+        raise DataError(
+            f"embeddings of {learned.shape[1]} numbers to train on and of {tested.shape[1]} to test on: not of one "
+            "encoder"
+        )
 
 
 def _model_folder(name: str, progress: Callable[[str], None]) -> Path:

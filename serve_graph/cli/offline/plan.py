@@ -30,6 +30,7 @@ from serve_graph.cli.offline.tier_options import (
     TierFlags,
     TokensStrongOption,
     TokensWeakOption,
+    check_embeddings,
     check_tiers_differ,
     drawn_only,
     embedded,
@@ -132,7 +133,7 @@ def plan(
     `scaling.max_replicas` and `max_ongoing_requests`, or `admission.max_in_flight` of a hosted tier.
 
     --version FOLDER adds what they carry under a version that is there, whatever the plan recommends: by outcomes of
-    prompts that it was not trained on.
+    prompts that it was not trained on. --embeddings must be its own encoder's then: some are made again.
 
     With a traffic mix, before anything is recorded: serve-graph plan --traffic mix.yaml --weak cheap --strong frontier
     --volume 50000
@@ -192,8 +193,8 @@ def plan(
         busiest=None if capacity is None else _busiest(capacity, config, (weak, strong)),
     )
     if version is not None and found.busiest is not None:
-        own = None if embeddings is not None else cache
-        found = replace(found, loads=(*found.loads, _carried(version, table, tier_costs, found.busiest, seed, own)))
+        carried = _carried(version, table, tier_costs, found.busiest, seed, embeddings or cache)
+        found = replace(found, loads=(*found.loads, carried))
     source = (outcomes or traffic or Path()).name
     context = Context(
         title=title or f"Plan: {weak} → {strong} on {source}",
@@ -249,8 +250,9 @@ def _carried(
     terms: dict[str, TierCosts],
     busiest: BusiestHour,
     seed: int,
-    cache: Path | None,
+    source: Path,
 ) -> PolicyLoad:
+    """What tiers carry under a version. `source`: the file of the embeddings, or the folder that keeps them."""
     from router_models.data.embeddings.encoder import Encoder
     from router_models.planning.capacity import version_load
     from router_models.planning.simulation.itineraries import version_itineraries
@@ -258,8 +260,11 @@ def _carried(
     from router_models.versions.router_version import RouterVersion
 
     version = RouterVersion.load(folder)
-    if version.encoder.digest != Encoder().digest and cache is not None:
-        table = embedded(table, None, cache, version.encoder)
+    if source.is_file():
+        if version.reads_embeddings:
+            check_embeddings(table, source, version.encoder, f"version {folder.name}")
+    elif version.encoder.digest != Encoder().digest:
+        table = embedded(table, None, source, version.encoder)
     if unknown := sorted(set(version.policy.tiers) - set(terms)):
         raise typer.BadParameter(f"the version also serves {', '.join(unknown)}: a plan is for two tiers")
     rows = table.only(*terms)

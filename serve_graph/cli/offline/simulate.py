@@ -102,6 +102,7 @@ def simulate(
     """Replay a workload through a policy: cost, quality and waiting times.
 
     Seeded: the same command prints the same figures. Always-weak and always-strong are replayed for comparison.
+    With --version, --embeddings must be that version's own encoder's: some are made again.
 
     Example: serve-graph simulate --outcomes outcomes.parquet --weak cheap --strong frontier --rate 2
     --score lp_mean --accept-at -0.3 --price-weak 0.1,0.2 --price-strong 1,3 --burst 5,600,60
@@ -142,7 +143,8 @@ def simulate(
     name = str(pattern)
     if served is not None and version is not None:
         name = f"version {version.name}"
-        ways = version_itineraries(served, embedded(table, embeddings, cache, served.encoder))
+        whose = f"version {version.name}" if served.reads_embeddings else None
+        ways = version_itineraries(served, embedded(table, embeddings, cache, served.encoder, whose))
     elif pattern in (Pattern.RANDOM, Pattern.LENGTH):
         ways = by_share(table, weak, strong, _needed(strong_share, "--strong-share"), rule=name, seed=seed)
     else:

@@ -202,13 +202,40 @@ def drawn_only(table: OutcomeTable) -> OutcomeTable:
 
 
 def embedded(
-    table: OutcomeTable, embeddings: Path | None, cache: Path, encoder: TextEncoder | None = None
+    table: OutcomeTable,
+    embeddings: Path | None,
+    cache: Path,
+    encoder: TextEncoder | None = None,
+    whose: str | None = None,
 ) -> OutcomeTable:
-    """Return the table with embeddings from a file, or made (by the packaged encoder) and cached in the folder."""
+    """Return the table with embeddings from a file, or made (by the packaged encoder) and cached in the folder.
+
+    `whose`: who else embeds what these are compared with. A file that `encoder` did not make is refused then; without
+    an `encoder` one by another make of this release's model is taken, and said to be such.
+    """
     from router_models.data.embeddings.encoder import Encoder
 
     if embeddings is not None:
-        return table.with_embeddings(embeddings)
+        table = table.with_embeddings(embeddings)
+        if whose is not None:
+            check_embeddings(table, embeddings, encoder or Encoder(), whose, exactly=encoder is not None)
+        return table
     progress = progress_to_stderr()
     progress(f"embedding {len(table)} prompts (cached in {cache})")
     return table.with_embeddings(encoder or Encoder(), cache, progress)
+
+
+def check_embeddings(
+    table: OutcomeTable, source: Path, encoder: TextEncoder, whose: str, *, exactly: bool = True
+) -> None:
+    """Raise DataError, naming the file, where a table's embeddings are not those of an encoder."""
+    from router_models.data.embeddings.whose_embeddings import check_made_by
+    from router_models.errors import DataError
+
+    assert table.prompts.embeddings is not None
+    try:
+        said = check_made_by(encoder, table.prompts.texts, table.prompts.embeddings, whose, exactly=exactly)
+    except DataError as error:
+        raise DataError(f"{source}: {error}") from error
+    if said is not None:
+        progress_to_stderr()(f"{source}: {said}")
