@@ -135,5 +135,8 @@ def plain_text(content: str | list[Mapping[str, Any]] | None) -> str:
 
 
 def whole_characters(text: str) -> str:
-    """Return a text with half characters (lone surrogates) replaced as by a decoder: tables cannot hold them."""
+    """Return a text with half characters (lone surrogates) replaced as by a decoder.
+
+    Tables cannot hold them, and tokenizers do not read them.
+    """
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

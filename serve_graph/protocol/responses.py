@@ -8,6 +8,7 @@ from math import isnan
 from typing import Any
 
 from router_models.types import Completion, Usage
+from router_models.types.chat_prompts import whole_characters
 from serve_graph.protocol.usage_names import USAGE_NAMES
 
 MALFORMED = (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError)
@@ -26,14 +27,16 @@ _OUTPUT_DETAILS = ("completion_tokens_details", "output_tokens_details")
 def completion_of(payload: Mapping[str, Any], latency_s: float) -> Completion:
     """Read an engine's chat.completion as a Completion that keeps the original payload.
 
+    Its text, which verifiers, judges and tables read, has half characters (lone surrogates) replaced.
     Raises one of MALFORMED if any of its choices is invalid.
     """
     choice, *_ = choices = payload["choices"]
     for each in choices:
         check_choice(each, each["message"], whole=True)
     tokens = (choice.get("logprobs") or {}).get("content") or []
+    text = choice["message"].get("content") or ""
     return Completion(
-        text=choice["message"].get("content") or "",
+        text=text if text.isascii() else whole_characters(text),
         finish_reason=choice.get("finish_reason") or "stop",
         usage=usage_of(payload.get("usage")),
         token_logprobs=tuple(float(token["logprob"]) for token in tokens),

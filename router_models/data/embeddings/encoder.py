@@ -17,6 +17,7 @@ from router_models.data.embeddings.freed_memory import give_back, share_heaps
 from router_models.data.embeddings.products_of_integers import multiplies_mixed_bytes, products_of_integers
 from router_models.data.embeddings.rows_of_integers import rows_of_integers
 from router_models.errors import ArtifactError
+from router_models.types.chat_prompts import whole_characters
 
 Products = Literal["integers", "floats"]
 
@@ -73,7 +74,8 @@ class Encoder:
         Parameters
         ----------
         texts : sequence of str
-            n texts; of each the first `MOST_CHARS` characters and `MOST_WINDOWS` windows are read.
+            n texts; of each the first `MOST_CHARS` characters and `MOST_WINDOWS` windows are read. Half characters
+            (lone surrogates) are read as U+FFFD, which decoders put in their place.
         batch_size : int
             Windows per call of the model.
 
@@ -101,7 +103,9 @@ class Encoder:
 
     def _encodings(self, texts: list[str]) -> list[Any]:
         """Return the tokenizer's encodings, in windows."""
-        found: list[Any] = self._tokenizer.encode_batch([text[:MOST_CHARS] for text in texts])
+        read = [text[:MOST_CHARS] for text in texts]
+        whole = [text if text.isascii() else whole_characters(text) for text in read]
+        found: list[Any] = self._tokenizer.encode_batch(whole)
         return found
 
     def _windows(self, encoding: Any) -> list[list[int]]:

@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from router_models.data.formats.json_lines import is_encodable
 from router_models.errors import DataError
 
 FLOOR, HARD_FLOOR = 0.8, 0.88
@@ -212,6 +213,11 @@ def _examples(where: str, data: Any) -> tuple[str, ...]:
     for i, one in enumerate(data):
         if not isinstance(one, str) or not one.strip():
             raise DataError(f"{where}.examples[{i}]: a prompt as text (in quotes), found {_shown(one)}")
+        if not is_encodable(one):
+            raise DataError(
+                f"{where}.examples[{i}] holds half a character (a lone surrogate, as in a text cut inside an emoji): "
+                f"write the whole character or drop it, found {_shown(one)}"
+            )
         if len(one) > LONGEST_EXAMPLE:
             raise DataError(f"{where}.examples[{i}]: {len(one)} characters, and at most {LONGEST_EXAMPLE} are read")
     return tuple(dict.fromkeys(data))

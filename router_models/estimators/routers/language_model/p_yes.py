@@ -20,6 +20,7 @@ from router_models.errors import DataError
 from router_models.estimators.routers.base import RouterModel, check_prompts_input, fitted, meta_of, metadata_of
 from router_models.estimators.routers.language_model.causal import causal_model, model_digest
 from router_models.types import FloatArray, Prompts
+from router_models.types.chat_prompts import whole_characters
 
 TEMPLATE = (
     "Here is a question:\n\n{prompt}\n\n"
@@ -156,6 +157,7 @@ class YesEncoder:
         return rows
 
     def _ids(self, tokenizer: Any, text: str) -> list[int]:
+        text = whole_characters(text)
         tokens = tokenizer(text, add_special_tokens=False).input_ids
         if len(tokens) > self.max_tokens:
             text = tokenizer.decode(tokens[: self.max_tokens])

@@ -27,6 +27,7 @@ from router_models.estimators.routers.base import (
 from router_models.estimators.routers.embedding.ridge import fit_ridge, linear
 from router_models.estimators.routers.language_model.causal import causal_model, model_digest
 from router_models.types import FloatArray, Prompts
+from router_models.types.chat_prompts import whole_characters
 
 
 class ProbeRouter(RouterModel):
@@ -116,7 +117,7 @@ class HiddenStateEncoder:
         with torch.inference_mode():
             for text in texts:
                 # A model needs at least one token to have a state at all.
-                ids = tokenizer(text).input_ids[-self.max_tokens :] or tokenizer("?").input_ids
+                ids = tokenizer(whole_characters(text)).input_ids[-self.max_tokens :] or tokenizer("?").input_ids
                 states = model(input_ids=torch.tensor([ids]), output_hidden_states=True).hidden_states
                 depth = max(1, round(self.layer * (len(states) - 1)))
                 rows.append(states[depth][0, -1].float().numpy())

@@ -131,6 +131,15 @@ def test_the_encoders_digest_is_of_its_model_and_its_tokenizer(tmp_path: Path) -
     assert len({digest("a", "b"), digest("a", "c"), digest("c", "b"), digest("a", "b")}) == 3
 
 
+def test_half_a_character_is_embedded_as_a_decoder_would_write_it() -> None:
+    encoder, long = Encoder(), "word " * 400
+    for half in ("cut \ud83d", "\udc00", long + "\ud83d", "\ude00\ud83d in the wrong order"):
+        text = half.replace("\ud83d", "\ufffd").replace("\udc00", "\ufffd").replace("\ude00", "\ufffd")
+        assert np.array_equal(encoder.encode([half, "other"])[0], encoder.encode([text])[0])
+        assert encoder.reads_whole(half)
+    assert np.array_equal(encoder.encode(["\ud83d\ude00"]), encoder.encode(["\U0001f600"])), "two halves are one"
+
+
 def test_queries_are_batched_into_columns() -> None:
     prompts = prompts_of([Query.from_prompt("a", lang="en"), Query.from_prompt("b", task="sum")], None)
     assert prompts.texts == ("a", "b")

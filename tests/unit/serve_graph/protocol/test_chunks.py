@@ -1,3 +1,4 @@
+import json
 from contextlib import suppress
 from decimal import Decimal
 from typing import Any
@@ -6,10 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from router_models.estimators.asked_signals import ASKED_SIGNALS
+from router_models.estimators.questions.terms import AskedSettings
 from router_models.pricing.prices import Price
-from router_models.types import PREFIX_FINISH, Completion, Usage
+from router_models.types import PREFIX_FINISH, Completion, Query, Usage
 from serve_graph.cascade.billing import answered
 from serve_graph.protocol.chunks import CompletionAccumulator, each_choice, says_something, to_chunks
+from serve_graph.protocol.requests import engine_body
 from serve_graph.protocol.responses import MALFORMED, completion_of
 
 CALLS = st.lists(
@@ -26,6 +30,19 @@ CALLS = st.lists(
     unique_by=lambda call: call["id"],
 )
 MESSAGES = st.fixed_dictionaries({"content": st.text(max_size=60), "tool_calls": CALLS})
+
+
+@pytest.mark.parametrize("name", ASKED_SIGNALS)
+def test_an_answer_with_half_a_character_can_be_asked_about_and_is_shown_as_it_came(name: str) -> None:
+    reply = {"choices": [{"index": 0, "message": {"content": "cut \ud83d"}}]}
+    answer = completion_of(reply, 0.0)
+    accumulator = CompletionAccumulator()
+    accumulator.add({"choices": [{"index": 0, "delta": {"content": "cut \ud83d"}, "finish_reason": "stop"}]})
+    assert answer.text == accumulator.completion(0.0).text == "cut \ufffd"
+    assert answer.payload["choices"][0]["message"]["content"] == "cut \ud83d"
+    for call in ASKED_SIGNALS[name].calls(Query.from_prompt("hello"), answer, AskedSettings(verdicts=2)):
+        sent = engine_body(call, "cheap", {}, "openai")
+        json.dumps(sent, ensure_ascii=False).encode()
 
 
 @given(st.lists(MESSAGES, min_size=1, max_size=3))

@@ -111,6 +111,19 @@ CATALOGUE = {
 }
 
 
+def test_half_a_character_in_an_example_is_named(tmp_path: Path) -> None:
+    for data in (
+        intents({**REFUNDS, "examples": ["fine", "cut \ud83d"]}),
+        {"known_hard": {"examples": ["x", "\udc00"]}},
+    ):
+        with pytest.raises(DataError, match=r"examples\[1\] holds half a character"):
+            catalogue_of(data, TIERS)
+    path = tmp_path / "intents.yaml"
+    path.write_text('intents: [{name: refunds, tier: frontier, examples: ["cut \\ud83d"]}]')
+    with pytest.raises(DataError, match=r"Unicode character escape|half a character"):
+        read_catalogue(path, TIERS)
+
+
 def test_the_nearest_example_decides_where_it_reaches_its_own_floor() -> None:
     encoder = Letters()
     index = CatalogueIndex.of(catalogue_of(CATALOGUE, TIERS), encoder)
