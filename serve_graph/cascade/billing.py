@@ -16,6 +16,7 @@ from typing import Any
 
 from router_models.pricing.prices import Price, PriceList, Tariff, rounded_usd
 from router_models.types import Action, Call, Completion, Usage
+from serve_graph.errors import EngineTimeoutError
 
 Prices = Mapping[str, Price | PriceList]
 # What a hosted API calls the tariff it applied, in the reply's `service_tier`; anything else is the standard one.
@@ -42,9 +43,14 @@ def _says_more(choice: Mapping[str, Any]) -> bool:
 
 
 def unanswered(prices: Prices, tier: str, seconds: float, error: BaseException) -> Call:
-    """The line of a call that broke off: `failed` where the tier did, `cancelled` where nobody waited any longer."""
+    """The line of a call that broke off: `failed` where the tier did, `cancelled` where nobody waited any longer.
+
+    Nobody waits when the caller has left, nor after a time-out, whosever it is: what such a call cost is not known,
+    and budgets count the most that it may have.
+    """
     parts = _price(prices, tier, seconds).parts(Usage(), seconds)
-    what = "failed" if isinstance(error, Exception) else "cancelled"
+    waited = isinstance(error, Exception) and not isinstance(error, TimeoutError | EngineTimeoutError)
+    what = "failed" if waited else "cancelled"
     return Call(tier, Usage(), seconds, total(parts.values()), what, parts, metered=False)
 
 

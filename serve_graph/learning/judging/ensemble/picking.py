@@ -16,7 +16,6 @@ from serve_graph.cascade.asked import AskedCall, make_call
 from serve_graph.cascade.context import CascadeContext
 from serve_graph.cascade.steps import RequestState
 from serve_graph.config.judge import JudgeConfig
-from serve_graph.errors import EngineTimeoutError
 from serve_graph.learning.judging.judge_prompts import (
     DEFAULT_PROMPTS,
     conversation_text,
@@ -59,19 +58,14 @@ class Pick:
 
 @dataclass(slots=True)
 class BilledCalls:
-    """Calls of one request to whoever picks: on its bill, however they end. `timed_out`: those that nobody counted."""
+    """Calls of one request to whoever picks: on its bill, however they end."""
 
     context: CascadeContext
     state: RequestState
-    timed_out: list[str] = field(default_factory=list)
 
     async def make(self, tier: str, query: Query, what: str) -> tuple[Completion, Decimal]:
         """Return a reply and its dollars; raises EngineError."""
-        try:
-            reply = await make_call(self.context, AskedCall(what, tier, query), self.state, math.inf)
-        except EngineTimeoutError:
-            self.timed_out.append(tier)
-            raise
+        reply = await make_call(self.context, AskedCall(what, tier, query), self.state, math.inf)
         return reply, self.state.overhead[-1].cost_usd
 
 

@@ -20,7 +20,7 @@ from serve_graph.cascade.calls import call_tier, time_left
 from serve_graph.cascade.context import CascadeContext
 from serve_graph.cascade.steps import NotPicked, Picked, RequestState
 from serve_graph.config.judge import EnsembleConfig
-from serve_graph.errors import EngineError, EngineTimeoutError
+from serve_graph.errors import EngineError
 from serve_graph.learning.judging.ensemble.ensemble_metrics import EnsembleMetrics
 from serve_graph.learning.judging.ensemble.picking import BilledCalls, NoPickError, Pick, Picker, by_rule
 from serve_graph.learning.judging.judge_budget import JudgeBudget, hold_whole, settle_whole
@@ -66,7 +66,7 @@ class TwoTiers:
         calls = BilledCalls(context, state)
         limit_s = min(self.config.timeout_s, time_left(context) / 2)
         try:
-            async with self._paid(query, state, calls), asyncio.timeout(limit_s):
+            async with self._paid(query, state), asyncio.timeout(limit_s):
                 answers = await self._both(context, query, state)
                 pick = by_rule(query, answers, self.config.max_chars)
                 if pick is None:
@@ -118,7 +118,7 @@ class TwoTiers:
             raise NoPickError("unparsable", f"the reply of {self.config.judge} held no verdict") from None
 
     @asynccontextmanager
-    async def _paid(self, query: Query, state: RequestState, calls: BilledCalls) -> AsyncIterator[None]:
+    async def _paid(self, query: Query, state: RequestState) -> AsyncIterator[None]:
         """Hold the most that it may cost, and settle for what it did; raises NoPickError where so much is not left."""
         most = self.most_usd(query)
         held = total(most.values())
@@ -135,7 +135,7 @@ class TwoTiers:
             usd = _spent(state)
             self.metrics.cost_usd += usd
             try:
-                await settle_whole(self.budget.settle, day, held, usd + _unknown(state, calls, most))
+                await settle_whole(self.budget.settle, day, held, usd + _unknown(state, most))
             except (OSError, ValueError) as error:
                 logger.error("%s cannot be written: %s", self.budget.path, error)
 
@@ -164,8 +164,7 @@ def _spent(state: RequestState) -> Decimal:
     return total(line.cost_usd for line in (*state.calls, *state.overhead))
 
 
-def _unknown(state: RequestState, calls: BilledCalls, most: Mapping[str, Decimal]) -> Decimal:
+def _unknown(state: RequestState, most: Mapping[str, Decimal]) -> Decimal:
     """The most that calls may have cost of which nobody knows: those that were cut off."""
     cut = [line.tier for line in state.overhead if line.what == "cancelled"]
-    cut += [tier for tier, made in state.made.items() if isinstance(made, EngineTimeoutError)]
-    return total(most.get(tier, Decimal(0)) for tier in dict.fromkeys((*cut, *calls.timed_out)))
+    return total(most.get(tier, Decimal(0)) for tier in dict.fromkeys(cut))

@@ -345,7 +345,7 @@ async def test_a_signal_that_is_late_escalates_and_nothing_is_promised(
     assert request.state.verdict.reason == "not judged: no p_true"
     assert not request.state.verdict.promised
     assert any(note.startswith("no p_true: cheap failed: over") for note in request.state.notes)
-    assert [line.what for line in request.state.overhead if line.tier == "cheap"] == ["failed"]
+    assert [line.what for line in request.state.overhead if line.tier == "cheap"] == ["cancelled"]
 
 
 async def test_a_verifier_model_that_is_away_escalates_and_nothing_is_promised(world: World, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from router_models.pricing.savings import savings
 from router_models.types import Action, Call, Completion, Query, Usage
 from serve_graph.cascade.billing import answered, purposes, timed, total, unanswered
 from serve_graph.cascade.fakes import FakeDecider, FakeEngine, FakeJudge, ListSink, fake_context
-from serve_graph.errors import EngineError, PolicyUnavailableError
+from serve_graph.errors import EngineError, EngineTimeoutError, PolicyUnavailableError
 from serve_graph.gateway.handler import Service
 from serve_graph.protocol.responses import usage_of
 from serve_graph.records.explanation import sentences
@@ -69,6 +69,8 @@ def test_broken_calls_hold_the_engines_time_and_admit_that_tokens_are_unknown() 
     failed = unanswered(OWN, "cheap", 2.0, EngineError("dead"))
     cancelled = unanswered(OWN, "cheap", 2.0, asyncio.CancelledError())
     assert (failed.what, cancelled.what) == ("failed", "cancelled")
+    for late in (TimeoutError(), EngineTimeoutError("took over 9 s")):
+        assert unanswered(OWN, "cheap", 2.0, late).what == "cancelled", "nobody waited any longer"
     assert failed.cost_usd == cancelled.cost_usd == D("0.002")
     assert not failed.metered
 

@@ -19,7 +19,14 @@ from serve_graph.access.auth import CALLER, Caller
 from serve_graph.cascade.context import AskedTerms
 from serve_graph.cascade.fakes import FakeDecider, FakeEngine, ListSink, fake_context
 from serve_graph.config.access import KeyConfig
-from serve_graph.errors import AccessError, BudgetSpentError, RateLimitedError, RequestError
+from serve_graph.errors import (
+    AccessError,
+    BudgetSpentError,
+    EngineError,
+    EngineTimeoutError,
+    RateLimitedError,
+    RequestError,
+)
 from serve_graph.gateway.context_length import Room, prompt_tokens
 from serve_graph.gateway.handler import Service
 from serve_graph.gateway.options import ResolvedOptions
@@ -183,6 +190,26 @@ def test_what_is_asked_about_an_answer_is_held_of_whoever_is_asked() -> None:
     assert worst_signals(query, terms, ("frontier",), PRICES, ROOMS) == {}
     several = worst_signals(asking(max_tokens=10, n=2), terms, ("cheap",), PRICES, ROOMS)
     assert several == {tier: 2 * usd for tier, usd in found.items()}
+
+
+@pytest.mark.parametrize(
+    ("error", "counts"),
+    [(EngineTimeoutError("took over 9 s"), True), (EngineError("500"), False)],
+    ids=["late", "dead"],
+)
+async def test_a_call_that_a_time_out_cut_off_takes_the_most_of_its_keys_budget_and_a_failed_one_nothing(
+    desk: Callable[..., Desk], error: EngineError, counts: bool
+) -> None:
+    """The provider may bill the former; it is on no bill, as nobody knows how much."""
+    at = desk(usd_per_day="1")
+    cheap = fake_context(cheap=FakeEngine(error=error))
+    at.service.context = cheap
+    opened = at.open(max_tokens=100)
+    await at.service.answer(opened)
+    assert opened.state.tier == "frontier"
+    spent, _ = at.accounts.spending.spent("a", NOON)
+    worst = worst_case(opened.query, ("cheap",), at.service.context.prices, {})["cheap"]
+    assert spent == opened.cost_usd + (worst if counts else 0)
 
 
 def test_every_sampled_verdict_is_held_for() -> None:

@@ -14,6 +14,7 @@ from router_models.types import Action
 from serve_graph.cascade.certificate import CertificateSnapshot
 from serve_graph.cascade.fakes import FakeEngine, FakeJudge
 from serve_graph.cascade.steps import StreamTerms
+from serve_graph.errors import EngineTimeoutError
 from serve_graph.gateway.arms import RolloutArms
 from serve_graph.gateway.capabilities import AsleepTiers
 from serve_graph.gateway.constraints import RoutingContext
@@ -243,21 +244,28 @@ async def test_a_request_with_a_key_holds_both_answers_and_the_picking_of_its_bu
     assert held[0] == held[1] + most
 
 
+OVER = EngineTimeoutError("tier took over 9 s")
+
+
+@pytest.mark.parametrize("error", [None, OVER], ids=["the ensemble's time", "the tier's own"])
 @pytest.mark.parametrize("slow", ["critic", "frontier"])
 async def test_a_key_is_charged_no_more_than_was_held_where_calls_are_cut_off(
-    endpoint: Endpoints, tmp_path: Path, slow: str
+    endpoint: Endpoints, tmp_path: Path, slow: str, error: Exception | None
 ) -> None:
+    """What a call cost that nobody waited for is not known: key's and day's budget count the most it may have."""
     known: dict[str, Any] = {"secrets": ("a",), "limits": {"usd_per_day": "5"}}
     if slow == "frontier":
-        known["frontier"] = FakeEngine("frontier says", slow_s=2.0)
-    at = drawn(endpoint, tmp_path, Referee(slow_s=30.0 if slow == "critic" else 0.0), timeout_s=0.3, known=known)
+        known["frontier"] = FakeEngine("frontier says", slow_s=0.0 if error else 2.0, error=error)
+    critic = Referee(slow_s=0.0 if error else 30.0, error=error) if slow == "critic" else Referee()
+    at = drawn(endpoint, tmp_path, critic, timeout_s=0.3, known=known)
     held: list[Decimal] = []
     spending = at.at.accounts.spending
     hold = spending.hold
     spending.hold = lambda key, request, usd: (held.append(usd), hold(key, request, usd))
     at.at.service.accounts = at.at.accounts
     await at.ask(headers={"authorization": "Bearer a"}, max_tokens=10)
-    assert "cancelled" in [line.what for line in at.record.overhead]
+    assert {line.what for line in at.record.overhead if line.tier == slow} == {"cancelled"}
+    assert at.budget.spent() >= at.ensemble.most_usd(at.at.context.engines["cheap"].queries[0])[slow]
     at.at.accounts.charge(at.record, None)
     charged, _ = spending.spent(at.record.key or "", datetime.now(UTC))
     assert at.record.cost_usd < charged <= held[0]
