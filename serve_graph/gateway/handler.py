@@ -151,43 +151,47 @@ class Service:
         terms = self.terms if stream else None
         if terms is not None and options is not None and options.stream is not None:
             terms = terms.with_mode(options.stream)
-        answering, routing, assigned = self.context, self.routing, None
         share = self.routing.share_of(resolved)
         drawn = (self.sample is not None or resolved.ensemble is not None) and meant_for_both(
             self.sample, query, resolved, caller
         )
         if drawn and reserves and self.sample is not None:
-            drawn = self.sample.fits(query, resolved, routing, terms, began)
-        if self.arms is not None and forced is None and share is None and not drawn:
-            assigned = self.arms.assign(resolved.session, key, query.text)
-            if assigned.arm == "candidate":
-                answering, routing = self.arms.context, self.arms.routing
-        context = request_context(
-            answering, resolved, routing, self.top, deadline, query=query, stream=terms, began=began
-        )
-        request = Request(query, model, forced, stream, context, terms or self.terms, key=key, resolved=resolved)
-        request.request_id, request.shares, request.assigned = caller.request_id, routing.shares, assigned
-        request.share = share
-        request.checked = routing.coverage is not None and forced is None and share is None
-        request.slicer = None if routing.labels is None else routing.labels.slicer
-        if drawn and reserves and self.sample is not None:
-            self.sample.put(request)
+            drawn = self.sample.fits(query, resolved, self.routing, terms, began)
+        while True:  # once more for a drawn request that its key's budget leaves to one tier
+            answering, routing, assigned = self.context, self.routing, None
+            if self.arms is not None and forced is None and share is None and not drawn:
+                assigned = self.arms.assign(resolved.session, key, query.text)
+                if assigned.arm == "candidate":
+                    answering, routing = self.arms.context, self.arms.routing
+            context = request_context(
+                answering, resolved, routing, self.top, deadline, query=query, stream=terms, began=began
+            )
+            request = Request(query, model, forced, stream, context, terms or self.terms, key=key, resolved=resolved)
+            request.request_id, request.shares, request.assigned = caller.request_id, routing.shares, assigned
+            request.share = share
+            request.checked = routing.coverage is not None and forced is None and share is None
+            request.slicer = None if routing.labels is None else routing.labels.slicer
+            if not (drawn and reserves) or self.sample is None or self._put_to_both(request):
+                break
+            drawn = False
         if reserves:
-            self._reserve_for(request, context.policy.tiers if forced is None else (forced,))
+            if request.drawn is None:
+                self.reserve(request, context.policy.tiers if forced is None else (forced,))
             self.begin(request)
         return request
 
-    def _reserve_for(self, request: Request, tiers: Sequence[str]) -> None:
-        """Hold what a request may cost its key: where the key has no room for both tiers, it is answered by one."""
+    def _put_to_both(self, request: Request) -> bool:
+        """Have two tiers answer a drawn request; False where its key has no room for both, so that one answers it."""
+        assert self.sample is not None, "requests are drawn where there is a sample"
+        self.sample.put(request)
         try:
-            self.reserve(request, tiers)
+            self.reserve(request, request.context.policy.tiers)
         except BudgetSpentError:
-            if request.drawn is None or request.drawn.asked_for:
+            if request.resolved.ensemble:
                 raise
-            request.context, request.drawn = request.drawn.instead, None
-            if self.sample is not None:
-                self.sample.note_left_out("key's budget")
-            self.reserve(request, tiers)
+            self.sample.note_left_out("key's budget")
+            return False
+        return True
 
     def begin(self, request: Request) -> None:
         """Say from now on, in this task, which decision its work is for, and begin its trace."""

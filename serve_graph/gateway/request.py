@@ -30,13 +30,10 @@ from serve_graph.records.kept_requests import BESIDE, beside_answer, kept_reques
 
 @dataclass(frozen=True, slots=True)
 class DrawnForBoth:
-    """A request that two tiers answer: with which probability it was drawn, or that it was asked for, and the context
-    that it has where it is not put to both after all.
-    """
+    """A request that two tiers answer: with which probability it was drawn, or that it was asked for."""
 
     share: float
     asked_for: bool
-    instead: CascadeContext
 
 
 @dataclass(slots=True)

@@ -93,7 +93,7 @@ class EnsembleSample:
     def put(self, request: Request) -> None:
         """Have two tiers answer a request that fits; nothing is promised of it then."""
         context = request.context
-        request.drawn = DrawnForBoth(self.config.share, request.resolved.ensemble is True, context)
+        request.drawn = DrawnForBoth(self.config.share, request.resolved.ensemble is True)
         request.context = replace(context, ensemble=self.ensemble, set_apart=context.set_apart or BOTH_ASKED)
 
     def _why_not(

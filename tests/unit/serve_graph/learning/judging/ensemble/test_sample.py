@@ -164,6 +164,22 @@ async def test_a_key_without_room_for_both_is_answered_by_one_and_told_where_it_
     assert (reply.status_code, reply.json()["error"]["code"]) == (429, "insufficient_quota")
 
 
+async def test_one_that_its_keys_budget_leaves_to_the_policy_belongs_to_its_arm_of_a_rollout(
+    endpoint: Endpoints, tmp_path: Path
+) -> None:
+    at = drawn(endpoint, tmp_path, known={"secrets": ("a",), "limits": {"usd_per_day": "0.0040"}})
+    at.at.service.accounts = at.at.accounts
+    rollout = ServedRollout("rol-1", "canary", 1.0, 0.1, candidate=None)  # type: ignore[arg-type]
+    context = replace(at.at.service.context, version="router/2", judge=FakeJudge(Action.ESCALATED))
+    at.at.service.try_beside(RolloutArms(rollout, context, RoutingContext()))
+    await at.ask(headers={"authorization": "Bearer a"}, max_tokens=100)
+    assert dict(at.ensemble.metrics.left_out) == {"key's budget": 1}
+    assert "ensemble" not in at.record.evidence
+    assert (at.record.version, at.record.outcome) == ("router/2", "escalated")
+    assert at.record.evidence["rollout"]["arm"] == "candidate"
+    assert at.at.accounts.spending.in_progress(at.record.key or "") == 1, "its own hold alone"
+
+
 async def test_a_graph_whose_certificate_was_revoked_draws_nothing(endpoint: Endpoints, tmp_path: Path) -> None:
     at = drawn(endpoint, tmp_path)
 
