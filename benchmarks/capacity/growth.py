@@ -19,7 +19,7 @@ import platform
 import sqlite3
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -29,7 +29,7 @@ from typing import Any
 import yaml
 
 from benchmarks.graphs import BenchmarkError
-from benchmarks.ingress import application, call, ingress, post
+from benchmarks.ingress import application, call, post
 from benchmarks.load import median_and_range
 from benchmarks.overhead import TIERS, prepared, question
 from router_models.versions.mlflow_client import registry_client
@@ -99,10 +99,10 @@ def chat(app: Any, model: str, text: Callable[[], str], key: str | None = None) 
     """A chat request, of a new question each time."""
 
     async def do() -> None:
-        said = {"model": model, "messages": [{"role": "user", "content": text()}], "max_tokens": 8}
-        status, _ = await post(app, said, key)
+        said = {"model": model, "messages": [{"role": "user", "content": text()}]}
+        status, headers = await post(app, said, key)
         if status != 200:
-            raise BenchmarkError(f"{model}: status {status}")
+            raise BenchmarkError(f"{model}: status {status}, {headers}")
 
     return do
 
@@ -134,7 +134,11 @@ async def prompts(folder: Path, blocks: int) -> list[Row]:
     def of(size: int) -> Callable[[], str]:
         return lambda: (question(next(numbers)) + WORDS * (size // len(WORDS) + 1))[:size]
 
-    async with ingress(folder) as app:
+    long = [tier | {"context_tokens": 10**6} for tier in TIERS]
+    held = folder / "prompts"
+    held.mkdir(exist_ok=True)
+    config = load_config(prepared(held, long, placements=("ingress",))["ingress"][0])
+    async with application(config) as app:
         for size in (100, 1_000, 10_000, 100_000):
             for what, model in (("routed", "auto"), ("forced", "cheap")):
                 rows.append(Row("prompt, bytes", f"{size:,}", f"a request, {what}", chat(app, model, of(size))))
@@ -161,7 +165,12 @@ async def keys(folder: Path, blocks: int) -> list[Row]:
         for count in (1, 100, 10_000):
             state = folder / f"keys-{count}"
             config = graph(state)
-            limits = {"requests_per_min": 10**6, "tokens_per_min": 10**9, "usd_per_day": 1000, "scopes": ("force",)}
+            limits = {
+                "requests_per_min": 10**6,
+                "tokens_per_min": 10**9,
+                "usd_per_day": 1000,
+                "scopes": ("use", "force"),
+            }
             made = [KeyConfig(name=f"key-{i}", sha256=key_hash(f"secret-{i}"), **limits) for i in range(count)]
             write_keys(state / "keys.yaml", made)
             app = await stack.enter_async_context(application(config))
@@ -193,7 +202,6 @@ async def records(folder: Path, blocks: int) -> list[Row]:
                 ("the console's overview", "/console"),
                 ("the console's decisions", "/console/decisions"),
                 ("those of one tier", "/console/decisions?tier=frontier"),
-                ("the next answer to label", "/console/labels"),
             ):
                 rows.append(Row("records", size, f"{what} ({file.stat().st_size / 2**20:,.0f} MB)"
                                 if path == "/console" else what, page(app, path), 5, is_waited_for=True))  # fmt: skip
@@ -223,7 +231,7 @@ async def versions(folder: Path, blocks: int) -> list[Row]:
         held = folder / f"versions-{count}"
         held.mkdir(exist_ok=True)
         config = load_config(prepared(held, placements=("ingress",))["ingress"][0])
-        uri, model = config.tracking_uri, config.policy.model_name
+        uri, model = str(config.tracking_uri), config.policy.model_name
         first = find_version(uri, model, "stable")
         if first is None:
             raise BenchmarkError("the registry names no stable version")
@@ -231,15 +239,15 @@ async def versions(folder: Path, blocks: int) -> list[Row]:
         source = client.get_model_version(model, first.number).source
         for _ in range(count - len(list_versions(uri, model))):
             client.create_model_version(model, source, first.run_id, tags=dict(first.tags))
-        for what, asked in (
-            ("the poll of the served version", lambda uri=uri, model=model: poll_review(uri, model, "stable")),
-            ("a list of all versions", lambda uri=uri, model=model: list_versions(uri, model)),
-        ):
 
-            async def do(asked: Callable[[], Any] = asked) -> None:
-                asked()
+        async def poll(uri: str = uri, model: str = model) -> None:
+            poll_review(uri, model, "stable")
 
-            rows.append(Row("versions", f"{count:,}", what, do, 3))
+        async def listing(uri: str = uri, model: str = model) -> None:
+            list_versions(uri, model)
+
+        rows.append(Row("versions", f"{count:,}", "the poll of the served version", poll, 3))
+        rows.append(Row("versions", f"{count:,}", "a list of all versions", listing, 1))
     return await in_turn(rows, blocks)
 
 
@@ -260,7 +268,7 @@ async def replicas(folder: Path, blocks: int) -> list[Row]:
                 i = next(turns)
                 totals[i] += UNIT
                 terms = [LimitTerms(f"key-{n} requests", 10**6 * UNIT, 10**3 * UNIT) for n in range(100)]
-                await pool.settle([LeaseAsk(each, f"replica-{i}", totals[i], 100 * UNIT) for each in terms])
+                await pool.settle([LeaseAsk(each, f"{i} {each.name}", totals[i], 100 * UNIT) for each in terms])
 
             for _ in range(count):
                 await settle()
@@ -269,7 +277,7 @@ async def replicas(folder: Path, blocks: int) -> list[Row]:
         return await in_turn(rows, blocks)
 
 
-PARTS: Mapping[str, Callable[[Path, int], Awaitable[list[Row]]]] = {
+PARTS: Mapping[str, Callable[[Path, int], Coroutine[Any, Any, list[Row]]]] = {
     "prompts": prompts, "tiers": tiers, "keys": keys, "records": records, "versions": versions, "replicas": replicas,
 }  # fmt: skip
 
@@ -289,7 +297,8 @@ def main() -> None:
         folder = (chosen.folder or Path(made)).resolve()
         folder.mkdir(exist_ok=True)
         for part in chosen.parts.split(","):
-            rows += (found := asyncio.run(PARTS[part](folder, chosen.blocks)))
+            found = asyncio.run(PARTS[part](folder, chosen.blocks))
+            rows += found
             print("\n".join(row.line() for row in found), flush=True)
     text = PAGE.format(
         command=f"python -m benchmarks.capacity.growth --blocks {chosen.blocks}",

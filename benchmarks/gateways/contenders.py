@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 
 import yaml
 
@@ -22,11 +23,13 @@ from serve_graph.cli.local.launch import free_port
 INSTALLED = ROOT / ".venv-gateways"
 ADMISSION = {"max_in_flight": 300, "max_queued": 300}
 """Of 256 callers none is refused: no other gateway has a limit."""
-LONG = (
-    " Answer in plain words, and name first what most people see, then what they see at dusk, in snow and under a"
-    " lamp, and how sure you are of each of these, in the order in which they were asked for, all on one line."
-)
-"""What makes an echoed answer of some fifty chunks of a question."""
+CLAUSES = (
+    "name first what most people see", "then what they see at dusk", "in snow and under a lamp",
+    "say how sure you are of each of these", "in the order in which they were asked for", "leave nothing out of it",
+    "and write all on one line",
+)  # fmt: skip
+"""What makes an echoed answer of some fifty chunks of a question; in another order in each, so that no parts of it are
+those of one that came before."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,8 @@ class Contender:
 
 def asked(i: int, *, long: bool = False) -> str:
     """The i-th question: short where its answer is read whole, long where it is streamed."""
-    return question(i) + (LONG if long else "")
+    clauses = Random(i).sample(CLAUSES, len(CLAUSES))
+    return question(i) + (f" Answer in plain words: {', '.join(clauses)}." if long else "")
 
 
 def trained(i: int) -> str:

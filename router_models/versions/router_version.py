@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from router_models.data.embeddings.encoder import MOST_CHARS, MOST_WINDOWS, WINDOW, Encoder
+from router_models.data.embeddings.recent_vectors import RecentVectors
 from router_models.data.features import answers_of, embedded_with, prompt_of, prompts_of
 from router_models.data.slices import slice_of
 from router_models.estimators.asked_signals import asked_among
@@ -105,6 +106,8 @@ class RouterVersion:
         the greatest at equal steps; empty: not known (`ScoreShares`).
     catalogue : CatalogueIndex, optional
         The intents that decide before the router; like `novel_to_top` a setting of the server, and of certifying.
+    recent : RecentVectors
+        Embeddings of the parts of prompts that came last.
     """
 
     policy: Policy
@@ -125,6 +128,7 @@ class RouterVersion:
     spelling: Spelling | None = None
     score_quantiles: tuple[float, ...] = ()
     catalogue: CatalogueIndex | None = None
+    recent: RecentVectors = field(default_factory=RecentVectors, repr=False, compare=False)
 
     def decide(self, query: Query, made: PromptEmbedding | None = None) -> Decision:
         """Choose a tier before generation; embeds the query once, for all stages, where `made` is not its embedding.
@@ -179,7 +183,7 @@ class RouterVersion:
     def text_models(self) -> TextModels:
         """What measures a text beside its distance."""
         tried_from = {tier: point.route_at for tier, point in self.policy.points.items()}
-        return TextModels(self.stages, self.encoder, self.spelling, tried_from)
+        return TextModels(self.stages, self.encoder, self.spelling, tried_from, self.recent)
 
     def unread(self, text: str) -> Uncovered | None:
         """Return why nothing is promised of a text that no model reads to its end; None where they do.

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from router_models.data.embeddings.cache import TextEncoder
+from router_models.data.embeddings.recent_vectors import RecentVectors
 from router_models.data.text_cache import cached_by_text, each_text_once
 from router_models.estimators.novelty import evenly_spaced
 from router_models.estimators.prompt_parts import overlapping_parts, pieces_of_sentences
@@ -39,13 +40,15 @@ LEAST_TUNE = 20
 class TextModels:
     """What measures a text: the tiers' models, the encoder of those that embed, the training prompts' spelling.
 
-    `tried_from`: the estimate from which on each tier is tried, where that is decided.
+    `tried_from`: the estimate from which on each tier is tried, where that is decided. `recent`: the parts of prompts
+    that came last, where some come again.
     """
 
     stages: Mapping[str, Stage]
     encoder: TextEncoder
     spelling: Spelling | None = None
     tried_from: Mapping[str, float] = field(default_factory=dict)
+    recent: RecentVectors = field(default_factory=RecentVectors)
 
     def drops(self, prompts: Prompts, conversations: Sequence[str], part_chars: int) -> FloatArray:
         """Return by how much, in log-odds, the least part of each prompt is estimated below the whole, (n,).
@@ -215,7 +218,7 @@ class TextModels:
 
     def _embedded(self, texts: Sequence[str]) -> NDArray[np.float32]:
         with each_text_once():
-            rows = cached_by_text(f"part {self.encoder.digest}", texts, lambda new: list(self.encoder.encode(new)))
+            rows = cached_by_text(f"part {self.encoder.digest}", texts, partial(self.recent.of, self.encoder))
         return np.array(rows, dtype=np.float32)
 
     def _averaged(self, pieces: Sequence[Sequence[str]]) -> NDArray[np.float32]:

@@ -102,3 +102,15 @@ def test_a_request_that_is_sent_up_is_decided_without_its_parts() -> None:
     assert down.uncovered is not None
     assert (down.tier, down.uncovered.reason) == ("top", "parts")
     assert len(encoder.asked) > 2
+
+
+def test_the_parts_of_a_prompt_that_comes_again_are_not_embedded_again() -> None:
+    found, encoder = models()
+    certificate = type("Certificate", (), {"coverage": Coverage(text=LIMITS), "joint": False})()
+    policy = Policy(("cheap", "top"), {"cheap": OperatingPoint(0.4, 0.5)})
+    version = RouterVersion(policy, found.stages, certificate, encoder=encoder)  # type: ignore[arg-type]
+    first = version.decide(Query.from_prompt(PADDED))
+    parts = len(encoder.asked) - 1
+    assert parts > 1
+    assert replace(version.decide(Query.from_prompt(PADDED)), embedding=None) == replace(first, embedding=None)
+    assert encoder.asked[parts + 1 :] == [PADDED], "the prompt itself"
