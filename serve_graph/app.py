@@ -15,6 +15,7 @@ from ray.serve import Application
 
 from serve_graph.access.keys import Keyring
 from serve_graph.access.listening import check_listening
+from serve_graph.cluster.batches.served_verifier import bind_vllm_verifier
 from serve_graph.cluster.controller_deployment import ControllerDeployment
 from serve_graph.cluster.echo_deployment import EchoDeployment
 from serve_graph.cluster.ingress_deployment import IngressDeployment
@@ -34,7 +35,6 @@ from serve_graph.config.tiers import (
     ServePolicy,
     VllmTierConfig,
 )
-from serve_graph.engines.scores import Scoring
 from serve_graph.engines.telemetry.tracing import check_tracing
 from serve_graph.engines.vllm.settings import llm_config
 from serve_graph.engines.weights.loaded_files import loaded_files
@@ -160,15 +160,7 @@ def bind_verifier(verifier: AnyVerifierConfig, config: GraphConfig) -> Applicati
     """Bind the deployment of a verifier model."""
     if not isinstance(verifier, VllmVerifierConfig):
         return bind_tier(verifier, config)
-    from serve_graph.engines.vllm.verifier import VllmVerifier
-
-    model = resolve_weights(verifier.weights, config.state_folder)
-    settings = llm_config(verifier, model, pooling=True, tracing=config.tracing)
-    options = VllmVerifier.get_deployment_options(settings)
-    deployment = serve.deployment(VllmVerifier).options(**options | {"name": verifier.name})
-    files, logs = loaded_files(verifier, model, config.state_folder), partial(log_in_replica, config.logging)
-    application: Application = deployment.bind(settings, Scoring.of(verifier), files, logs)
-    return application
+    return bind_vllm_verifier(verifier, config)
 
 
 def serve_options(scaling: ScalingConfig, policy: ServePolicy | None = None) -> dict[str, Any]:

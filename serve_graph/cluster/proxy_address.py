@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 def host_of_serve() -> str | None:
     """The address that Ray Serve listens on where it runs already (`serve deploy`, `up`); None where none is known."""
+    import ray
+
+    if (controller := _controller()) is None:
+        return None
+    host: str | None = ray.get(controller.get_http_config.remote(), timeout=60).host
+    return host
+
+
+def serve_runs() -> bool:
+    """Whether Ray Serve runs on the cluster that this process uses."""
+    return _controller() is not None
+
+
+def _controller() -> Any:
     import ray
     from ray.serve._private.constants import SERVE_CONTROLLER_NAME, SERVE_NAMESPACE
 
     if not ray.is_initialized():
         return None
     try:
-        controller = ray.get_actor(SERVE_CONTROLLER_NAME, namespace=SERVE_NAMESPACE)
+        return ray.get_actor(SERVE_CONTROLLER_NAME, namespace=SERVE_NAMESPACE)
     except ValueError:  # no Serve on this cluster yet
         return None
-    host: str | None = ray.get(controller.get_http_config.remote(), timeout=60).host
-    return host
 
 
 def nodes_of_ray() -> int:

@@ -3,7 +3,9 @@
 No model is downloaded: both are made here, of random numbers, with tokenizers that are installed.
 """
 
+import asyncio
 import importlib.util
+import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from decimal import Decimal
@@ -11,12 +13,22 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import openai
 import pytest
 
+from router_models.estimators.routers import LengthRouter
+from router_models.estimators.verifiers import VERIFIERS
+from router_models.types import Answers, OperatingPoint, Prompts
+from router_models.versions.policy import Policy
+from router_models.versions.router_version import RouterVersion
+from router_models.versions.sealed.tier_models import Stage
 from serve_graph.cli.local.launch import free_port
+from serve_graph.config.graph import load_config
 from serve_graph.config.tiers import WeightsConfig
 from serve_graph.engines.weights.resolve import resolve_weights
+from serve_graph.records.store import DecisionStore
+from tests.engines.datasets import KEYS, dataset_run
 
 # Ray, vLLM and what they start warn of much that is theirs to mend.
 pytestmark = [pytest.mark.full, pytest.mark.timeout(1500), pytest.mark.filterwarnings("ignore")]
@@ -152,3 +164,59 @@ def test_verifier_models_are_ready_and_no_models_to_ask(graph: str) -> None:
     assert ready["tiers_ready"] == {"cheap": True, "frontier": True, "reward": True, "cross": True}
     names = [model["id"] for model in httpx.get(f"{graph}/v1/models", timeout=30).json()["data"]]
     assert names == ["auto", "cheap", "frontier"]
+
+
+def test_in_passes_answers_have_the_scores_and_bills_of_requests(
+    serving: Serving, reward: Path, tmp_path: Path
+) -> None:
+    state, out = tmp_path / "state", tmp_path / "out"
+    out.mkdir()
+    cpu: dict[str, Any] = {"engine": "vllm", "accelerator": "cpu", "env": ON_CPU, "price": PRICE}
+    kwargs = {"dtype": "float32", "enforce_eager": True, "max_model_len": 128}
+    config: dict[str, Any] = {
+        "logical_cpus": 8,
+        "tiers": [{"name": name, "engine": "echo", "price": TIER} for name in ("cheap", "frontier")],
+        "verifiers": [
+            cpu | {"name": "reward", "weights": {"folder": str(reward)}, "label": 1, "engine_kwargs": kwargs}
+        ],
+        "policy": {"version": "builtin", "safe_tier": "frontier"},
+        "http": {"port": free_port()},
+        "access": {"keys": KEYS},
+        "signals": {"timeout_s": 60},
+        "state_folder": str(state),
+    }
+    rng = np.random.default_rng(0)
+    y = (rng.random(200) < 0.6).astype(np.float64)
+    told = {"reward:reward": y - 0.5 + rng.normal(0, 0.5, 200)}
+    prompts = Prompts(tuple(f"Question {n}?" for n in range(200)), None)
+    verifier = VERIFIERS["reward"]().fit(Answers(prompts, ("an answer",) * 200, ("stop",) * 200, told), y)
+    stages = {"cheap": Stage(LengthRouter(), None, verifier, None)}
+    policy = Policy(("cheap", "frontier"), {"cheap": OperatingPoint(0.2, 0.5)})
+    RouterVersion(policy, stages).save(state / "builtin" / "builtin-uncertified")
+    rows = tmp_path / "rows.jsonl"
+    asked = [*QUESTIONS, "word " * 200, *(f"What comes after {n}?" for n in range(12))]
+    rows.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in asked))
+    with serving(config, tmp_path) as url:
+        _, wanted = dataset_run(rows, out / "asked.jsonl", "--url", url, "--concurrency", 4)
+    _, found = dataset_run(rows, out / "passes.jsonl", "--passes", "--config", tmp_path / "graph.yaml")
+    same = ("answer", "serve_graph_tier", "serve_graph_outcome", "serve_graph_cost_usd", "serve_graph_status")
+    assert [[row[name] for name in same] for row in found] == [[row[name] for name in same] for row in wanted]
+    records = asyncio.run(
+        recorded(tmp_path / "graph.yaml", [row["serve_graph_decision"] for row in (*found, *wanted)])
+    )
+    told = [record.evidence.get("asked_signals", {}) for record in records]
+    scores, asked_for = told[: len(found)], told[len(found) :]
+    assert scores == [pytest.approx(one, abs=1e-3) for one in asked_for]
+    assert [record.p_answer_ok for record in records[: len(found)]] == [
+        one.p_answer_ok and pytest.approx(one.p_answer_ok, abs=1e-4) for one in records[len(found) :]
+    ]
+    assert len({one["reward:reward"] for one in scores if one}) > 5, "a model that says the same of all shows nothing"
+
+
+async def recorded(config: Path, decisions: list[str]) -> list[Any]:
+    store = DecisionStore(load_config(config).records_url)
+    await store.open()
+    try:
+        return [await store.get(one) for one in decisions]
+    finally:
+        await store.close()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import redirect_stdout
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -71,7 +74,10 @@ class OwnPasses:
 
         cpus = self.config.logical_cpus or max(os.cpu_count() or 1, 4)
         shown.say("starting Ray")
-        with RayPasses(self.checked.plan, os.environ.get("RAY_ADDRESS"), cpus) as passes:
+        run = hashlib.sha256(str(journal.path.resolve()).encode()).hexdigest()[:12]  # its journal, which one run has
+        address = os.environ.get("RAY_ADDRESS")
+        # Ray and vLLM tell this and that on stdout, which is for results.
+        with redirect_stdout(sys.stderr), RayPasses(self.checked.plan, address, cpus, run) as passes:
             return self._asked(passes, rows, journal, budget, shown)
 
     def _asked(

@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 from dataclasses import dataclass
 
-from router_models.types.exchange import verifier_of
 from serve_graph.cluster.batches.passes.row_cascade import PassesPlan
 from serve_graph.cluster.batches.passes.vllm_stage import passes_faults
 from serve_graph.cluster.service import alarm_watch
@@ -59,14 +58,6 @@ def checked_plan(config: GraphConfig) -> CheckedPlan:
             "its certificate holds of these rows: the engines have the weights, arguments and decoding that it was "
             "made for, and router and verifier are the graph's own; what it does not cover is answered as "
             "policy.uncovered says"
-        )
-    asked = {verifier_of(name) for names in policy.asked.values() for name in names}
-    if models := [
-        model.name for model in config.verifiers if isinstance(model, VllmTierConfig) and model.name in asked
-    ]:
-        raise ConfigError(
-            f"{policy.name} judges answers by scores of {' and '.join(models)}: passes ask verifier models of "
-            "`engine: openai` alone, and run none of vLLM's. Start the graph and leave --passes out"
         )
     plan = PassesPlan(config, policy, served.files, revoked)
     digest = "none" if served.files is None else served.files.digest

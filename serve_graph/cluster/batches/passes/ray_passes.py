@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import uuid
 import warnings
 from collections.abc import Iterator
+from contextlib import ExitStack
 from decimal import Decimal
 from functools import partial
 from typing import Any
@@ -21,6 +23,8 @@ from serve_graph.cluster.batches.passes.ray_purse import RemotePurse
 from serve_graph.cluster.batches.passes.row_cascade import PassesPlan
 from serve_graph.cluster.batches.passes.vllm_stage import answered_by_vllm, pieces_at_once
 from serve_graph.cluster.batches.passes.workers import CascadeWorker, TierWorker, progress_of_rows
+from serve_graph.cluster.batches.served_verifier import asked_in_a_pass, forget_applications, served_for_a_pass
+from serve_graph.config.judge import VllmVerifierConfig
 from serve_graph.config.tiers import VllmTierConfig
 from serve_graph.errors import ServeGraphError
 
@@ -29,6 +33,7 @@ TRIES_OF_A_TASK = 1
 """How often a piece is tried again whose worker died; then its rows are left, and tried one by one."""
 TASKS_AT_ONCE = 4
 READER_CPUS = 0.05
+ASKING_CPUS = 0.1
 PIECE_READERS = 2
 
 
@@ -53,16 +58,31 @@ class TierActor:
         return pa.table(made)
 
 
+class VerifierActor:
+    """Asks a verifier model of vLLM, which is an application of the cluster, about answers."""
+
+    def __init__(self, verifier: VllmVerifierConfig, application: str) -> None:
+        self.worker = TierWorker(verifier, asked_in_a_pass(verifier.name, application))
+
+    async def __call__(self, table: pa.Table) -> pa.Table:
+        return pa.table(await self.worker(table.to_pydict()))
+
+
 class RayPasses:
     """Passes on a Ray cluster: the one at `address`, or one of this machine for as long as this is open.
 
-    `tier_actor`: what holds the engine of a tier that is no vLLM's.
+    `tier_actor`: what holds the engine of a tier that is no vLLM's. `run`: names what it has on the cluster beside its
+    actors; what a killed run of that name left there ends.
     """
 
     tier_actor: type = TierActor
 
-    def __init__(self, plan: PassesPlan, address: str | None = None, logical_cpus: int | None = None) -> None:
+    def __init__(
+        self, plan: PassesPlan, address: str | None = None, logical_cpus: int | None = None, run: str | None = None
+    ) -> None:
         self.plan = plan
+        self.run = run or uuid.uuid4().hex[:12]
+        self.held = ExitStack()
         quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
         own = {"num_cpus": logical_cpus, "object_store_memory": PASSES_STORE_BYTES, "include_dashboard": False} | quiet
         os.environ.setdefault("RAY_worker_niceness", "0")  # as served: by default engines give way to all else here
@@ -71,6 +91,8 @@ class RayPasses:
         except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:
             where = f"the cluster at {address} ($RAY_ADDRESS)" if address else "a Ray of this machine"
             raise ServeGraphError(f"{where} cannot be used: {str(error).strip().splitlines()[0]}") from error
+        if address and any(isinstance(model, VllmVerifierConfig) for model in plan.config.verifiers):
+            forget_applications(self.run)
         # Said of a pass with fewer pieces than workers, in Ray's own thread: of one row that kills its worker, too.
         warnings.filterwarnings("ignore", "The m[a-z]+ number of concurrent", UserWarning)
         context = ray.data.DataContext.get_current()
@@ -84,7 +106,10 @@ class RayPasses:
         return self
 
     def __exit__(self, *_: object) -> None:
-        ray.shutdown()
+        try:
+            self.held.close()  # of a pass that was broken off
+        finally:
+            ray.shutdown()
 
     def route(self, chunks: RowPieces) -> Iterator[list[RowProgress]]:
         rows = self._rows(chunks)
@@ -92,6 +117,8 @@ class RayPasses:
 
     def answer(self, tier: str, chunks: RowPieces) -> Iterator[list[RowProgress]]:
         config, rows = self.plan.config.tier(tier), self._rows(chunks)
+        if isinstance(config, VllmVerifierConfig):
+            return self._scored(config, rows, chunks)
         if isinstance(config, VllmTierConfig):
             rows = answered_by_vllm(rows, config, self.plan.config, alone=chunks.alone)
         else:
@@ -106,13 +133,32 @@ class RayPasses:
             )
         return self._progress(self._cascaded(rows, tier, alone=chunks.alone))
 
+    def _scored(self, verifier: VllmVerifierConfig, rows: Any, chunks: RowPieces) -> Iterator[list[RowProgress]]:
+        """What a verifier model says of answers; it is there for this pass alone."""
+        application = self.held.enter_context(served_for_a_pass(verifier, self.plan.config, self.run))
+        try:
+            rows = self._mapped(
+                rows,
+                VerifierActor,
+                (verifier, application),
+                size=verifier.scaling.max_replicas,
+                alone=chunks.alone,
+                num_cpus=ASKING_CPUS,
+                max_concurrency=TASKS_AT_ONCE,
+            )
+            yield from self._progress(self._cascaded(rows, verifier.name, alone=chunks.alone))
+        finally:
+            self.held.close()
+
     def purse(self, tier: str, size: int, budget: Decimal | None, spent: Decimal) -> PurseLike | None:
         """As the protocol says; twice as many pieces may be under way as the workers of a tier have at a time.
 
         Ray itself bounds by memory alone what waits between two workers, and rows are small.
         """
         config = self.plan.config.tier(tier)
-        each = pieces_at_once(config) if isinstance(config, VllmTierConfig) else TASKS_AT_ONCE
+        each = TASKS_AT_ONCE
+        if isinstance(config, VllmTierConfig) and not isinstance(config, VllmVerifierConfig):
+            each = pieces_at_once(config)
         return RemotePurse.of(Purse(budget, spent, most=2 * size * each * config.scaling.max_replicas))
 
     def _rows(self, chunks: RowPieces) -> Any:

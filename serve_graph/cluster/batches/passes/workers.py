@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, fields
 from functools import partial
 from typing import Any
@@ -66,10 +66,12 @@ class TierWorker:
 
     A row that takes longer than the tier's `timeout_s` fails by itself. What a hosted API fails at for a moment (429,
     5xx, no connection, no answer in time) is asked again, as rows are over HTTP; meanwhile others have the place.
+    `ask`: what asks an engine that runs elsewhere: a verifier model's of vLLM.
     """
 
-    def __init__(self, tier: AnyTierConfig) -> None:
+    def __init__(self, tier: AnyTierConfig, ask: Callable[[dict[str, Any]], Awaitable[dict[str, Any]]] | None = None):
         self.tier = tier
+        self.ask = ask
         self.places = asyncio.Semaphore(tier.admission.max_in_flight or tier.scaling.max_ongoing_requests)
         self.echo = echo_engine(tier) if isinstance(tier, EchoTierConfig) else None
         self.hosted = HostedEngine(tier) if isinstance(tier, HostedTierConfig) else None
@@ -105,6 +107,8 @@ class TierWorker:
     async def _asked(self, body: dict[str, Any]) -> dict[str, Any]:
         if self.echo is not None:
             return await self.echo.generate(body)
+        if self.ask is not None:
+            return await self.ask(body)
         assert self.hosted is not None, "vLLM's tiers have workers of their own"
         reply = await self.hosted.generate(body, self.tier.timeout_s, True)
         return reply | {"attempts": [asdict(attempt) for attempt in reply.get("attempts", ())]}

@@ -1,4 +1,4 @@
-"""Verifier models in passes: one of another server is asked over HTTP; one that passes cannot ask is refused."""
+"""A verifier model of another server in passes: asked over HTTP as a running graph asks it."""
 
 from collections.abc import Callable, Iterator
 from decimal import Decimal
@@ -11,9 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from serve_graph.cli.batch.passes.own_engines import OwnPasses
 from serve_graph.engines.echo.engine import prompt_of, question_draw
-from serve_graph.errors import ConfigError
 from tests.fixtures.local_graph import listening
 from tests.unit.serve_graph.cli.batch.passes.test_asked_signals import ROWS, config_of, elsewhere, requested
 
@@ -68,10 +66,3 @@ def test_a_hosted_verifier_model_is_asked_over_http_with_the_scores_and_bills_of
     assert {"accepted", "escalated"} <= {row["serve_graph_outcome"] for row in rows}
     assert len(in_a_pass) == len(ROWS) - 3 - 1 + 1, "three are routed to the last tier, one fails, one is asked twice"
     assert set(in_a_pass) == set(made.asked)
-
-
-def test_a_version_that_reads_a_verifier_model_of_vllm_is_refused_with_what_to_do(tmp_path: Path) -> None:
-    model = {"name": "critic", "engine": "vllm", "weights": {"hub": "org/model"}, "price": PRICE}
-    graph = config_of(tmp_path, "reward", verifiers=[model])
-    with pytest.raises(ConfigError, match=r"judges answers by scores of critic: .*Start the graph"):
-        OwnPasses(graph, {"model": "auto"}, tmp_path, 8)
