@@ -14,7 +14,7 @@ from benchmarks.load import Load, ask, median_and_range, quantile_of
 from benchmarks.overhead import LEAST_CHEAP
 
 PACE_S = 0.02
-LEAST_ANSWERED = 0.99
+LEAST_ANSWERED, LEAST_OF_LONG = 0.99, 0.5
 IDLE_S, IDLE_TRIES = 10.0, 9
 MOST_IDLE = 0.3
 """Of a core: what a program may use while nobody asks."""
@@ -52,6 +52,8 @@ class Block:
     load: Load
     cpu_s: float
     resident: int
+    by_tier: float = 1.0
+    """The share that was answered by the tier that is to answer nearly all."""
 
 
 @dataclass
@@ -79,11 +81,13 @@ class Blocks:
         """The page's line."""
         if name in self.failed:
             return f"| {self.kind.callers} | {self.kind.replies} | {name} | {self.failed[name]} |  |  |  |  |  |  |"
+        elsewhere = 1 - statistics.median(block.by_tier for block in self.of[name])
         cells = [median_and_range(self.figures(name, each), 1) for each in ("p50", "p99", "per_s")]
         streams = ["first", "between_p50", "between_p99"] if self.kind.stream else []
         cells[2:2] = [median_and_range(self.figures(name, each), 1) for each in streams] or ["", "", ""]
         cells.append(median_and_range(self.figures(name, "cpu_s"), 2))
-        return f"| {self.kind.callers} | {self.kind.replies} | {name} | " + " | ".join(cells) + " |"
+        said = name if elsewhere < 0.005 else f"{name} ({elsewhere:.0%} by the last tier)"
+        return f"| {self.kind.callers} | {self.kind.replies} | {said} | " + " | ".join(cells) + " |"
 
 
 def _ms(seconds: Sequence[float], q: float) -> float:
@@ -112,11 +116,12 @@ def block_of(contender: Contender, kind: Kind, numbers: Iterator[int], seconds: 
     if load.answered["200"] < LEAST_ANSWERED * n:
         statuses = {status: times for status, times in load.answered.items() if status.isdecimal()}
         raise BenchmarkError(f"not answered: {statuses}")
-    if contender.tier is not None and load.answered[contender.tier] < LEAST_CHEAP * n:
+    by_tier = 1.0 if contender.tier is None else load.answered[contender.tier] / n
+    if by_tier < (LEAST_OF_LONG if kind.stream else LEAST_CHEAP):
         raise BenchmarkError(f"too few were answered by {contender.tier}: {dict(load.answered)}")
     if kind.stream and not load.first_s:
         raise BenchmarkError("its streams hold no text")
-    return Block(load, 1000 * (after.cpu_s - before.cpu_s) / n, after.resident)
+    return Block(load, 1000 * (after.cpu_s - before.cpu_s) / n, after.resident, by_tier)
 
 
 def total(usage: Mapping[str, Usage]) -> Usage:

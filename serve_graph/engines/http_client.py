@@ -30,7 +30,8 @@ def hosted_api_client() -> httpx.AsyncClient:
     Prompts and keys go to the configured address alone, wherever a reply says they should go.
     """
     limits = httpx.Limits(max_connections=MOST_CONNECTIONS, max_keepalive_connections=MOST_IDLE)
-    transport = None if getproxies() else AiohttpTransport()
+    # Any variable that ends in _PROXY counts for Python as a proxy's, RAY_SERVE_ENABLE_HA_PROXY for one.
+    transport = None if getproxies().keys() & {"http", "https", "all"} else AiohttpTransport()
     return httpx.AsyncClient(timeout=None, limits=limits, follow_redirects=False, transport=transport)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -189,9 +190,17 @@ async def test_redirects_are_not_followed_and_no_password_of_the_machine_is_sent
     assert b"authorization" not in api.requests[0].lower()
 
 
-def test_a_proxy_of_the_environment_is_httpxs_matter(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serve_graph.engines.http_client.getproxies", lambda: {"https": "http://proxy.example:3128"})
-    assert not isinstance(hosted_api_client()._transport, AiohttpTransport)
+@pytest.mark.parametrize(
+    ("name", "is_ours"),
+    [("HTTPS_PROXY", False), ("http_proxy", False), ("ALL_PROXY", False), ("RAY_SERVE_ENABLE_HA_PROXY", True)],
+)
+def test_a_proxy_of_the_environment_is_httpxs_matter(
+    name: str, is_ours: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for other in [each for each in os.environ if each.lower().endswith("_proxy")]:
+        monkeypatch.delenv(other)
+    monkeypatch.setenv(name, "http://proxy.example:3128")
+    assert isinstance(hosted_api_client()._transport, AiohttpTransport) == is_ours
 
 
 async def test_a_client_that_nobody_closed_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
