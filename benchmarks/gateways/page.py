@@ -68,9 +68,9 @@ share them, so that ratios say more than figures.
 
 The same answers from each: our echo engine, which takes no time, over HTTP (*upstream*), or in the graph (*ours,
 routed* and *forced*, *ray.serve.llm*). *Ours, routed*: `model: auto` by a certified version (linear router,
-combined verifier; both in the ingress), most accepted at the cheap tier (*by the last tier*: the others); *forced*: `model: cheap`; *hosted*:
-the same graph's last tier, which is the upstream. Whole answers are of short questions, streams of some fifty
-chunks; *paced* ones come as of an engine of 50 tokens a second. {versions}.
+combined verifier; both in the ingress), most accepted at the cheap tier, the others by the last tier, as said;
+*forced*: `model: cheap`; *hosted*: the same graph's last tier, which is the upstream. Whole answers are of short
+questions, streams of some fifty chunks; *paced* ones come as of an engine of 50 tokens a second. {versions}.
 Blocks of {seconds:g} seconds go to
 each in turn, {blocks} of each: medians, in brackets the least and the most of a block. Processor seconds are those
 of the gateway's own processes, Ray's included, without the upstream.
