@@ -7,7 +7,9 @@ What aiohttp raises becomes the httpx exception of the same meaning (docs/decisi
 
 from __future__ import annotations
 
+import asyncio
 import io
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from urllib.request import getproxies
@@ -17,9 +19,12 @@ import httpx
 from yarl import URL
 
 MOST_CONNECTIONS, MOST_IDLE = 1000, 100
-IDLE_KEPT_S = 5.0
-"""Seconds for which an idle connection is kept, as httpx keeps it: many servers close theirs after five."""
+IDLE_KEPT_S = 4.0
+"""Seconds for which an idle connection is kept: many servers close theirs after five, and a request that meets the
+closing fails. httpx keeps them for five.
+"""
 MOST_HEADER_LINE = 64 * 1024
+HEARING_TURNS = 2
 WRITTEN_AT_ONCE = 2**20
 """Bytes of a body up to which it is written at once, in aiohttp's own words; longer ones are read piece by piece."""
 
@@ -40,19 +45,28 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
 
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._ssl = httpx.create_ssl_context()  # what is wrong with certificates is known at the start
+        self._ssl.set_alpn_protocols(["http/1.1"])
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request whose body is in memory; the response's is read as it comes.
 
         Raises httpx.TransportError where there is no connection, or one fails or says no HTTP.
         """
-        if self._session is None:
-            self._session = _session()
+        if self._session is None or self._loop is not asyncio.get_running_loop():
+            self._forget()  # connections are of the event loop that made them
+            self._session, self._loop = _session(self._ssl), asyncio.get_running_loop()
         content = await request.aread()
+        # Of connections that servers closed while the event loop was busy it hears in its next turn, and acts in the
+        # one after it; httpx's own transport looks at each socket.
+        for _ in range(HEARING_TURNS):
+            await asyncio.sleep(0)
+        url = request.url.copy_with(userinfo=b"") if request.url.userinfo else request.url  # a header says it already
         with meant_by_httpx():
             response = await self._session.request(
                 request.method,
-                URL(str(request.url), encoded=True),
+                URL(str(url), encoded=True),
                 headers=[(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw],
                 data=io.BytesIO(content) if len(content) > WRITTEN_AT_ONCE else content or None,
                 allow_redirects=False,
@@ -66,9 +80,13 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
 
     def __del__(self) -> None:
         """Close the connections of a client that nobody closed, where no event loop can be waited for."""
+        self._forget()
+
+    def _forget(self) -> None:
         if self._session is None or (connector := self._session.connector) is None:
             return
         self._session.detach()
+        self._session = None
         closing = connector.close().__await__()
         with suppress(StopIteration, RuntimeError):  # it closes them at once, and then waits until they have ended
             next(closing)
@@ -107,12 +125,12 @@ def meant_by_httpx() -> Iterator[None]:
         raise httpx.RemoteProtocolError(str(error)) from error
     except (aiohttp.ClientError, OSError) as error:
         raise httpx.NetworkError(str(error)) from error
+    except ValueError as error:  # a header that no HTTP can carry
+        raise httpx.LocalProtocolError(str(error)) from error
 
 
-def _session() -> aiohttp.ClientSession:
-    connector = aiohttp.TCPConnector(
-        limit=MOST_CONNECTIONS, keepalive_timeout=IDLE_KEPT_S, ssl=httpx.create_ssl_context(), ttl_dns_cache=10
-    )
+def _session(tls: ssl.SSLContext) -> aiohttp.ClientSession:
+    connector = aiohttp.TCPConnector(limit=MOST_CONNECTIONS, keepalive_timeout=IDLE_KEPT_S, ssl=tls, ttl_dns_cache=10)
     return aiohttp.ClientSession(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import gzip
 import os
+import socket
+import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -201,6 +204,58 @@ def test_a_proxy_of_the_environment_is_httpxs_matter(
         monkeypatch.delenv(other)
     monkeypatch.setenv(name, "http://proxy.example:3128")
     assert isinstance(hosted_api_client()._transport, AiohttpTransport) == is_ours
+
+
+async def test_a_connection_that_its_server_closed_while_the_event_loop_was_busy_is_not_used(
+    client: httpx.AsyncClient,
+) -> None:
+    """A server closes its idle connections by a clock of its own, and a request on a closed one would fail."""
+
+    def serve(listening: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = listening.accept()
+                connection.recv(65536)
+                connection.sendall(WHOLE)
+                connection.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=serve, args=(listening,), daemon=True).start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
+        for _ in range(3):
+            assert (await client.post(url, content=b"{}")).status_code == 200
+            time.sleep(0.1)
+
+
+async def test_a_name_and_password_of_an_address_are_sent_as_a_header(client: httpx.AsyncClient) -> None:
+    api = Api(WHOLE)
+    async with running(api) as url:
+        named = url.replace("//", "//me:secret@")
+        assert (await client.post(named, headers={"authorization": "Bearer k"})).status_code == 200
+    assert b"\r\nauthorization: basic bwu6c2vjcmv0\r\n" in api.requests[0].lower()
+    assert b"me:secret" not in api.requests[0]
+
+
+async def test_a_header_that_no_http_carries_is_a_transport_error(client: httpx.AsyncClient) -> None:
+    async with running(Api()) as url:
+        with pytest.raises(httpx.TransportError):
+            await client.post(url, headers={"authorization": "Bearer a\nb"})
+
+
+def test_a_second_event_loop_has_connections_of_its_own() -> None:
+    async def ask(client: httpx.AsyncClient) -> int:
+        async with running(Api(WHOLE)) as url:
+            return (await client.post(url)).status_code
+
+    made = httpx.AsyncClient(transport=AiohttpTransport(), timeout=None)
+    assert [asyncio.run(ask(made)) for _ in range(2)] == [200, 200]
+
+
+def test_certificates_that_are_not_there_are_an_error_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serve_graph.engines.http_client.getproxies", dict)
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/ca.pem")
+    with pytest.raises(FileNotFoundError):
+        hosted_api_client()
 
 
 async def test_a_client_that_nobody_closed_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
