@@ -12,21 +12,24 @@ _TEXT_CHOICE = frozenset({"index", "delta", "logprobs"})
 def joined_chunks(chunks: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Join chunks that came together where one says all that they say: neighbours of one choice's text.
 
-    Texts and logprobs follow one another as they came, and usage, which is cumulative, is the last one's. A chunk
-    with anything else (a role, a finish reason, tool calls, a field of its own) stays a chunk of its own, so that an
+    Texts and logprobs follow one another as they came, and usage is the last one's where it says at least what came
+    before it; a chunk whose usage says less begins anew, as whoever counts takes the most of each. A chunk with
+    anything else (a role, a finish reason, tool calls, a field of its own) stays a chunk of its own, so that an
     accumulator, and whoever reads the stream, ends up with the same answer.
     """
     found: list[dict[str, Any]] = []
     run: list[dict[str, Any]] = []
     terms: Any = None
+    usage: Any = None
     for chunk in chunks:
         own = _terms_of_text(chunk)
-        if run and own != terms:
+        if run and (own != terms or not _says_as_much(chunk.get("usage") or usage, usage)):
             found.append(_joined(run))
             run = []
         if own is None:
             found.append(chunk)
         else:
+            usage = chunk.get("usage") or (usage if run else None)
             run.append(chunk)
         terms = own
     return [*found, _joined(run)] if run else found
@@ -81,6 +84,17 @@ def _joined(run: list[dict[str, Any]]) -> dict[str, Any]:
         choice["logprobs"] = {**choice["logprobs"], "content": content}
     usage = [chunk["usage"] for chunk in run if chunk.get("usage")]
     return {**first, "choices": [choice], **({"usage": usage[-1]} if usage else {})}
+
+
+def _says_as_much(usage: Any, before: Any) -> bool:
+    """Whether nothing of a usage object is lost where a later one stands for it."""
+    if before is None:
+        return True
+    if isinstance(before, Mapping):
+        return isinstance(usage, Mapping) and all(
+            _says_as_much(usage.get(name), value) for name, value in before.items()
+        )
+    return bool(usage >= before) if _is_number(usage) and _is_number(before) else bool(usage == before)
 
 
 def _is_number(value: Any) -> bool:

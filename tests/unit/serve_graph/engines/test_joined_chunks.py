@@ -60,6 +60,31 @@ def test_a_chunk_that_says_anything_else_stays_one(between: Any) -> None:
     assert list(joined_chunks(chunks)) == chunks
 
 
+@pytest.mark.parametrize(
+    "usages",
+    [
+        pytest.param([{"prompt_tokens": 900}, {"completion_tokens": 2}], id="each has a part"),
+        pytest.param([{"prompt_tokens": 900, "completion_tokens": 2}, {"prompt_tokens": 0}], id="the last has zeros"),
+        pytest.param(
+            [
+                {"prompt_tokens": 900, "completion_tokens": 1, "prompt_tokens_details": {"cached_tokens": 800}},
+                {"prompt_tokens": 900, "completion_tokens": 2},
+            ],
+            id="one has details",
+        ),
+    ],
+)
+def test_no_usage_is_lost_that_only_an_earlier_chunk_has(usages: list[dict[str, Any]]) -> None:
+    """Tokens that nobody counts are on no bill, and in no key's budget."""
+    chunks = [chunk({"content": "a"}, usage=usage) for usage in usages]
+    apart, together = CompletionAccumulator(), CompletionAccumulator()
+    for accumulator, given_chunks in ((apart, chunks), (together, joined_chunks(chunks))):
+        for each in given_chunks:
+            accumulator.add(each)
+    assert together.usage == apart.usage
+    assert apart.usage.prompt_tokens == 900
+
+
 def test_a_fault_comes_after_what_was_read_before_it() -> None:
     def read() -> Iterator[dict[str, Any]]:
         yield chunk({"content": "a"})
