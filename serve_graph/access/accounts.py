@@ -197,7 +197,7 @@ def _abandoned(record: DecisionRecord, worst: Mapping[str, Decimal]) -> Decimal:
     Of a tier that is what its calls may have cost together, however many of them were abandoned: what was held.
     """
     ended = record.error in ABANDONED
-    uncounted = [call for call in record.calls if ended and not call.metered]
+    uncounted = [call for call in record.calls if not call.metered and (ended or call.what == "cancelled")]
     uncounted += [line for line in record.overhead if line.what == "cancelled" or (ended and line.what == "failed")]
     left = {call.tier: worst.get(call.tier, Decimal(0)) for call in uncounted}
     for line in (*record.calls, *record.overhead):

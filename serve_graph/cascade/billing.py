@@ -61,10 +61,14 @@ def timed(who: str, what: str, seconds: float, usd_per_s: Decimal) -> Call:
 
 
 def purposes(calls: Sequence[Call], tier: str, action: Action) -> tuple[Call, ...]:
-    """Calls with what each was for: the last one of the tier that answered is the answer, others were attempts."""
+    """Calls with what each was for: the last one of the tier that answered is the answer, others were attempts.
+
+    A stream that a time-out cut off before it was shown stays `cancelled`.
+    """
     ways = {Action.ESCALATED: "escalation", Action.FALLBACK: "fallback"}
     shown = max((i for i, call in enumerate(calls) if call.tier == tier), default=-1)
-    words = [ways.get(action, "answer") if i == shown else "attempt" for i in range(len(calls))]
+    others = ("cancelled" if call.what == "cancelled" else "attempt" for call in calls)
+    words = [ways.get(action, "answer") if i == shown else other for i, other in enumerate(others)]
     return tuple(replace(call, what=word) for call, word in zip(calls, words, strict=True))
 
 

@@ -7,14 +7,16 @@ repeated, dropped or reordered, and a failure ends the stream. What is shown whe
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 from router_models.estimators.verifiers.checks.formats import declares_shape
-from router_models.types import Action, Completion, Query
+from router_models.types import Action, Completion, Query, Usage
 from serve_graph.cascade.billing import answered
 from serve_graph.cascade.calls import perform, record_attempts, start, tier_failed, time_left
 from serve_graph.cascade.context import CascadeContext
@@ -32,7 +34,7 @@ from serve_graph.cascade.steps import (
     StreamMode,
     StreamTerms,
 )
-from serve_graph.errors import EngineError
+from serve_graph.errors import EngineError, EngineTimeoutError
 from serve_graph.protocol.async_stream import BufferedAsyncIterator
 from serve_graph.protocol.chunks import Choices, CompletionAccumulator, says_something, to_chunks, tool_names
 from serve_graph.protocol.responses import MALFORMED
@@ -151,7 +153,7 @@ class TierStream:
         context, state, tier, accumulator = self.context, self.state, self.tier, self.accumulator
         started = time.perf_counter()
         empty: list[Choices] = []
-        began = False
+        began = late = left = False
         span = state.trace.tier(tier, self.action, self.query, stream=True)
         try:
             with span:
@@ -180,12 +182,18 @@ class TierStream:
                     is_whole = self.completion is not None
                     span.answered(self.completion or accumulator.completion(0.0, "stop"), is_whole=is_whole)
         except EngineError as error:
+            late = isinstance(error, EngineTimeoutError)
             record_attempts(context, tier, error.attempts, state)
+            raise
+        except (GeneratorExit, asyncio.CancelledError):
+            left = True
             raise
         finally:
             said = accumulator.completion(time.perf_counter() - started, "stop")
             line = answered(context.prices, tier, said, said.latency_s, accumulator.named)
-            state.calls.append(line)
+            # Nobody waited for it any longer, and what it cost is not known; of tokens that had been named, it is.
+            unknown = not line.metered and (late or (left and line.usage == Usage()))
+            state.calls.append(replace(line, what="cancelled") if unknown else line)
             state.unmetered |= self.completion is not None and not line.metered
 
 

@@ -18,6 +18,7 @@ from serve_graph.access.accounts import AccountingSink, Accounts
 from serve_graph.access.auth import CALLER, Caller
 from serve_graph.cascade.context import AskedTerms
 from serve_graph.cascade.fakes import FakeDecider, FakeEngine, ListSink, fake_context
+from serve_graph.cascade.steps import StreamMode, StreamTerms
 from serve_graph.config.access import KeyConfig
 from serve_graph.errors import (
     AccessError,
@@ -197,19 +198,37 @@ def test_what_is_asked_about_an_answer_is_held_of_whoever_is_asked() -> None:
     [(EngineTimeoutError("took over 9 s"), True), (EngineError("500"), False)],
     ids=["late", "dead"],
 )
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 async def test_a_call_that_a_time_out_cut_off_takes_the_most_of_its_keys_budget_and_a_failed_one_nothing(
-    desk: Callable[..., Desk], error: EngineError, counts: bool
+    desk: Callable[..., Desk], error: EngineError, counts: bool, stream: bool
 ) -> None:
     """The provider may bill the former; it is on no bill, as nobody knows how much."""
     at = desk(usd_per_day="1")
     cheap = fake_context(cheap=FakeEngine(error=error))
     at.service.context = cheap
-    opened = at.open(max_tokens=100)
-    await at.service.answer(opened)
+    at.service.terms = StreamTerms(StreamMode.ROUTE)
+    opened = at.open(stream, max_tokens=100)
+    if stream:
+        assert [chunk async for chunk in at.service.stream(opened)]
+    else:
+        await at.service.answer(opened)
     assert opened.state.tier == "frontier"
     spent, _ = at.accounts.spending.spent("a", NOON)
     worst = worst_case(opened.query, ("cheap",), at.service.context.prices, {})["cheap"]
     assert spent == opened.cost_usd + (worst if counts else 0)
+
+
+async def test_a_stream_that_said_nothing_in_time_and_was_left_for_another_tier_counts_at_the_most(
+    desk: Callable[..., Desk],
+) -> None:
+    at = desk(usd_per_day="1")
+    at.service.context = fake_context(cheap=FakeEngine(slow_s=60))
+    at.service.terms = StreamTerms(StreamMode.PREFIX, first_token_s=0.05)
+    opened = at.open(True, max_tokens=100)
+    assert [chunk async for chunk in at.service.stream(opened)]
+    assert opened.state.tier == "frontier"
+    worst = worst_case(opened.query, ("cheap",), at.service.context.prices, {})["cheap"]
+    assert at.accounts.spending.spent("a", NOON)[0] == opened.cost_usd + worst
 
 
 def test_every_sampled_verdict_is_held_for() -> None:
