@@ -31,10 +31,13 @@ P_TRUE_PARAMETERS: Mapping[str, Any] = MappingProxyType(
 _YES = frozenset({"yes", "true", "correct", "right", "ja", "richtig", "sí", "si", "verdadero"})
 _NO = frozenset({"no", "false", "incorrect", "wrong", "nein", "falsch", "falso"})
 _VERDICT = re.compile(
-    r"((?:\bnot|n['’]t)\s+(?:(?:quite|entirely|completely|fully|really)\s+)?)?\b(incorrect|correct|wrong|right)\b",
+    r"((?:\b(?:can)?not|n['’]t)\s+(?:(?:quite|entirely|completely|fully|really|an?|the|be|be considered)\s+)?)?"
+    r"\b(incorrect|correct|wrong|right)\b",
     re.I,
 )
 """A verdict's word, and what denies it right before."""
+_OF_A_THING = re.compile(r"\b(?:an?|the)\s+$", re.I)
+"""What stands before such a word where it tells one thing from others, as in "the correct answer is 4"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,9 +167,23 @@ def verdict_share(verdicts: Sequence[str]) -> float:
 
     The smoothing keeps a handful of unanimous samples from claiming certainty. NaN where no verdict can be read.
     """
-    found = [matches[-1] for text in verdicts if (matches := _VERDICT.findall(text))]
-    right = sum((word.lower() in ("correct", "right")) is not bool(denied) for denied, word in found)
-    return (right + 0.5) / (len(found) + 1.0) if found else math.nan
+    found = [said for text in verdicts if (said := _says_right(text)) is not None]
+    return (sum(found) + 0.5) / (len(found) + 1.0) if found else math.nan
+
+
+def _says_right(text: str) -> bool | None:
+    """Whether a verdict's last word is that an answer is right; None where there is no such word.
+
+    Words that tell the right answer from the one that was checked count only where there is no other.
+    """
+    words = list(_VERDICT.finditer(text))
+    plain = [
+        word for word in words if word[1] or not _OF_A_THING.search(text, max(0, word.start() - 12), word.start())
+    ]
+    if not words:
+        return None
+    denied, word = (plain or words)[-1].groups()
+    return (word.lower() in ("correct", "right")) is not bool(denied)
 
 
 class PTrueVerifier(SignalVerifier):

@@ -106,9 +106,21 @@ def test_sampled_verdicts_are_counted_by_their_last_word() -> None:
 @pytest.mark.parametrize(
     ("text", "right"),
     [("That is not right.", False), ("It isn't correct.", False), ("It isn’t quite right", False), ("Wrong.", False),
+     ("That is not a correct answer.", False), ("It cannot be considered correct.", False),
      ("That is not entirely correct.", False), ("It is not wrong.", True), ("INCORRECT? No: Correct", True)],
 )  # fmt: skip
 def test_a_verdict_that_is_denied_says_the_opposite(text: str, right: bool) -> None:
+    assert verdict_share([text]) == (1.5 if right else 0.5) / 2
+
+
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [("The AI answer is incorrect. The correct answer is 42.", False), ("It is wrong: the right answer is 4.", False),
+     ("The AI answer is incorrect, since it is a right triangle.", False),
+     ("It avoids a wrong turn. The AI answer is correct.", True), ("That is the correct answer.", True),
+     ("This is a wrong answer.", False)],
+)  # fmt: skip
+def test_the_right_answer_that_a_verdict_names_is_not_its_word(text: str, right: bool) -> None:
     assert verdict_share([text]) == (1.5 if right else 0.5) / 2
 
 
