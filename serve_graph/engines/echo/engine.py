@@ -28,7 +28,7 @@ from router_models.estimators.questions.last_tier import LAST_TIER_QUESTION
 from serve_graph.config.tiers import EchoTierConfig
 
 _QUESTION = re.compile(r"<question (\w+)>\n(.*)\n</question \1>", re.DOTALL)
-_CHECKED = re.compile(r".*\nQuestion (\w{12})\n(.*?)\nAI answer \1\n.*\nEnd \1\nVerdict:", re.DOTALL)
+_ASKS_VERDICT = re.compile(r"\nEnd (\w{12})\nVerdict:\Z")
 _DIRECTIVE = re.compile(r"\[(\w+):(\w+)(?:=([\d.]+))?\]")
 
 
@@ -71,7 +71,7 @@ class EchoEngine:
         all_words = f"echo {self.config.name}: {prompt}".split(" ")
         if question is not None and (seed := body.get("seed")) is not None:
             agrees = _agrees(question, seed)
-            if _CHECKED.fullmatch(prompt):
+            if _checked_question(prompt) is not None:
                 all_words = f"The AI answer is {'correct' if agrees else 'incorrect'}.".split(" ")
             elif not agrees:
                 all_words[1] = f"{self.config.name} (sample {seed}):"
@@ -179,8 +179,21 @@ def question_of(body: Mapping[str, Any]) -> str | None:
         return shown.group(2) if shown else prompt_of({"messages": messages[:-2] if about_last else messages})
     if body.get("seed") is None or not body.get("temperature"):
         return None
-    checked = _CHECKED.fullmatch(sampled := prompt_of(body))
-    return checked.group(2) if checked else sampled
+    checked = _checked_question(sampled := prompt_of(body))
+    return sampled if checked is None else checked
+
+
+def _checked_question(prompt: str) -> str | None:
+    """The question whose answer a prompt asks a verdict in words about; None where it asks for none.
+
+    One pass over the prompt, whatever it repeats: anybody may send one.
+    """
+    asks = _ASKS_VERDICT.search(prompt, max(0, len(prompt) - 32))
+    if asks is None:
+        return None
+    _, begins, rest = prompt.rpartition(f"\nQuestion {asks[1]}\n")
+    question, answered, _ = rest.partition(f"\nAI answer {asks[1]}\n")
+    return question if begins and answered else None
 
 
 def question_draw(text: str) -> float:

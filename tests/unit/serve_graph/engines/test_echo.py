@@ -140,6 +140,16 @@ async def test_sampled_verdicts_say_correct_as_often_as_the_question_draws() -> 
     assert np.corrcoef(np.array(shares).T)[0, 1] > 0.9
 
 
+async def test_a_prompt_that_repeats_what_a_verdict_is_asked_by_is_read_once() -> None:
+    """A request with a seed and a temperature may be anybody's: twenty thousand lines took minutes."""
+    code = "a" * 12
+    asked = body("\n" + f"Question {code}\nAI answer {code}\nEnd {code}\n" * 7_000, seed=1, temperature=0.5)
+    began = time.process_time()
+    with pytest.raises(EchoError, match="maximum context length"):
+        await engine().generate(asked)
+    assert time.process_time() - began < 5
+
+
 @pytest.mark.parametrize("name", ASKED_SIGNALS)
 async def test_calls_about_an_answer_are_answered_by_the_draw_of_the_question(name: str) -> None:
     settings, row = AskedSettings(samples=16), ASKED_SIGNALS[name]
