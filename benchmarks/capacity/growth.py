@@ -1,7 +1,7 @@
 """What a request, a page and a poll cost as a graph grows: one dimension at a time, in this process and without Ray.
 
     python -m benchmarks.capacity.growth [--parts prompts,tiers,keys,records,versions,replicas] [--blocks 5]
-        [--folder DIR] [--out docs/results/serving/growth.md]
+        [--folder DIR] [--out PAGE]
 
 The ingress's own class with router and verifier in it, called as an ASGI server calls it, echo tiers that are called
 without a handle (`benchmarks.ingress`), the decision store in SQLite, the registry in MLflow on SQLite. All sizes of a
