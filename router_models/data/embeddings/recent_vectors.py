@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from router_models.data.embeddings.cache import TextEncoder
 from router_models.data.features import text_digest
+from router_models.types import PromptEmbedding, Query
 
 MOST_VECTORS = 4096
 """Embeddings that are kept, 1.5 kB each."""
@@ -51,3 +52,11 @@ class RecentVectors:
                 while len(self._known) > self.most:
                     self._known.popitem(last=False)
         return [found[key] for key in keys]
+
+    def of_queries(self, encoder: TextEncoder, queries: Sequence[Query]) -> list[PromptEmbedding]:
+        """Return the embeddings of queries, each with what it was made from, n."""
+        vectors = self.of(encoder, [query.text for query in queries])
+        return [
+            PromptEmbedding(text_digest(query.text), encoder.digest, vector)
+            for query, vector in zip(queries, vectors, strict=True)
+        ]

@@ -9,14 +9,13 @@ come while the one before was under way, of about one length, and no more text t
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 
-from router_models.data.embeddings.encoder import Encoder
-from router_models.data.features import embeddings_of, text_digest
+from router_models.data.embeddings.recent_vectors import RecentVectors
 from router_models.types import Decision, PromptEmbedding, Query
 from router_models.versions.router_version import RouterVersion
 
@@ -30,27 +29,6 @@ SHORTEST = 32
 
 MOST_KNOWN = 512
 """Prompts whose embeddings are kept, 1.5 kB each, for when they come again: agents and retries repeat theirs."""
-
-
-class RecentEmbeddings:
-    """The embeddings of the last prompts, by hashes of their texts; used by one thread at a time."""
-
-    def __init__(self, most: int = MOST_KNOWN) -> None:
-        self.most = most
-        self._known: OrderedDict[tuple[bytes, str], PromptEmbedding] = OrderedDict()
-
-    def of(self, queries: Sequence[Query], encoder: Encoder) -> list[PromptEmbedding]:
-        """The embeddings of queries, of those that are not known made with one call of the encoder."""
-        keys = [(text_digest(query.text), encoder.digest) for query in queries]
-        asked = {key: query for key, query in zip(keys, queries, strict=True) if key not in self._known}
-        made = dict(zip(asked, embeddings_of(list(asked.values()), encoder), strict=True)) if asked else {}
-        found = [made.get(key) or self._known[key] for key in keys]
-        for key, embedding in zip(keys, found, strict=True):
-            self._known[key] = embedding
-            self._known.move_to_end(key)
-        while len(self._known) > self.most:
-            self._known.popitem(last=False)
-        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +50,7 @@ class DecidedTogether:
     def __init__(self, thread: Executor | None) -> None:
         self._thread = thread
         self._waiting: deque[WaitingDecision] = deque()
-        self._recent = RecentEmbeddings()
+        self._recent = RecentVectors(MOST_KNOWN)
         self._is_running = False
 
     async def decide(self, version: RouterVersion, query: Query) -> Decision:
@@ -137,7 +115,7 @@ class DecidedTogether:
         return taken
 
 
-def decide_all(taken: Sequence[WaitingDecision], recent: RecentEmbeddings) -> list[Decision | Exception]:
+def decide_all(taken: Sequence[WaitingDecision], recent: RecentVectors) -> list[Decision | Exception]:
     """The decisions on prompts of one version, embedded and made together, or what went wrong with each.
 
     Where that is not possible each is decided by itself: one prompt that the encoder or a router refuses is nobody
@@ -146,7 +124,7 @@ def decide_all(taken: Sequence[WaitingDecision], recent: RecentEmbeddings) -> li
     version, queries = taken[0].version, [one.query for one in taken]
     embedded: list[PromptEmbedding | None] = [None] * len(taken)
     try:
-        embedded = list(recent.of(queries, version.encoder))
+        embedded = list(recent.of_queries(version.encoder, queries))
         return list(version.decide_all(queries, embedded))
     except Exception as error:  # noqa: BLE001 (it is raised where each is waited for)
         return [error] if len(taken) == 1 else [_decided(*each) for each in zip(taken, embedded, strict=True)]

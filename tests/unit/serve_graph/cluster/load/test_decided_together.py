@@ -15,6 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from router_models.data.embeddings.encoder import EMBEDDING_DIM, Encoder
+from router_models.data.embeddings.recent_vectors import RecentVectors
 from router_models.data.features import prompts_of
 from router_models.errors import ArtifactError
 from router_models.estimators.novelty import NoveltyDetector
@@ -27,7 +28,6 @@ from serve_graph.cluster.load.decided_together import (
     MOST_TEXT,
     MOST_TOGETHER,
     DecidedTogether,
-    RecentEmbeddings,
 )
 
 POLICY = Policy(("cheap", "frontier"), {"cheap": OperatingPoint(0.5, 0.5)})
@@ -235,11 +235,11 @@ async def test_a_prompt_that_comes_again_is_decided_the_same_and_not_embedded_ag
 
 
 def test_the_embeddings_of_the_last_prompts_are_kept_and_no_more(encoder: CountingEncoder) -> None:
-    recent = RecentEmbeddings(most=2)
+    recent = RecentVectors(most=2)
     for text in ("one", "two", "one", "three", "one", "two"):
-        [made] = recent.of(asked([text]), encoder)
+        [made] = recent.of_queries(encoder, asked([text]))
         assert made.vector[0] == np.float32(len(text) / 1000)
     assert encoder.calls == [1, 1, 1, 1], "one, two, three, and two again, which was asked for longest ago"
     with pytest.raises(ArtifactError):
-        recent.of(asked(["it fails"]), encoder)
-    assert len(recent.of(asked(["two", "it is new"]), encoder)) == 2
+        recent.of_queries(encoder, asked(["it fails"]))
+    assert len(recent.of_queries(encoder, asked(["two", "it is new"]))) == 2
