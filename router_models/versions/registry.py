@@ -7,7 +7,7 @@ A registered model's version holds one sealed folder (`version.py`) as its artif
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -157,7 +157,7 @@ def register(
             client.update_model_version(model, made.version, description=page)
         if alias is not None:
             client.set_registered_model_alias(model, alias, made.version)
-    return _registered(uri, client, made, model)
+    return _registered(uri, made, model, () if alias is None else (alias,))
 
 
 def find_version(uri: str, model: str, wanted: str) -> RegisteredVersion | None:
@@ -167,9 +167,8 @@ def find_version(uri: str, model: str, wanted: str) -> RegisteredVersion | None:
     """
     if is_new_registry(uri):
         return None
-    client = registry_client(uri)
-    found = _ask(uri, client, model, wanted)
-    return None if found is None else _registered(uri, client, found, model)
+    found = _ask(uri, registry_client(uri), model, wanted)
+    return None if found is None else _registered(uri, found, model, found.aliases)
 
 
 def poll_review(uri: str, model: str, wanted: str) -> tuple[str, Review] | None:
@@ -195,17 +194,36 @@ def poll_review(uri: str, model: str, wanted: str) -> tuple[str, Review] | None:
 
 def find_sealed(uri: str, model: str, digest: str) -> RegisteredVersion | None:
     """The newest version whose files have this manifest's hash; None where none was registered."""
-    return next((v for v in list_versions(uri, model) if v.tags.get(MANIFEST_TAG) == digest), None)
+    return next(iter(_search(uri, model, f" and tags.`{MANIFEST_TAG}` = '{digest}'")), None)
 
 
 def list_versions(uri: str, model: str) -> list[RegisteredVersion]:
     """Every version, newest first; none where there is no registry yet."""
+    return _search(uri, model)
+
+
+def _search(uri: str, model: str, further: str = "") -> list[RegisteredVersion]:
+    """The versions of a model that meet a further condition of MLflow's filters, newest first.
+
+    The model's aliases are asked once for all of them: what is found by searching does not say its own.
+    """
     if is_new_registry(uri):
         return []
     client = registry_client(uri)
+    found: list[Any] = []
+    token: str | None = None
+    numbered: dict[str, list[str]] = {}
     with mlflow_errors(f"listing {model!r}"):
-        found = client.search_model_versions(f"name='{model}'")
-    return [_registered(uri, client, v, model) for v in sorted(found, key=lambda v: -int(v.version))]
+        while True:
+            page = client.search_model_versions(f"name='{model}'{further}", page_token=token)
+            found.extend(page)
+            if not (token := page.token):
+                break
+        if found:
+            for alias, number in client.get_registered_model(model).aliases.items():
+                numbered.setdefault(str(number), []).append(alias)
+    newest_first = sorted(found, key=lambda version: -int(version.version))
+    return [_registered(uri, version, model, numbered.get(str(version.version), ())) for version in newest_first]
 
 
 def set_alias(uri: str, model: str, alias: str, number: str) -> None:
@@ -263,8 +281,5 @@ def _ask(uri: str, client: Any, model: str, wanted: str) -> Any:
             return None
 
 
-def _registered(uri: str, client: Any, found: Any, model: str) -> RegisteredVersion:
-    with mlflow_errors(f"reading the aliases of {model!r}"):
-        aliases = client.get_registered_model(model).aliases
-    names = tuple(sorted(alias for alias, number in aliases.items() if str(number) == str(found.version)))
-    return RegisteredVersion(uri, model, str(found.version), found.run_id, dict(found.tags), names)
+def _registered(uri: str, found: Any, model: str, aliases: Sequence[str]) -> RegisteredVersion:
+    return RegisteredVersion(uri, model, str(found.version), found.run_id, dict(found.tags), tuple(sorted(aliases)))

@@ -4,8 +4,10 @@ import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from mlflow.tracking import MlflowClient
 
 from router_models.data.artifacts import seal
 from router_models.errors import ArtifactError, RegistryError
@@ -16,7 +18,9 @@ from router_models.versions.label_looks import LOOKS, record_look
 from router_models.versions.mlflow_client import MOST_AT_ONCE, log_values, registry_client, without_password
 from router_models.versions.policy import Policy
 from router_models.versions.registry import (
+    MANIFEST_TAG,
     RegisteredVersion,
+    find_sealed,
     find_version,
     list_versions,
     register,
@@ -139,6 +143,42 @@ def test_versions_are_listed_newest_first(uri: str, model: str, registered: Regi
     registered(0.4)
     registered(0.6, alias="canary")
     assert [(v.number, v.aliases) for v in list_versions(uri, model)] == [("2", ("canary",)), ("1", ())]
+
+
+def test_a_list_asks_for_the_aliases_once_and_takes_every_page(
+    uri: str, model: str, registered: Register, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for share in (0.4, 0.5, 0.6):
+        registered(share)
+    set_alias(uri, model, "shadow", "2")
+    asked = list[str]()
+    searched, read = MlflowClient.search_model_versions, MlflowClient.get_registered_model
+
+    def two_at_a_time(self: MlflowClient, *args: Any, **kwargs: Any) -> Any:
+        asked.append("page")
+        return searched(self, *args, **kwargs, max_results=2)
+
+    def counted(self: MlflowClient, name: str) -> Any:
+        asked.append("model")
+        return read(self, name)
+
+    monkeypatch.setattr(MlflowClient, "search_model_versions", two_at_a_time)
+    monkeypatch.setattr(MlflowClient, "get_registered_model", counted)
+    found = list_versions(uri, model)
+    assert [(v.number, v.aliases) for v in found] == [("3", ()), ("2", ("shadow",)), ("1", ())]
+    assert asked == ["page", "page", "model"]
+
+
+def test_a_version_is_found_by_its_files(uri: str, model: str, registered: Register, tmp_path: Path) -> None:
+    digests = [registered(share).tags[MANIFEST_TAG] for share in (0.4, 0.6)]
+    register(uri, model, tmp_path / "made-0.4", params={}, metrics={}, tags={})  # the first one's files once more
+    set_alias(uri, model, "canary", "3")
+    for digest, number, aliases in zip(digests, ("3", "2"), (("canary",), ()), strict=True):
+        found = find_sealed(uri, model, digest)
+        assert found is not None
+        assert (found.number, found.aliases) == (number, aliases)
+    assert find_sealed(uri, model, "0" * 64) is None
+    assert find_sealed(uri, "no-such-model", digests[0]) is None
 
 
 def test_tags_can_be_added(uri: str, model: str, registered: Register) -> None:
