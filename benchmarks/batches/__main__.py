@@ -1,7 +1,7 @@
 """A dataset in passes beside the same prompts as interactive requests at best concurrency, one after the other.
 
     python -m benchmarks.batches [--config configs/local.yaml] [--rows 200] [--max-tokens 64] [--callers 4,8,16,32]
-        [--turns 1] [--page FILE] [--rates rates.yaml]
+        [--turns 1] [--max-num-seqs 64] [--page FILE] [--rates rates.yaml]
 
 `--config configs/echo.yaml` tries it without models. A graph of the configuration is started, and asked the rows at
 each number of callers; the best counts. It is stopped, and the rows are answered in passes by the same version with
@@ -95,13 +95,14 @@ def in_passes(folder: Path, config: Path, dataset: Dataset, args: Any, turn: Tur
     held: list[TimedPasses] = []
 
     def make(plan: Any) -> TimedPasses:
-        held.append(TimedPasses(RayPasses(plan, logical_cpus=graph.logical_cpus)))
+        passes = RayPasses(plan, logical_cpus=graph.logical_cpus, max_num_seqs=args.max_num_seqs)
+        held.append(TimedPasses(passes))
         return held[0]
 
     for old in folder.glob("passes.jsonl*"):
         old.unlink()
     options = BatchOptions("", folder / "passes.jsonl", max_tokens=args.max_tokens, config=config)
-    own = OwnPasses(graph, options.settings, folder, args.batch_size, make=make)
+    own = OwnPasses(graph, options.settings, folder, args.batch_size, make=make, max_num_seqs=args.max_num_seqs)
     with UsageLog() as log:
         os.environ[MARK] = log.mark
         try:
@@ -119,6 +120,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=200)
     parser.add_argument("--max-tokens", type=int, default=64)
     parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--max-num-seqs", type=int)
     parser.add_argument("--callers", type=lambda text: [int(n) for n in text.split(",")], default=[4, 8, 16, 32])
     parser.add_argument("--turns", type=int, default=1)
     parser.add_argument("--page", type=Path)

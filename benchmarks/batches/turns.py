@@ -58,9 +58,10 @@ def per_thousand(summary: dict[str, Any]) -> Decimal:
 def turns_page(args: Any, turns: list[Turn]) -> str:
     """The figures as Markdown."""
     best = turns[0].best
+    seqs = "" if args.max_num_seqs is None else f" --max-num-seqs {args.max_num_seqs}"
     lines = [
         f"`python -m benchmarks.batches --config {args.config} --rows {args.rows} --max-tokens {args.max_tokens} "
-        f"--callers {','.join(map(str, args.callers))} --turns {args.turns}`, "
+        f"--callers {','.join(map(str, args.callers))} --turns {args.turns}{seqs}`, "
         f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()}-core {platform.machine()}.",
         "",
         "| turn | way | rows/s | with starts | failed | US dollars per 1,000 rows | processor s of engines | of all |",

@@ -80,6 +80,10 @@ def run(
     ] = False,
     poll_s: Annotated[float, typer.Option(help="With --provider-batches: seconds between looks.", min=0.05)] = 30.0,
     batch_size: Annotated[int, typer.Option(min=1, help="Rows that go to an engine together, with --passes.")] = 64,
+    max_num_seqs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Rows that an engine of vLLM computes at a time, with --passes; default: as served."),
+    ] = None,
     config: Annotated[
         Path | None,
         typer.Option("--config", "-c", help="A configuration: prices to compare with, engines and APIs that answer."),
@@ -109,7 +113,8 @@ def run(
     --passes needs no running graph: Ray Data routes all rows, has the cheap tier answer its rows at full batch size,
     judges, and has the last tier answer what is left, with the engines that --config serves (weights, arguments,
     decoding), and the summary says whether the certificate holds of that. Engines stand one after another, so that
-    each has the whole machine. --records then writes the decision records.
+    each has the whole machine, and --max-num-seqs lets them compute more rows at a time than interactive requests
+    could wait for. --records then writes the decision records.
 
     --provider-batches (with --config) runs the served version's cascade in this process: calls of hosted tiers are
     gathered into batches of their provider (half of the price with most), those of other tiers go to the graph at
@@ -138,6 +143,8 @@ def run(
             raise ServeGraphError("--provider-batches needs --config: the tiers with their prices and keys")
         if passes:
             raise ServeGraphError("--provider-batches and --passes answer each in their own way: give one")
+    if max_num_seqs is not None and not passes:
+        raise ServeGraphError("--max-num-seqs is for --passes: a running graph has engines of its own")
     if compare and (dry_run is None or config is None):
         raise ServeGraphError("--compare is for --dry-run, and needs --config: the tiers with their prices")
     dataset = Dataset.found(inputs, prompt_column, out)
@@ -149,7 +156,7 @@ def run(
         response_format=None if response_format is None else read_response_format(response_format),
         provider_batches=provider_batches, poll_s=poll_s, compare=compare,
     )  # fmt: skip
-    make = (lambda chosen: own_passes(chosen, batch_size)) if passes else None
+    make = (lambda chosen: own_passes(chosen, batch_size, max_num_seqs)) if passes else None
     summary: dict[str, Any] = run_batch(dataset, options, progress_to_stderr(), make=make)
     if as_json:
         say_json(summary)
@@ -160,7 +167,7 @@ def run(
         raise typer.Exit(1)
 
 
-def own_passes(options: BatchOptions, batch_size: int) -> OwnPasses:
+def own_passes(options: BatchOptions, batch_size: int, max_num_seqs: int | None) -> OwnPasses:
     """What answers rows in passes; raises ServeGraphError where these options do not go with it."""
     from serve_graph.cli.batch.passes.own_engines import OwnPasses
     from serve_graph.config.graph import load_config
@@ -170,4 +177,5 @@ def own_passes(options: BatchOptions, batch_size: int) -> OwnPasses:
     if options.background:
         raise ServeGraphError("--background is for a running graph: passes have engines of their own")
     graph = load_config(options.config)
-    return OwnPasses(graph, options.settings, options.out.absolute().parent, batch_size, records=options.records)
+    folder = options.out.absolute().parent
+    return OwnPasses(graph, options.settings, folder, batch_size, records=options.records, max_num_seqs=max_num_seqs)

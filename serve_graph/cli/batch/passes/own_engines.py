@@ -32,7 +32,8 @@ class OwnPasses:
     """Passes by the version that a configuration serves, with its tiers' engines, one tier after another.
 
     `make`: what runs the passes; by default Ray Data, on the cluster at $RAY_ADDRESS or on one that is started here.
-    `records`: write decision records to the graph's store, as for requests.
+    `records`: write decision records to the graph's store, as for requests. `max_num_seqs`: how many rows an engine of
+    vLLM computes at a time; None: as it is served.
     """
 
     tells_all = True
@@ -48,12 +49,13 @@ class OwnPasses:
         *,
         records: bool = False,
         make: MakePasses | None = None,
+        max_num_seqs: int | None = None,
     ) -> None:
         self.config, self.settings, self.scratch, self.batch_rows = config, settings, scratch, batch_rows
         known = ("auto", *config.tier_names, *config.models.aliases)
         if (model := settings.get("model", "auto")) not in known:
             raise ServeGraphError(f"the model {model!r} does not exist; known: {', '.join(known)}")
-        self.checked = checked_plan(config)
+        self.checked, self.max_num_seqs = checked_plan(config, max_num_seqs), max_num_seqs
         self.version: str | None = self.checked.version
         self.promise: str | None = self.checked.promise
         self.certificate = self.checked.certificate
@@ -77,7 +79,10 @@ class OwnPasses:
         run = hashlib.sha256(str(journal.path.resolve()).encode()).hexdigest()[:12]  # its journal, which one run has
         address = os.environ.get("RAY_ADDRESS")
         # Ray and vLLM tell this and that on stdout, which is for results.
-        with redirect_stdout(sys.stderr), RayPasses(self.checked.plan, address, cpus, run) as passes:
+        with (
+            redirect_stdout(sys.stderr),
+            RayPasses(self.checked.plan, address, cpus, run, max_num_seqs=self.max_num_seqs) as passes,
+        ):
             return self._asked(passes, rows, journal, budget, shown)
 
     def _asked(

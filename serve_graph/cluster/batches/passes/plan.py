@@ -7,7 +7,7 @@ import hashlib
 from dataclasses import dataclass
 
 from serve_graph.cluster.batches.passes.row_cascade import PassesPlan
-from serve_graph.cluster.batches.passes.vllm_stage import passes_faults
+from serve_graph.cluster.batches.passes.vllm_stage import passes_faults, with_max_num_seqs
 from serve_graph.cluster.service import alarm_watch
 from serve_graph.config.graph import GraphConfig
 from serve_graph.config.tiers import VllmTierConfig
@@ -29,15 +29,21 @@ class CheckedPlan:
     made_under: str
 
 
-def checked_plan(config: GraphConfig) -> CheckedPlan:
+def checked_plan(config: GraphConfig, max_num_seqs: int | None = None) -> CheckedPlan:
     """Find the version that decides, and say whether its certificate holds of answers in passes.
 
     It does where a start of the graph would serve under it: its tiers' weights, every engine argument, decoding and
-    prices are compared with what it was made for, and the engines of the passes are started with the same.
+    prices are compared with what it was made for, and the engines of the passes are started with the same. With
+    `max_num_seqs` they compute so many rows at a time instead, which the promise says.
 
-    Raises ConfigError where a tier's answers would not be those that it is served with.
+    Raises ConfigError where a tier's answers would not be those that it is served with, or its engine cannot compute
+    so many rows at a time.
     """
-    faults = [fault for tier in config.tiers if isinstance(tier, VllmTierConfig) and (fault := passes_faults(tier))]
+    own = [tier for tier in config.tiers if isinstance(tier, VllmTierConfig)]
+    if max_num_seqs is not None and not own:
+        raise ConfigError("--max-num-seqs is for tiers of vLLM, and the configuration has none")
+    others = [tier.name for tier in own if with_max_num_seqs(tier, max_num_seqs) != tier]
+    faults = [fault for tier in own if (fault := passes_faults(tier))]
     if faults:
         raise ConfigError(
             f"{'; '.join(faults)}: passes over the data would answer otherwise than the graph does. Start the graph "
@@ -54,11 +60,7 @@ def checked_plan(config: GraphConfig) -> CheckedPlan:
     elif revoked is not None:
         said = f"nothing is promised of these rows: {revoked}"
     else:
-        said = (
-            "its certificate holds of these rows: the engines have the weights, arguments and decoding that it was "
-            "made for, and router and verifier are the graph's own; what it does not cover is answered as "
-            "policy.uncovered says"
-        )
+        said = promise_held(others, max_num_seqs)
     plan = PassesPlan(config, policy, served.files, revoked)
     digest = "none" if served.files is None else served.files.digest
     told = config.policy.model_dump_json() + "".join(
@@ -67,6 +69,21 @@ def checked_plan(config: GraphConfig) -> CheckedPlan:
     rest = hashlib.sha256(told.encode()).hexdigest()[:16]  # what decides, and what it costs: stories hold under these
     made_under = f"{policy.name} {digest} {policy.binds} {rest} {revoked or ''}".strip()
     return CheckedPlan(plan, policy.name, policy.promise, said, made_under)
+
+
+def promise_held(others: list[str], max_num_seqs: int | None) -> str:
+    """That a certificate holds; `others`: the tiers whose engines compute another number of rows at a time."""
+    said = (
+        "its certificate holds of these rows: the engines have the weights, arguments and decoding that it was "
+        "made for, and router and verifier are the graph's own; what it does not cover is answered as "
+        "policy.uncovered says"
+    )
+    if not others:
+        return said
+    return (
+        f"{said}. One argument differs: {' and '.join(others)} computed up to {max_num_seqs} rows at a time, not as "
+        "many as served; below 32 bits an answer's last bits depend on what is computed beside it, there as here"
+    )
 
 
 async def _revoked(config: GraphConfig, served: ServedVersion, found: Served) -> str | None:

@@ -21,7 +21,7 @@ from serve_graph.cluster.batches.passes.pass_rows import Columns, RowPieces, Row
 from serve_graph.cluster.batches.passes.purse import Purse, PurseLike
 from serve_graph.cluster.batches.passes.ray_purse import RemotePurse
 from serve_graph.cluster.batches.passes.row_cascade import PassesPlan
-from serve_graph.cluster.batches.passes.vllm_stage import answered_by_vllm, pieces_at_once
+from serve_graph.cluster.batches.passes.vllm_stage import answered_by_vllm, pieces_at_once, with_max_num_seqs
 from serve_graph.cluster.batches.passes.workers import CascadeWorker, TierWorker, progress_of_rows
 from serve_graph.cluster.batches.served_verifier import asked_in_a_pass, forget_applications, served_for_a_pass
 from serve_graph.config.judge import VllmVerifierConfig
@@ -72,15 +72,22 @@ class RayPasses:
     """Passes on a Ray cluster: the one at `address`, or one of this machine for as long as this is open.
 
     `tier_actor`: what holds the engine of a tier that is no vLLM's. `run`: names what it has on the cluster beside its
-    actors; what a killed run of that name left there ends.
+    actors; what a killed run of that name left there ends. `max_num_seqs`: how many rows an engine of vLLM computes at
+    a time; None: as it is served.
     """
 
     tier_actor: type = TierActor
 
     def __init__(
-        self, plan: PassesPlan, address: str | None = None, logical_cpus: int | None = None, run: str | None = None
+        self,
+        plan: PassesPlan,
+        address: str | None = None,
+        logical_cpus: int | None = None,
+        run: str | None = None,
+        *,
+        max_num_seqs: int | None = None,
     ) -> None:
-        self.plan = plan
+        self.plan, self.max_num_seqs = plan, max_num_seqs
         self.run = run or uuid.uuid4().hex[:12]
         self.held = ExitStack()
         quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
@@ -120,7 +127,8 @@ class RayPasses:
         if isinstance(config, VllmVerifierConfig):
             return self._scored(config, rows, chunks)
         if isinstance(config, VllmTierConfig):
-            rows = answered_by_vllm(rows, config, self.plan.config, alone=chunks.alone)
+            engine = with_max_num_seqs(config, self.max_num_seqs)
+            rows = answered_by_vllm(rows, engine, self.plan.config, alone=chunks.alone)
         else:
             rows = self._mapped(
                 rows,
@@ -158,7 +166,7 @@ class RayPasses:
         config = self.plan.config.tier(tier)
         each = TASKS_AT_ONCE
         if isinstance(config, VllmTierConfig) and not isinstance(config, VllmVerifierConfig):
-            each = pieces_at_once(config)
+            each = pieces_at_once(with_max_num_seqs(config, self.max_num_seqs))
         return RemotePurse.of(Purse(budget, spent, most=2 * size * each * config.scaling.max_replicas))
 
     def _rows(self, chunks: RowPieces) -> Any:

@@ -26,7 +26,7 @@ from serve_graph.config.tiers import VllmTierConfig
 from serve_graph.engines.vllm.settings import llm_config
 from serve_graph.engines.weights.loaded_files import loaded_files
 from serve_graph.engines.weights.resolve import resolve_weights
-from serve_graph.errors import EngineError
+from serve_graph.errors import ConfigError, EngineError
 
 SAMPLING = frozenset(
     {
@@ -74,6 +74,24 @@ def worker_place(tier: VllmTierConfig) -> tuple[str, dict[str, str]]:
     if workers == 1 and tier.env.get("VLLM_CPU_OMP_THREADS_BIND") == "nobind":
         return "uni", {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
     return "mp", {}
+
+
+def with_max_num_seqs(tier: VllmTierConfig, seqs: int | None) -> VllmTierConfig:
+    """The tier with an engine that computes up to `seqs` rows at a time; as it is served where None.
+
+    Nobody waits for a single row of a pass, so that more rows at a time cost nobody anything but memory.
+
+    Raises ConfigError where the tier's `max_num_batched_tokens` has no room for a token of each.
+    """
+    if seqs is None:
+        return tier
+    tokens = tier.engine_kwargs.get("max_num_batched_tokens")
+    if tokens is not None and int(tokens) < seqs:
+        raise ConfigError(
+            f"{tier.name} has max_num_batched_tokens {tokens}, which is less than --max-num-seqs {seqs}: a step "
+            "computes a token of every row at least"
+        )
+    return tier.model_copy(update={"engine_kwargs": {**tier.engine_kwargs, "max_num_seqs": seqs}})
 
 
 def pieces_at_once(tier: VllmTierConfig) -> int:

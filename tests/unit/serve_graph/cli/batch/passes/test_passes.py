@@ -303,6 +303,8 @@ def test_a_tier_that_passes_cannot_answer_as_it_is_served_is_refused(tmp_path: P
     [
         (["--passes"], "--passes needs --config"),
         (["--passes", "--background", "-c", "configs/echo.yaml"], "--background is for a running graph"),
+        (["--max-num-seqs", "64"], "--max-num-seqs is for --passes"),
+        (["--passes", "--max-num-seqs", "64", "-c", "configs/echo.yaml"], "is for tiers of vLLM"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(tmp_path: Path, words: list[str], said: str) -> None:

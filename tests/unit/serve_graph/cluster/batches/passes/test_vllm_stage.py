@@ -11,15 +11,19 @@ import pytest
 from router_models.estimators.asked_signals import ASKED_SIGNALS
 from router_models.estimators.questions.terms import AskedSettings
 from router_models.types import Completion, Query
+from serve_graph.cluster.batches.passes.plan import promise_held
 from serve_graph.cluster.batches.passes.vllm_stage import (
     PromptActor,
     engine_input,
     engine_output,
     generation_defaults,
     passes_faults,
+    pieces_at_once,
+    with_max_num_seqs,
     worker_place,
 )
 from serve_graph.config.tiers import VllmTierConfig
+from serve_graph.errors import ConfigError
 from serve_graph.protocol.requests import engine_body
 from serve_graph.protocol.responses import completion_of
 
@@ -184,6 +188,26 @@ def test_generation_defaults_are_those_that_vllm_takes(tmp_path: Path) -> None:
 def test_what_passes_cannot_do_as_it_is_served_is_said(more: dict[str, Any], said: str) -> None:
     assert said in str(passes_faults(tier(**more)))
     assert passes_faults(tier()) is None
+
+
+def test_an_engine_of_a_pass_may_compute_more_rows_at_a_time_than_served() -> None:
+    served = tier(engine_kwargs={"max_model_len": 40, "max_num_seqs": 16})
+    assert with_max_num_seqs(served, None) is served
+    wide = with_max_num_seqs(served, 2048)
+    assert wide.engine_kwargs == {"max_model_len": 40, "max_num_seqs": 2048}
+    assert served.engine_kwargs["max_num_seqs"] == 16
+    assert (pieces_at_once(served), pieces_at_once(wide)) == (8, 40)
+    narrow = tier(engine_kwargs={"max_num_batched_tokens": 512})
+    with pytest.raises(ConfigError, match="big has max_num_batched_tokens 512, which is less than --max-num-seqs 513"):
+        with_max_num_seqs(narrow, 513)
+    assert with_max_num_seqs(narrow, 512).engine_kwargs["max_num_seqs"] == 512
+
+
+def test_a_promise_says_which_engines_compute_another_number_of_rows() -> None:
+    assert promise_held([], 64) == promise_held([], None)
+    said = promise_held(["cheap", "big"], 64)
+    assert said.startswith(promise_held([], None))
+    assert "cheap and big computed up to 64 rows at a time, not as many as served" in said
 
 
 CPU = {"accelerator": "cpu", "env": {"VLLM_CPU_OMP_THREADS_BIND": "nobind"}}
