@@ -19,7 +19,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.gateways.contenders import GATEWAYS, missing, upstream_of, versions_said
-from benchmarks.gateways.page import page_of
+from benchmarks.gateways.embedding import embedded
+from benchmarks.gateways.page import ONE, SIXTEEN, STREAMS, page_of
 from benchmarks.gateways.turns import CALLERS, KINDS, idle_of, measured, programs
 
 
@@ -55,6 +56,7 @@ def main() -> None:
         print("of a core, unasked: " + ", ".join(f"{name} {share:.0%}" for name, share in idle.items()), flush=True)
         found = measured(contenders, kinds, chosen.blocks, chosen.seconds, chosen.most)
         memory = {name: each.runs.usage() for name, each in programs(contenders).items()}
+    embedding = {kind: embedded(kind, chosen.seconds) for kind in (ONE, SIXTEEN, STREAMS) if kind in kinds}
     given = f"--blocks {chosen.blocks} --seconds {chosen.seconds:g}"
     given += f" --only {chosen.only}" if chosen.only else ""
     given += f" --callers {chosen.callers}" if len(kinds) < len(KINDS) else ""
@@ -64,6 +66,7 @@ def main() -> None:
         found,
         memory,
         idle,
+        embedding,
         command=f"python -m benchmarks.gateways {given}",
         day=f"{datetime.now(UTC):%Y-%m-%d}",
         machine=f"{os.cpu_count()} cores {platform.machine()}, load average {os.getloadavg()[0]:.1f} at its end",

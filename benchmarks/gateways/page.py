@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks.gateways.contenders import Contender
+from benchmarks.gateways.embedding import Embedded
 from benchmarks.gateways.turns import Blocks, Kind
 from benchmarks.graphs import Usage
 from benchmarks.load import median_and_range
@@ -42,6 +43,30 @@ class Target:
         return f"| {self.what} | {wanted} | {median_and_range(ratios, 2)} | {reached} |"
 
 
+@dataclass(frozen=True)
+class Floor:
+    """What a target of *routed* would come to if a request took no more than forced and its prompt's embedding."""
+
+    what: str
+    kind: Kind
+    other: str
+    latency: bool = False
+
+    def row(self, found: Mapping[Kind, Blocks], embedding: Mapping[Kind, Embedded]) -> str:
+        """The page's line."""
+        ratios = list[float]()
+        if self.kind in found and self.kind in embedding:
+            blocks, took = found[self.kind].of, embedding[self.kind]
+            for forced, other, direct in zip(*(blocks.get(n, ()) for n in (FORCED, self.other, DIRECT)), strict=False):
+                if self.latency:
+                    mine, theirs, none = (1000 * each.load.quantile(0.5) for each in (forced, other, direct))
+                    ratios.append((mine + took.together_ms - none) / (theirs - none))
+                else:
+                    slower = forced.cpu_s / (forced.cpu_s + took.cpu_s)
+                    ratios.append(slower * forced.load.per_s / other.load.per_s)
+        return f"| {self.what} |  | {median_and_range(ratios, 2) if ratios else 'not measured'} |  |"
+
+
 TARGETS = (
     Target("routed, one caller: added p50 by LiteLLM's", ONE, "p50", ROUTED, LITELLM, 0.5, less=DIRECT),
     Target("routed, one caller: added p99 by LiteLLM's", ONE, "p99", ROUTED, LITELLM, 0.7, less=DIRECT),
@@ -56,6 +81,12 @@ TARGETS = (
     Target("ray.serve.llm, sixteen streams: streams/s by LiteLLM's", STREAMS, "per_s", RAY, LITELLM, None),
     Target("routed, sixteen callers: processor time by LiteLLM's", SIXTEEN, "cpu_s", ROUTED, LITELLM, None),
     Target("ray.serve.llm, sixteen callers: processor time by LiteLLM's", SIXTEEN, "cpu_s", RAY, LITELLM, None),
+)
+FLOORS = (
+    Floor("*forced and embedding alone*, one caller: added p50 by LiteLLM's", ONE, LITELLM, latency=True),
+    Floor("*forced and embedding alone*, sixteen callers: requests/s by LiteLLM's", SIXTEEN, LITELLM),
+    Floor("*forced and embedding alone*, sixteen streams: streams/s by LiteLLM's", STREAMS, LITELLM),
+    Floor("*forced and embedding alone*, sixteen callers: requests/s by forced", SIXTEEN, FORCED),
 )
 COLUMNS = (
     *("callers", "replies", "gateway", "p50, ms", "p99, ms", "first chunk, ms", "between chunks: p50, ms", "p99, ms"),
@@ -83,11 +114,11 @@ Ratios of blocks made next to each other. *Added*: less what the upstream itself
 |---|---|---|---|
 {targets}
 
-What routes embeds each prompt, .9 ms of processor for eight short ones at once, 1.5 alone, 7 for one of 56 word
-pieces; the parts of a long prompt are embedded as well, up to four times its own pieces ([decision
-0100](../../decisions/capacity/0100-products-of-integers-in-the-encoder.md)). What `ray.serve.llm` takes of the
-processors, with nothing that routes, keys, bills or records, is what an endpoint on Ray Serve can come to: its ratio
-to LiteLLM's is the most that *routed* can reach here.
+What routes embeds each prompt once, the long ones' parts besides, up to four times their own pieces ([decision
+0100](../../decisions/capacity/0100-products-of-integers-in-the-encoder.md)). Embedding each question and no parts, a
+process for each processor, as many together as there are callers, took {embedding}. *Forced and
+embedding alone*: what *routed* would come to if it took nothing else: forced, slower by that share of processor
+time, or later by that time. `ray.serve.llm` neither routes, nor keys, bills or records.
 
 ## Figures
 
@@ -117,13 +148,20 @@ def page_of(
     found: Sequence[Blocks],
     memory: Mapping[str, Mapping[str, Usage]],
     idle: Mapping[str, float],
+    embedding: Mapping[Kind, Embedded],
     **said: object,
 ) -> str:
     """The page; `said`: command, day, machine, versions, seconds and blocks."""
     by_kind = {blocks.kind: blocks for blocks in found}
     return PAGE.format(
         head=f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}",
-        targets="\n".join(target.row(by_kind) for target in TARGETS),
+        targets="\n".join(
+            [*(target.row(by_kind) for target in TARGETS), *(floor.row(by_kind, embedding) for floor in FLOORS)]
+        ),
+        embedding=", ".join(
+            f"{took.cpu_s:.1f} ms of processor a {'long' if kind.stream else 'short'} question, {kind.callers} at once"
+            for kind, took in embedding.items()
+        ),
         rows="\n".join(blocks.row(each.name) for blocks in found for each in contenders),
         memory="\n".join(memory_row(name, usage, idle[name]) for name, usage in memory.items()),
         **said,
