@@ -1,6 +1,8 @@
 """Run in a process of its own: greedy tokens of prompts from vLLM (speculation on or off) or from transformers.
 
-python greedy_tokens.py {vllm|vllm-speculating|vllm-beside-sampled|transformers} MODEL_FOLDER < prompts.json
+python greedy_tokens.py {vllm|vllm-speculating|vllm-beside-sampled|transformers} MODEL [DRAFT] < prompts.json
+
+Folders of models. With DRAFT, `vllm-speculating` takes its drafts from that model, whose vocabulary may be another.
 """
 
 import json
@@ -35,16 +37,22 @@ def from_transformers(folder: str, prompts: list[str]) -> dict[str, Any]:
     return {"tokens": tokens, "counters": {}}
 
 
-def from_vllm(folder: str, prompts: list[str], speculating: bool, beside_sampled: bool) -> dict[str, Any]:
+def from_vllm(
+    folder: str, prompts: list[str], speculating: bool, beside_sampled: bool, draft: str | None
+) -> dict[str, Any]:
     from pathlib import Path
 
     from vllm import LLM, SamplingParams
 
     tier = load_config(Path(__file__).parents[2] / "configs" / "local.yaml").tier("cheap")
     assert isinstance(tier, VllmTierConfig)
-    speculation = {}
+    speculation: dict[str, Any] = {}
     if speculating:
         speculation = {"speculative_config": tier.speculation, "worker_extension_cls": MENDED_SAMPLING}
+    if draft is not None:
+        speculation["speculative_config"] = {
+            "method": "draft_model", "model": draft, "num_speculative_tokens": 3, "use_heterogeneous_vocab": True,
+        }  # fmt: skip
     llm = LLM(model=folder, disable_log_stats=False, **tier.engine_kwargs, **speculation)
     tokenizer = llm.get_tokenizer()
     asked = [{"prompt_token_ids": chat_ids(tokenizer, prompt)} for prompt in prompts]
@@ -57,10 +65,11 @@ def from_vllm(folder: str, prompts: list[str], speculating: bool, beside_sampled
 
 
 if __name__ == "__main__":
-    kind, model_folder = sys.argv[1:3]
+    kind, model_folder, *draft_folder = sys.argv[1:]
     questions = json.load(sys.stdin)
     if kind == "transformers":
         result = from_transformers(model_folder, questions)
     else:
-        result = from_vllm(model_folder, questions, kind != "vllm", kind == "vllm-beside-sampled")
+        drafts = draft_folder[0] if draft_folder else None
+        result = from_vllm(model_folder, questions, kind != "vllm", kind == "vllm-beside-sampled", drafts)
     sys.stdout.write("\nRESULT " + json.dumps(result) + "\n")

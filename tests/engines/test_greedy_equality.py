@@ -41,11 +41,11 @@ def test_the_model_was_converted_to_what_certificates_made_elsewhere_are_bound_t
     assert converted_digest(Path(folder)) == PACKAGED[Path(folder).name].contents
 
 
-def run(kind: str, folder: str) -> dict[str, Any]:
+def run(kind: str, folder: str, *draft: str) -> dict[str, Any]:
     tier = load_config(ROOT / "configs" / "local.yaml").tier("cheap")
     assert isinstance(tier, VllmTierConfig)
     done = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("greedy_tokens.py")), kind, folder],
+        [sys.executable, str(Path(__file__).with_name("greedy_tokens.py")), kind, folder, *draft],
         input=json.dumps(PROMPTS), capture_output=True, text=True, timeout=600, check=False,
         env={**os.environ, **tier.env, "VLLM_ENABLE_V1_MULTIPROCESSING": "0", "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
@@ -85,3 +85,16 @@ def test_acceptance_counters_move_only_with_speculation(found: dict[str, dict[st
     drafted = counters["vllm:spec_decode_num_draft_tokens"]
     accepted = counters["vllm:spec_decode_num_accepted_tokens"]
     assert 0 < accepted <= drafted
+
+
+@pytest.mark.full
+def test_a_draft_model_of_another_vocabulary_changes_no_answer(folder: str) -> None:
+    """The packaged pair: the small model's tokens are drafts for the large one, which keeps what it would say."""
+    tier = load_config(ROOT / "configs" / "local.yaml").tier("frontier")
+    assert isinstance(tier, VllmTierConfig)
+    large = resolve_weights(tier.weights, ROOT / ".serve_graph")
+    alone, drafted = run("vllm", large), run("vllm-speculating", large, folder)
+    differing = [p for p, a, b in zip(PROMPTS, alone["tokens"], drafted["tokens"], strict=True) if a != b]
+    assert len(PROMPTS) - len(differing) >= 8, f"different answers to {differing}"
+    counters = drafted["counters"]
+    assert 0 < counters["vllm:spec_decode_num_accepted_tokens"] <= counters["vllm:spec_decode_num_draft_tokens"]
