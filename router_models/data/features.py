@@ -45,6 +45,10 @@ _MATH = re.compile(
 )
 _CHOICES = re.compile(r"^[^\S\n]*\(?[A-Da-d][.):]\s", re.MULTILINE)  # on one line: quadratic if over blank ones
 _WHY = re.compile(r"\b(?:why|how|explain|prove|derive|compare|warum|wie|por qué|cómo)\b", re.I)
+# What a text must hold for an expression to be worth running over it, which takes ten times as long.
+_CODE_HINTS = ("`", "def ", "class ", ";", "return", "=>", "{")
+_MATH_HINTS = ("\\", "$", "-", "+", "*", "/", "^", "=", "integral", "derivative", "equation", "polynomial", "matrix")
+_WHY_HINTS = ("why", "how", "explain", "prove", "derive", "compare", "warum", "wie")
 _ASCII = [chr(code) for code in range(128)]
 _DIGITS = "".join(c for c in _ASCII if c.isdigit()).encode()
 _UPPER = "".join(c for c in _ASCII if c.isupper()).encode()
@@ -73,6 +77,8 @@ def _surface(text: str) -> tuple[float, ...]:
     # ASCII is counted by deleting bytes: many times faster than testing every character. The others are tested.
     plain = text.encode("ascii", "ignore")
     other = [] if len(plain) == len(text) else [c for c in text if c > "\x7f"]
+    # Letters that are equal but for their case to ASCII ones may not be by `lower`: such texts are always searched.
+    lower = None if other else text.lower()
     return (
         math.log1p(len(text)),
         math.log1p(len(words)),
@@ -84,11 +90,16 @@ def _surface(text: str) -> tuple[float, ...]:
         len(other) / chars,
         math.log1p(len(re.findall(r"\d+(?:[.,]\d+)*", text))),
         float(text.count("?")),
-        float(bool(_CODE.search(text))),
-        float(bool(_MATH.search(text))),
+        float(any(hint in text for hint in _CODE_HINTS) and bool(_CODE.search(text))),
+        float(_holds_any(lower, _MATH_HINTS) and bool(_MATH.search(text))),
         float(len(_CHOICES.findall(text)) >= 2),
-        float(bool(_WHY.search(text))),
+        float(_holds_any(lower, _WHY_HINTS) and bool(_WHY.search(text))),
     )
+
+
+def _holds_any(lower: str | None, hints: tuple[str, ...]) -> bool:
+    """Whether a text holds any of these, in whichever case; None: a text of which that is not known."""
+    return lower is None or any(hint in lower for hint in hints)
 
 
 def _count(text: bytes, kind: bytes) -> int:

@@ -82,8 +82,8 @@ def aiq(cost: ArrayLike, quality: ArrayLike, greatest_cost: float | None = None)
 def _upper_hull(c: FloatArray, q: FloatArray) -> list[tuple[float, float]]:
     """Return the concave non-decreasing upper hull, from the cheapest point to the best one."""
     hull: list[tuple[float, float]] = []
-    for i in np.lexsort((-q, c)):
-        point = (float(c[i]), float(q[i]))
+    order = np.lexsort((-q, c))
+    for point in zip(c[order].tolist(), q[order].tolist(), strict=True):
         if hull and (point[0] == hull[-1][0] or point[1] <= hull[-1][1]):
             continue
         while len(hull) > 1 and _slope(hull[-2], hull[-1]) <= _slope(hull[-1], point):

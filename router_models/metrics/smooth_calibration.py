@@ -12,6 +12,10 @@ from router_models.metrics.probability import paired_grades
 from router_models.types import FloatArray
 
 _GRID = 1000
+_PARTS = 4096
+"""The error is found to one of so many parts of 1, finer than the grid."""
+_SECANTS = 6
+"""Tries after which brackets are halved instead."""
 _SILENT = 9.0
 """Widths of a Gaussian in the cosine transform beyond which it is nothing: e^-40 is below the rounding of a double."""
 
@@ -53,21 +57,47 @@ def smooth_calibration_error_weighted(p: ArrayLike, y: ArrayLike) -> WeightedSta
     cell = np.minimum((q * _GRID).astype(np.int64), _GRID - 1)
     order = np.argsort(cell, kind="stable")
     cells, starts = np.unique(cell[order], return_index=True)
-    frequency = np.pi * np.arange(_GRID)
 
     def statistic(weights: FloatArray) -> FloatArray:
         residual = np.zeros((len(weights), _GRID))
         residual[:, cells] = np.add.reduceat((weights * (t - q))[:, order], starts, axis=1)
-        spectrum = dct(residual / weights.sum(axis=1, keepdims=True), type=2, axis=1)
-        low, high = np.zeros(len(weights)), np.ones(len(weights))
-        for _ in range(12):  # to 1/4096, finer than the grid
-            sigma = (low + high) / 2
-            heard = int(np.searchsorted(frequency * sigma.min(), _SILENT)) + 1
-            widths, which = np.unique(sigma, return_inverse=True)  # few: halves of halves of 1
-            gaussians = np.exp(-0.5 * (frequency[:heard] * widths[:, None]) ** 2)
-            smoothed = idct(spectrum[:, :heard] * gaussians[which], type=2, n=_GRID, axis=1)
-            above = np.abs(smoothed, out=smoothed).sum(axis=1) > sigma
-            low, high = np.where(above, sigma, low), np.where(above, high, sigma)
-        return np.asarray((low + high) / 2, dtype=np.float64)
+        return _own_widths(dct(residual / weights.sum(axis=1, keepdims=True), type=2, axis=1))
 
     return statistic
+
+
+def _own_widths(spectrum: FloatArray) -> FloatArray:
+    """Find the width that equals what it leaves of each row's residuals, to half of one part in `_PARTS`.
+
+    A wider kernel leaves less. So the width that is sought lies between any other and what that one leaves, and the
+    zero of what is left less the width is bracketed from both sides at each try, and soon met by secants.
+    """
+    rows = len(spectrum)
+    low, high, at = np.zeros(rows, np.int64), np.full(rows, _PARTS), np.full(rows, _PARTS // 16)
+    slope, last_width, last_over = np.full(rows, -1.5), np.full(rows, np.nan), np.full(rows, np.nan)
+    tries = 0
+    while (open_ := np.flatnonzero(high - low > 1)).size:
+        width = at[open_] / _PARTS
+        left = _left(spectrum[open_], width)
+        over, reach = left - width, np.ceil(left * _PARTS).astype(np.int64)
+        below = over > 0
+        low[open_] = np.where(below, at[open_], np.maximum(low[open_], reach - 1))
+        high[open_] = np.where(below, np.minimum(high[open_], reach), at[open_])
+        if tries:
+            slope[open_] = np.minimum((over - last_over[open_]) / (width - last_width[open_]), -1.0)
+        last_width[open_], last_over[open_] = width, over
+        following = np.rint((width - over / slope[open_]) * _PARTS).astype(np.int64)
+        if tries > _SECANTS:
+            following = (low[open_] + high[open_]) // 2
+        at[open_] = np.clip(following, low[open_] + 1, np.maximum(high[open_] - 1, low[open_] + 1))
+        tries += 1
+    return np.asarray((low + high) / (2 * _PARTS), dtype=np.float64)
+
+
+def _left(spectrum: FloatArray, width: FloatArray) -> FloatArray:
+    """Return the integral of the absolute residuals after smoothing, of each row with its own width."""
+    frequency = np.pi * np.arange(_GRID)
+    heard = int(np.searchsorted(frequency * width.min(), _SILENT)) + 1
+    gaussians = np.exp(-0.5 * (frequency[:heard] * width[:, None]) ** 2)
+    smoothed = idct(spectrum[:, :heard] * gaussians, type=2, n=_GRID, axis=1)
+    return np.asarray(np.abs(smoothed, out=smoothed).sum(axis=1), dtype=np.float64)

@@ -110,8 +110,9 @@ def follow(
     expected = expected_p_values(configurations, tune, len(cert), budget, where)
     sure = np.flatnonzero(expected <= SURELY * budget.level)
     anchor = int(sure[-1]) if slice_name is not None and len(sure) else int(np.argmin(expected))
-    answered, wrong, abstained = np.array([counts(cert, c.thresholds, harm=budget.harm) for c in configurations]).T
-    p = np.max(list(_p_values(cert, configurations, budget).values()), axis=0)
+    counted = _counted(cert, configurations, budget)
+    answered, wrong, abstained = counted
+    p = np.max(list(_p_values(cert, configurations, budget, counted).values()), axis=0)
     rejected = fixed_sequence(p, anchor, budget.level)
     return JointPath(configurations, answered, wrong, abstained, p, anchor, rejected)
 
@@ -124,7 +125,8 @@ def nothing_rejected(
     Told of the statement with the largest p-value at the anchor. No number is known for a largest drop.
     """
     c, where = path.configurations[path.anchor], "" if slice_name is None else f" in slice {slice_name!r}"
-    tested = {what: float(p[0]) for what, p in _p_values(cert, (c,), budget).items()}
+    counted = _counted(cert, (c,), budget)
+    tested = {what: float(p[0]) for what, p in _p_values(cert, (c,), budget, counted).items()}
     failed = max(tested, key=lambda what: tested[what])
     n, k, total = int(path.answered[path.anchor]), int(path.wrong[path.anchor]), len(cert)
     silent = int(path.abstained[path.anchor])
@@ -177,11 +179,16 @@ def change(data: CascadeEvidence, thresholds: Thresholds) -> FloatArray:
     return np.asarray(right.astype(np.float64) - data.right[:, -1], dtype=np.float64)
 
 
+def _counted(cert: CascadeEvidence, configurations: Sequence[Configuration], budget: PathBudget) -> IntArray:
+    """`counts` at every configuration, (3, configurations)."""
+    return np.array([counts(cert, c.thresholds, harm=budget.harm) for c in configurations]).T
+
+
 def _p_values(
-    cert: CascadeEvidence, configurations: Sequence[Configuration], budget: PathBudget
+    cert: CascadeEvidence, configurations: Sequence[Configuration], budget: PathBudget, counted: IntArray
 ) -> dict[str, FloatArray]:
-    """Of each statement that is to be shown, the p-value of its contrary at every configuration."""
-    answered, wrong, silent = np.array([counts(cert, c.thresholds, harm=budget.harm) for c in configurations]).T
+    """Of each statement that is to be shown, the p-value of its contrary at each configuration, as counted."""
+    answered, wrong, silent = counted
     tested = {_RISK: p_value(wrong, answered, budget.epsilon)}
     if budget.abstain_share > 0:
         tested[_SILENT] = p_value(silent, np.full(len(answered), len(cert)), budget.abstain_share)

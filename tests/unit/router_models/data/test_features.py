@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from router_models.data.embeddings.cache import cached_embeddings, load_embeddings
 from router_models.data.embeddings.encoder import EMBEDDING_DIM, MOST_CHARS, MOST_WINDOWS, WINDOW, Encoder
-from router_models.data.features import SURFACE_NAMES, answers_of, prompts_of, surface_features
+from router_models.data.features import _CODE, _MATH, _WHY, SURFACE_NAMES, answers_of, prompts_of, surface_features
 from router_models.errors import ArtifactError, DataError
 from router_models.types import Completion, Query
 from router_models.types.exchange import LOGPROB_NAMES, logprob_summary
@@ -37,6 +37,19 @@ def test_surface_features_are_finite_whatever_the_text(texts: list[str]) -> None
     found = surface_features(texts)
     assert found.shape == (len(texts), len(SURFACE_NAMES))
     assert np.isfinite(found).all()
+
+
+PIECES = [
+    *("`", "```", "def f(", "def", "class A", "class", ";", ";\n", "return", "returned", "=>", '{ "', "{"),
+    *("\\frac{", "$x$", "$", "1 + 2", "3×4", "5 - x", "Matrix", "EQUATION", "polynomials", "derivativ"),
+    *("why", "WHY", "Explain", "prove", "por qué", "CÓMO", "how", "derıve", "derİve", "compare", " ", "\n", "x"),
+]
+
+
+@given(st.lists(st.sampled_from(PIECES) | st.text(max_size=3), max_size=8).map("".join))
+def test_texts_that_are_not_searched_are_those_in_which_nothing_would_be_found(text: str) -> None:
+    for name, expression in (("has_code", _CODE), ("has_math", _MATH), ("asks_why_or_how", _WHY)):
+        assert feature(text, name) == bool(expression.search(text))
 
 
 @pytest.mark.parametrize(
