@@ -7,7 +7,7 @@ import sys
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.fixtures.sampling import left_out
+from tests.fixtures.sampling import left_out, turn_of
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # before numpy is imported: more threads than cores make every worker slower
     for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -34,19 +34,48 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="run every test marked `sampled`, not one in five, and property tests with new examples",
     )
+    parser.addoption(
+        "--turn",
+        type=int,
+        metavar="N",
+        help="which sample of the tests marked `sampled`: a run prints its own; by default the commit's",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--whole"):
         settings.load_profile("new examples")
+    elif config.option.turn is None:  # before workers start: they are given the options of this process
+        config.option.turn = turn_of(config.rootpath)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say which sample ran: a header would not be shown with -q."""
+    if _samples(config):
+        terminalreporter.write_line(f"sampled at --turn {config.option.turn}; a test that is named runs, --whole all")
+
+
+def _samples(config: pytest.Config) -> bool:
+    return not (config.getoption("--whole") or any("::" in given for given in config.args))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--whole") or any("::" in given for given in config.args):
-        return
-    if left := set(left_out(items)):
+    if _samples(config) and (left := set(left_out(items, config.option.turn))):
         config.hook.pytest_deselected(items=list(left))
         items[:] = [item for item in items if item not in left]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Have records moved to their store at once, not five times a second, where a test is not about that."""
+    if spool := sys.modules.get("serve_graph.records.spool"):
+        apart_s = _own_setting("MOVES_APART_S")
+        spool.MOVES_APART_S = apart_s if item.path.name == "test_spool.py" else apart_s / 20  # type: ignore[attr-defined]
+
+
+@functools.cache
+def _own_setting(name: str) -> float:
+    return float(getattr(sys.modules["serve_graph.records.spool"], name))
 
 
 def pytest_collection_finish() -> None:

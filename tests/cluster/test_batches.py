@@ -2,9 +2,10 @@
 
 import io
 import json
+import signal
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -43,8 +44,10 @@ def ended(graph: RunningGraph, batch: Any, seconds: float = 180.0) -> Any:
 
 
 @pytest.fixture(scope="module")
-def at(new_graph: Graphs) -> RunningGraph:
-    return new_graph(batches={"beside": 4})
+def at(new_graph: Graphs) -> Iterator[RunningGraph]:
+    graph = new_graph(batches={"beside": 4})
+    yield graph
+    graph.stop(signal.SIGTERM)  # an idle graph is not free: nobody else's tests should wait for it
 
 
 def test_the_official_client_runs_a_batch_on_a_real_graph(at: RunningGraph) -> None:

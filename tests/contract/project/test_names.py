@@ -1,6 +1,7 @@
 """One public name, one meaning: what two modules of a package define stands in the list below, with its reason."""
 
 import ast
+import functools
 from collections import defaultdict
 from pathlib import Path
 
@@ -38,6 +39,7 @@ def public_names(module: Path) -> set[str]:
     return {name for name in names if not name.startswith("_")}
 
 
+@functools.cache
 def defined_twice(package: Path) -> dict[str, list[str]]:
     """Names by the modules that define them, where more than one does."""
     found: dict[str, list[str]] = defaultdict(list)

@@ -1,6 +1,7 @@
 """A sample of very many tests is the same every time, about as large as it says, and leaves no value out."""
 
 import os
+import re
 import subprocess
 import sys
 from itertools import product
@@ -8,7 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from tests.fixtures.sampling import in_sample, left_out
+from tests.fixtures.sampling import in_sample, left_out, turn_of
 
 CASES = {f"{size}-{colour}-{kind}": {"size": size, "colour": colour, "kind": kind}
          for size, colour, kind in product(range(12), "abcdefgh", ("x", "y"))}  # fmt: skip
@@ -30,6 +31,27 @@ def test_a_sample_depends_neither_on_the_order_nor_on_cases_that_are_added() -> 
     assert more - {"another"} == chosen
 
 
+def test_as_many_turns_as_a_case_is_one_of_draw_every_case_and_each_draws_others() -> None:
+    drawn = [in_sample(CASES, 4, turn) for turn in range(7, 11)]
+    assert set().union(*drawn) == set(CASES)
+    assert len({frozenset(each) for each in drawn}) == 4
+    assert in_sample(CASES, 4, 7) == drawn[0] == in_sample(CASES, 4, 11)
+
+
+def test_what_found_a_fault_once_is_in_every_sample_and_meets_its_values_there() -> None:
+    rare = {f"rare-{n}": {"n": n, "same": True} for n in range(50)}
+    for turn in range(5):
+        assert "rare-7" in in_sample(rare, 5, turn, {"rare-7"})
+    assert in_sample({"a": {"x": 1}, "b": {"x": 1}}, 10**6, always=("b",)) == {"b"}
+
+
+def test_a_turn_is_the_commits_and_0_where_there_is_none(tmp_path: Path) -> None:
+    root = Path(__file__).parents[3]
+    if (root / ".git").exists():
+        assert 0 < turn_of(root) == turn_of(root / "tests") < 16**6
+    assert turn_of(tmp_path) == 0
+
+
 def items_of(test: str, marked_on: Any, *marks: str, **options: int) -> list[Any]:
     """What pytest collects of a test with two parameters, 20 numbers and 2 lists, whose mark is on `marked_on`.
 
@@ -43,7 +65,7 @@ def items_of(test: str, marked_on: Any, *marks: str, **options: int) -> list[Any
         )
         mark = SimpleNamespace(args=marks, kwargs=options)
         found = [] if marked_on is None else [(item if marked_on == "test" else marked_on, mark)]
-        item.iter_markers_with_node = lambda name, found=found: iter(found)
+        item.iter_markers_with_node = lambda name, found=found: iter(found if name == "sampled" else [])
         made.append(item)
     return made
 
@@ -61,8 +83,16 @@ def test_the_mark_says_which_parameters_count_and_where_it_stands_what_is_drawn_
     assert kept(*several) == 20, "of all its tests together"
     left = {item.nodeid for item in left_out([item for items in several for item in items])}
     assert all(any(item.nodeid not in left for item in items) for items in several), "every test is met"
+    full = items_of("test_full", "test", one_in=10_000)
+    for item in full[10:]:
+        sampled = item.iter_markers_with_node
+        item.iter_markers_with_node = lambda name, of=sampled: iter([(None, None)]) if name == "full" else of(name)
+    left = {item.nodeid for item in left_out(full)}
+    assert not left & {item.nodeid for item in full[10:]}, "what is full is asked for by its mark"
+    assert {item.callspec.params["a"] for item in full[:10] if item.nodeid not in left} == set(range(5)), "by itself"
     alone = SimpleNamespace(nodeid="test_matrix.py::test_alone")
-    alone.iter_markers_with_node = lambda name: iter([(module, SimpleNamespace(args=("a",), kwargs={}))])
+    drawn_from = (module, SimpleNamespace(args=("a",), kwargs={}))
+    alone.iter_markers_with_node = lambda name: iter([drawn_from] if name == "sampled" else [])
     assert alone not in left_out([alone, *several[0]])
 
 
@@ -89,3 +119,25 @@ def test_values_that_cannot_be_hashed_are_counted_as_pytest_collects_them(tmp_pa
         env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert "test_lists.py: 4" in done.stdout, done.stdout + done.stderr
+
+
+def test_a_run_draws_the_sample_of_the_turn_that_it_is_given_and_says_which(tmp_path: Path) -> None:
+    (tmp_path / "test_many.py").write_text(
+        "import pytest\n\n\n"
+        "@pytest.mark.sampled('same', one_in=4)\n"
+        "@pytest.mark.parametrize('same', [1])\n"
+        "@pytest.mark.parametrize('n', [*range(39), pytest.param(39, marks=pytest.mark.always)])\n"
+        "def test_it(n, same): ...\n"
+    )
+    root = Path(__file__).parents[3]
+    command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "-p", "tests.conftest", "--turn", "6"]
+    done = subprocess.run(
+        [*command, "-c", root / "pyproject.toml", "--rootdir", tmp_path, tmp_path],
+        env=os.environ | {"PYTHONPATH": str(root)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "sampled at --turn 6" in done.stdout
+    cases = {f"test_many.py::test_it[{n}-1]": {"same": 1} for n in range(40)}
+    drawn = in_sample(cases, 4, 6, ["test_many.py::test_it[39-1]"])
+    assert set(re.findall(r"(test_many\S+\]) PASSED", done.stdout)) == drawn
+    assert "test_many.py::test_it[39-1]" in drawn

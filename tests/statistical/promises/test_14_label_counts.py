@@ -40,6 +40,7 @@ def luckiest(data: Labelled) -> int | None:
     return min((int(np.ceil(n / share)) for n, share in each if n is not None), default=None)
 
 
+@pytest.mark.sampled(None, one_in=3)
 @pytest.mark.parametrize("labels", [200, 500, 1500])
 def test_as_many_labels_as_a_plan_names_certify_as_often_as_it_promises(labels, pools, size, measured):
     pool, runs = pools("synthetic"), size(100, 1000)

@@ -113,6 +113,7 @@ KINDS: list[tuple[str, Result]] = [
 ]
 
 
+@pytest.mark.sampled("result", one_in=3)
 @pytest.mark.parametrize(("kind", "result"), KINDS, ids=[kind for kind, _ in KINDS])
 def test_neither_order_nor_rows_appended_again_change_what_is_promised(
     table: OutcomeTable, kind: str, result: Result

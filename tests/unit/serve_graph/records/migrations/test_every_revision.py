@@ -64,6 +64,7 @@ def test_there_are_revisions_from_the_first_to_the_newest() -> None:
     assert REVISIONS[-1] == HEAD
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("revision", REVISIONS)
 async def test_a_store_of_any_revision_is_brought_up_to_date_with_what_it_holds(
     store_url: str, revision: str, a_record: Records

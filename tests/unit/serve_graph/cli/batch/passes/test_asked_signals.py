@@ -214,6 +214,7 @@ def test_requests_are_asked_about_before_they_are_routed_and_answers_of_a_verifi
     assert any(text.endswith("at critic, about answers") for text in named)
 
 
+@pytest.mark.sampled(None, one_in=4)
 @pytest.mark.parametrize("at", range(8))
 def test_broken_off_anywhere_no_call_is_paid_twice_but_what_was_under_way(
     in_passes: Run, tmp_path: Path, at: int
