@@ -12,32 +12,41 @@ import io
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
+from http.cookiejar import DefaultCookiePolicy
 from urllib.request import getproxies
 
 import aiohttp
 import httpx
 from yarl import URL
 
+from serve_graph.engines.api_connection import MOST_HEAD, ApiConnector, BrokenBodyError, said_by
+
 MOST_CONNECTIONS, MOST_IDLE = 1000, 100
 IDLE_KEPT_S = 4.0
 """Seconds for which an idle connection is kept: many servers close theirs after five, and a request that meets the
 closing fails. httpx keeps them for five.
 """
-MOST_HEADER_LINE = 64 * 1024
 HEARING_TURNS = 2
 WRITTEN_AT_ONCE = 2**20
 """Bytes of a body up to which it is written at once, in aiohttp's own words; longer ones are read piece by piece."""
 
 
 def hosted_api_client() -> httpx.AsyncClient:
-    """Make the client of one API: no time limits, as those of whole calls hold, and no redirects.
+    """Make the client of one API: no time limits, as those of whole calls hold, no redirects, and no cookies.
 
-    Prompts and keys go to the configured address alone, wherever a reply says they should go.
+    Prompts and keys go to the configured address alone, wherever a reply says they should go; what one call's reply
+    sets is not sent with another caller's.
     """
     limits = httpx.Limits(max_connections=MOST_CONNECTIONS, max_keepalive_connections=MOST_IDLE)
     # Any variable that ends in _PROXY counts for Python as a proxy's, RAY_SERVE_ENABLE_HA_PROXY for one.
     transport = None if getproxies().keys() & {"http", "https", "all"} else AiohttpTransport()
-    return httpx.AsyncClient(timeout=None, limits=limits, follow_redirects=False, transport=transport)
+    client = httpx.AsyncClient(timeout=None, limits=limits, follow_redirects=False, transport=transport)
+    client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=()))
+    return client
+
+
+class BrokenReplyError(httpx.RemoteProtocolError):
+    """A reply that is no HTTP; says why, without its bytes."""
 
 
 class AiohttpTransport(httpx.AsyncBaseTransport):
@@ -100,9 +109,15 @@ class _Body(httpx.AsyncByteStream):
         self._response = response
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        content = self._response.content
         with meant_by_httpx():
-            async for piece in self._response.content.iter_any():
-                yield piece
+            try:
+                async for piece in content.iter_any():
+                    yield piece
+            except aiohttp.ClientError:
+                if content._buffer:  # what came before the fault; aiohttp keeps it to itself
+                    yield b"".join(content._buffer)[content._buffer_offset :]
+                raise
 
     async def aclose(self) -> None:
         """Keep the connection of a body that was read to its end; close another's, where more would come."""
@@ -121,7 +136,9 @@ def meant_by_httpx() -> Iterator[None]:
         raise httpx.UnsupportedProtocol(str(error)) from error
     except aiohttp.ClientConnectorError as error:
         raise httpx.ConnectError(str(error)) from error
-    except (aiohttp.ClientPayloadError, aiohttp.ClientResponseError, aiohttp.ServerDisconnectedError) as error:
+    except (BrokenBodyError, aiohttp.ClientResponseError) as error:
+        raise BrokenReplyError(said_by(error)) from error
+    except (aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError) as error:
         raise httpx.RemoteProtocolError(str(error)) from error
     except (aiohttp.ClientError, OSError) as error:
         raise httpx.NetworkError(str(error)) from error
@@ -130,12 +147,12 @@ def meant_by_httpx() -> Iterator[None]:
 
 
 def _session(tls: ssl.SSLContext) -> aiohttp.ClientSession:
-    connector = aiohttp.TCPConnector(limit=MOST_CONNECTIONS, keepalive_timeout=IDLE_KEPT_S, ssl=tls, ttl_dns_cache=10)
+    connector = ApiConnector(limit=MOST_CONNECTIONS, keepalive_timeout=IDLE_KEPT_S, ssl=tls, ttl_dns_cache=10)
     return aiohttp.ClientSession(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None),
         auto_decompress=False,
-        max_line_size=MOST_HEADER_LINE,
-        max_field_size=MOST_HEADER_LINE,
+        max_line_size=MOST_HEAD,
+        max_field_size=MOST_HEAD,
     )

@@ -14,6 +14,7 @@ from serve_graph.engines.error_meanings import ErrorFault, meaning_of
 from serve_graph.engines.hosted.deployment_error import REFUSED, DeploymentError
 from serve_graph.engines.hosted.error_bodies import ApiError, read_error, read_error_body
 from serve_graph.engines.hosted.error_sentences import open_word, sentence_of, unreadable_sentence
+from serve_graph.engines.http_client import BrokenReplyError
 from serve_graph.errors import ConfigError
 from serve_graph.protocol.retry_after import retry_after_s
 
@@ -54,12 +55,20 @@ def unreadable(text: str, usage: Any = None) -> DeploymentError:
     return DeploymentError(unreadable_sentence(text), 502, usage=usage)
 
 
-def failure_of(error: Exception, timeout_s: float) -> DeploymentError:
-    """Convert any exception of a call to a DeploymentError."""
+def failure_of(error: Exception, timeout_s: float, usage: Mapping[str, Any] | None = None) -> DeploymentError:
+    """Convert any exception of a call to a DeploymentError, with what the API had counted until then."""
+    failure = _failure_of(error, timeout_s)
+    failure.usage = failure.usage or usage
+    return failure
+
+
+def _failure_of(error: Exception, timeout_s: float) -> DeploymentError:
     if isinstance(error, DeploymentError):
         return error
     if isinstance(error, TimeoutError | httpx.TimeoutException):
         return DeploymentError(f"the hosted API did not answer within {timeout_s:.3g} s", 504)
+    if isinstance(error, BrokenReplyError):
+        return DeploymentError(f"the hosted API's reply is no valid HTTP: {error}", 502)
     if isinstance(error, httpx.TransportError):
         return DeploymentError("the connection to the hosted API failed or was closed", 503)
     if isinstance(error, ConfigError):

@@ -101,7 +101,7 @@ class OpenAICompatibleEngine:
             for chunk in stream.close(reader.text):
                 yield chunk
         except Exception as error:
-            raise failure_of(error, wait_s) from error
+            raise failure_of(error, wait_s, stream.usage) from error
 
     def _request(self, path: str, body: Mapping[str, Any]) -> httpx.Request:
         """A POST of JSON with the key as it is now, the configured headers, and those of the call's trace."""

@@ -13,12 +13,11 @@ from typing import Any
 import httpx
 
 from serve_graph.config.tier_parts import HostedDeploymentConfig
-from serve_graph.engines.hosted.anthropic.failure import failed_call
 from serve_graph.engines.hosted.anthropic.reply import ChunksOfMessage, chat_completion
 from serve_graph.engines.hosted.anthropic.request import anthropic_request
 from serve_graph.engines.hosted.deployment_error import DeploymentError
 from serve_graph.engines.hosted.event_stream import EventReader
-from serve_graph.engines.hosted.failures import refused_by_api
+from serve_graph.engines.hosted.failures import failure_of, refused_by_api
 from serve_graph.engines.http_client import hosted_api_client
 from serve_graph.engines.telemetry.call_context import trace_headers
 from serve_graph.protocol.responses import MALFORMED
@@ -54,7 +53,7 @@ class AnthropicEngine:
                 raise refused_by_api(response)
             return chat_completion(json.loads(response.content))
         except Exception as error:
-            raise failed_call(error, timeout_s) from error
+            raise failure_of(error, timeout_s) from error
 
     async def embed(self, body: dict[str, Any], timeout_s: float) -> dict[str, Any]:
         """Raise DeploymentError: Anthropic's API makes no embeddings."""
@@ -89,7 +88,7 @@ class AnthropicEngine:
             for chunk in message.close(reader.text):
                 yield chunk
         except Exception as error:
-            raise failed_call(error, wait_s, message.usage) from error
+            raise failure_of(error, wait_s, message.usage) from error
 
     def _request(self, body: dict[str, Any]) -> httpx.Request:
         headers = httpx.Headers({"x-api-key": self.config.read_key(), "anthropic-version": API_VERSION})

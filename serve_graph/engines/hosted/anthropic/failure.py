@@ -8,7 +8,7 @@ from typing import Any
 
 from serve_graph.engines.hosted.deployment_error import DeploymentError
 from serve_graph.engines.hosted.error_bodies import read_error
-from serve_graph.engines.hosted.failures import api_failure, failure_of
+from serve_graph.engines.hosted.failures import api_failure
 
 STATUSES: Mapping[str, int] = MappingProxyType(
     {
@@ -31,10 +31,3 @@ def error_in_body(body: Mapping[str, Any], usage: Mapping[str, Any] | None = Non
     """Return the error of a body with status 200, or of an event in a stream."""
     said = read_error(dict(body))
     return api_failure(said, STATUSES.get(said.kind or ""), "the hosted API returned an error", usage=usage)
-
-
-def failed_call(error: Exception, timeout_s: float, usage: Mapping[str, Any] | None = None) -> DeploymentError:
-    """Return any exception of a call as a DeploymentError, with what had been counted until then."""
-    failure = failure_of(error, timeout_s)
-    failure.usage = failure.usage or usage
-    return failure
