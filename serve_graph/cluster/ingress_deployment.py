@@ -243,6 +243,7 @@ class IngressDeployment(SiblingCalls):
         try:
             await side_by_side(self.sink.run(), self.maintenance.run(), self._watch(), self._follow(), *beside)
         finally:
+            await self.sink.drain_last()  # the node, and its spool with it, may go with this replica
             if self.tracer is not None:
                 await asyncio.to_thread(self.tracer.close)
 

@@ -1,9 +1,10 @@
 """Append records, feedback and comparisons to a local file, records before their reply is sent, and store them later.
 
 An unavailable store therefore only delays records, and a killed process loses none that it has answered: the next
-process adopts the file, whose lock is released. There is one file per process; `fcntl.flock` shows whether it is in
-use. If the file cannot be written, records wait in memory and are retried; if it was removed, it is recreated. A line
-that cannot be parsed, or a record that the store rejects, is moved to `<file>.rejected` so that the rest can proceed.
+process adopts the file, whose lock is released. One that ends in good order moves what it has once more. There is one
+file per process; `fcntl.flock` shows whether it is in use. If the file cannot be written, records wait in memory and
+are retried; if it was removed, it is recreated. A line that cannot be parsed, or a record that the store rejects, is
+moved to `<file>.rejected` so that the rest can proceed.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ KNOWN = 1_000
 MOVES_APART_S = 0.2
 """After records were moved the next ones wait so long: a transaction takes the processor time of several records, and
 under load fewer of them hold more."""
+LAST_S = 3.0
+"""For how long a process that ends tries to move its records: no stop waits longer for a store that is away."""
 REJECTED = ".rejected"
 """The ending of files of what the store will never take."""
 
@@ -125,11 +128,24 @@ class SpooledSink:
                 logger.warning("decision store unavailable, %d record(s) remain in the spool: %s", self.pending, error)
                 await asyncio.sleep(self.retry_s)
 
-    async def drain(self) -> int:
-        """Move all spooled records to the store; returns their number. Raises what the store raises."""
+    async def drain_last(self, within_s: float = LAST_S) -> None:
+        """Move this process's records as it ends, for so long at most; those that stay are the next process's."""
+        if self.pending:
+            try:
+                async with asyncio.timeout(within_s):
+                    await self.drain(adopts=False)
+            except Exception as error:  # noqa: BLE001 (any driver error, or no time: the records stay in the spool)
+                reason = type(error).__name__
+                logger.warning("%d record(s) are left to the next process of this spool: %s", self.pending, reason)
+
+    async def drain(self, *, adopts: bool = True) -> int:
+        """Move all spooled records to the store; returns their number. Raises what the store raises.
+
+        `adopts`: those of processes that have ended, too.
+        """
         before, began = self.written, self.clock()
         moved = await self._drain_held() if self._held and not self._unhold() else 0
-        moved += await self._adopt_orphans()
+        moved += await self._adopt_orphans() if adopts else 0
         if expected := self.pending - len(self._held):
             full, self._file = self._file, self._new_file()
             try:

@@ -124,3 +124,39 @@ async def test_spool_file_taken_before_it_was_locked_is_made_anew(
     assert await sink.drain() == 1
     assert store.batches == [["dec-1"]]
     sink.close()
+
+
+async def test_a_process_that_ends_moves_its_own_records_once_more(
+    spool: Path, a_record: Records, counting_store: type[Any]
+) -> None:
+    store = counting_store()
+    ended, sink = SpooledSink(store, spool), SpooledSink(store, spool)
+    ended.write(a_record("dec-others"))
+    ended._file.close()
+    sink.write(a_record("dec-1"))
+    await sink.drain_last()
+    assert store.batches == [["dec-1"]], "whoever goes on has time for what others left"
+    sink.close()
+
+
+@pytest.mark.parametrize("away", ["down", "silent"])
+async def test_a_store_that_is_away_holds_no_process_up_that_ends_and_the_next_one_loses_nothing(
+    away: str, spool: Path, a_record: Records, counting_store: type[Any]
+) -> None:
+    store = counting_store()
+    sink = SpooledSink(store, spool)
+    for i in range(3):
+        sink.write(a_record(f"dec-{i}"))
+    store.down = away == "down"
+    if away == "silent":
+        store.open_gate.clear()
+    async with asyncio.timeout(20):
+        await sink.drain_last(0.2)
+    assert sink.pending == 3
+    sink.close()
+    store.down = False
+    store.open_gate.set()
+    heir = SpooledSink(store, spool)
+    assert await heir.drain() == 3
+    assert store.batches == [["dec-0", "dec-1", "dec-2"]]
+    heir.close()
