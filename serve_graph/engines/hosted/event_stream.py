@@ -13,6 +13,8 @@ from dataclasses import dataclass
 BOM = b"\xef\xbb\xbf"
 MOST_BYTES = 32 * 2**20
 """The longest line, and the longest reply that is not a stream."""
+LAST_WORD_S = 5.0
+"""For how long a stream is read on whose answer is whole: for its usage and its end."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,7 +118,11 @@ class Failover:
             except DeploymentError as error:
                 if committed:
                     self.failures += 1
-                    self.breakers[tried.deployment].failed(False, self.clock())
+                    breaker = self.breakers[tried.deployment]
+                    if error.is_requests_fault:
+                        breaker.succeeded(False)
+                    else:
+                        breaker.failed(False, self.clock())
                     raise
                 self._failed(attempts, tried, error, started)
             except BaseException:

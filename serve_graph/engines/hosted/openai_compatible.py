@@ -13,7 +13,7 @@ import httpx
 
 from serve_graph.config.tier_parts import HostedDeploymentConfig
 from serve_graph.engines.hosted.deployment_error import DeploymentError
-from serve_graph.engines.hosted.event_stream import EventReader
+from serve_graph.engines.hosted.event_stream import LAST_WORD_S, EventReader
 from serve_graph.engines.hosted.failures import error_in_reply, failure_of, refused_by_api
 from serve_graph.engines.hosted.replies import ReplyStream, plain_events, whole_reply
 from serve_graph.engines.http_client import hosted_api_client
@@ -71,9 +71,10 @@ class OpenAICompatibleEngine:
     async def stream(self, body: dict[str, Any], timeout_s: float) -> AsyncGenerator[dict[str, Any], None]:
         """Yield chat.completion.chunk dicts: content within `timeout_s`, then each next chunk within `silence_s`.
 
-        Texts that came in one packet are one chunk.
+        Texts that came in one packet are one chunk. Once every choice has ended, neither silence nor a connection that
+        breaks takes the answer back.
         """
-        deadline, wait_s = time.monotonic() + timeout_s, timeout_s
+        deadline, wait_s, choices = time.monotonic() + timeout_s, timeout_s, int(body.get("n") or 1)
         reader, stream = EventReader(), ReplyStream()
         try:
             async with asyncio.timeout(timeout_s):
@@ -86,13 +87,20 @@ class OpenAICompatibleEngine:
                     raise refused_by_api(response)
                 pieces = response.aiter_bytes()
                 while not stream.done:
-                    async with asyncio.timeout(deadline - time.monotonic()):
-                        piece = await anext(pieces, None)
+                    try:
+                        async with asyncio.timeout(deadline - time.monotonic()):
+                            piece = await anext(pieces, None)
+                    except (TimeoutError, httpx.TransportError):
+                        if not stream.is_whole(choices):
+                            raise
+                        break
                     events = reader.end() if piece is None else reader.feed(piece)
                     for chunk in joined_as_read(chunk for event in events for chunk in stream.chunks(event)):
                         yield chunk
                         if stream.has_content:
-                            deadline, wait_s = time.monotonic() + self.silence_s, self.silence_s
+                            wait_s = self.silence_s
+                            last_s = min(wait_s, LAST_WORD_S) if stream.is_whole(choices) else wait_s
+                            deadline = time.monotonic() + last_s
                     if piece is None:
                         break
             for event in plain_events(reader.text):

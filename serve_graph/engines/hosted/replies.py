@@ -136,6 +136,10 @@ class ReplyStream:
                 f"the hosted API's reply could not be parsed ({name})", 502, usage=self.usage
             ) from error
 
+    def is_whole(self, choices: int) -> bool:
+        """Whether all of so many choices have ended, so that nothing more is to come but usage."""
+        return self.has_content and len(self._finished) >= choices and all(self._finished.values())
+
     def close(self, text: str = "") -> Iterator[dict[str, Any]]:
         """Yield the finish reasons that are missing; raises DeploymentError where the stream is not whole.
 

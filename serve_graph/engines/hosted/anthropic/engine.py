@@ -16,7 +16,7 @@ from serve_graph.config.tier_parts import HostedDeploymentConfig
 from serve_graph.engines.hosted.anthropic.reply import ChunksOfMessage, chat_completion
 from serve_graph.engines.hosted.anthropic.request import anthropic_request
 from serve_graph.engines.hosted.deployment_error import DeploymentError
-from serve_graph.engines.hosted.event_stream import EventReader
+from serve_graph.engines.hosted.event_stream import LAST_WORD_S, EventReader
 from serve_graph.engines.hosted.failures import failure_of, refused_by_api
 from serve_graph.engines.http_client import hosted_api_client
 from serve_graph.engines.telemetry.call_context import trace_headers
@@ -60,7 +60,10 @@ class AnthropicEngine:
         raise DeploymentError("the tier's API makes no embeddings", 404)
 
     async def stream(self, body: dict[str, Any], timeout_s: float) -> AsyncGenerator[dict[str, Any], None]:
-        """Yield chat.completion.chunk dicts: content within `timeout_s`, then each next event within `silence_s`."""
+        """Yield chat.completion.chunk dicts: content within `timeout_s`, then each next event within `silence_s`.
+
+        Once the message has a stop reason, neither silence nor a connection that breaks takes it back.
+        """
         deadline, wait_s = time.monotonic() + timeout_s, timeout_s
         reader, message = EventReader(), ChunksOfMessage()
         try:
@@ -73,8 +76,13 @@ class AnthropicEngine:
                     raise refused_by_api(response)
                 pieces = response.aiter_bytes()
                 while not message.ended:
-                    async with asyncio.timeout(deadline - time.monotonic()):
-                        piece = await anext(pieces, None)
+                    try:
+                        async with asyncio.timeout(deadline - time.monotonic()):
+                            piece = await anext(pieces, None)
+                    except (TimeoutError, httpx.TransportError):
+                        if not message.finished:
+                            raise
+                        break
                     for event in reader.end() if piece is None else reader.feed(piece):
                         if event.data.strip()[:6].upper() == "[DONE]":  # a gateway's, in place of message_stop
                             message.ended = True
@@ -82,7 +90,9 @@ class AnthropicEngine:
                         for chunk in message.take(json.loads(event.data)):
                             yield chunk
                             if message.has_content:
-                                deadline, wait_s = time.monotonic() + self.silence_s, self.silence_s
+                                wait_s = self.silence_s
+                                last_s = min(wait_s, LAST_WORD_S) if message.finished else wait_s
+                                deadline = time.monotonic() + last_s
                     if piece is None:
                         break
             for chunk in message.close(reader.text):

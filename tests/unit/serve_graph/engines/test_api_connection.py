@@ -4,26 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import json
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
-from types import SimpleNamespace
-from typing import Any
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import httpx
 import pytest
 
-from router_models.types import Attempt
 from serve_graph.engines.api_connection import MOST_HEAD
 from serve_graph.engines.http_client import BrokenReplyError, hosted_api_client
-from serve_graph.errors import EngineError
-from tests.unit.serve_graph.engines.hosted.asked import LONG_S, OPEN, asked, hosted
+from tests.unit.serve_graph.engines.hosted.asked import LONG_S
 
 OK = b"HTTP/1.1 200 OK\r\n"
 IN_CHUNKS = OK + b"transfer-encoding: chunked\r\n\r\n"
 ZIPPED = gzip.compress(b'{"a": 1}' * 50)
 Packets = tuple[bytes, ...]
-Tier = Callable[..., Awaitable[Any]]
 
 
 def sized(body: bytes, head: bytes = OK, length: int | None = None) -> bytes:
@@ -242,63 +236,3 @@ async def test_cookies_of_a_reply_are_not_kept(client: httpx.AsyncClient) -> Non
     async with running(Sender(sized(b"{}", OK + b"set-cookie: who=\xff\r\n"))) as url:
         assert [await read(client, url, False) for _ in range(2)] == [(200, b"{}"), (200, b"next")]
     assert not client.cookies
-
-
-ANSWER = json.dumps({"choices": [{"message": {"content": "fine"}, "finish_reason": "stop"}], "usage": {
-    "prompt_tokens": 3, "completion_tokens": 1}}).encode()  # fmt: skip
-SPEAKS = {"index": 0, "delta": {"role": "assistant"}}
-ROLE = (
-    b"data: %s\n\n" % json.dumps({"choices": [SPEAKS], "usage": {"prompt_tokens": 7, "completion_tokens": 0}}).encode()
-)
-SAYS = {"index": 0, "delta": {"content": "fine"}, "finish_reason": "stop"}
-EVENTS = b"data: %s\n\ndata: [DONE]\n\n" % json.dumps({"choices": [SAYS]}).encode()
-
-
-@pytest.fixture
-async def tier(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Tier]:
-    """Makes a hosted tier of senders."""
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
-    monkeypatch.setattr("serve_graph.engines.http_client.getproxies", dict)
-    async with AsyncExitStack() as held:
-
-        async def of(*senders: Sender, **fields: Any) -> Any:
-            urls = [await held.enter_async_context(running(sender)) for sender in senders]
-            return hosted(*(SimpleNamespace(url=url) for url in urls), **fields)
-
-        yield of
-        while OPEN:
-            await OPEN.pop().engine.close()
-
-
-@pytest.mark.parametrize("packets", [packets for packets, _ in BROKEN.values()], ids=BROKEN)
-async def test_another_deployment_answers_for_one_whose_reply_is_no_http(
-    tier: Tier, packets: Packets, stream: bool
-) -> None:
-    well = Sender(sized(EVENTS, OK + b"content-type: text/event-stream\r\n") if stream else sized(ANSWER))
-    graph = await tier(Sender(*packets), well, timeout_s=LONG_S)
-    async with asyncio.timeout(LONG_S / 2):
-        text, calls = await asked(graph, stream, LONG_S)
-    assert (text, [call.status for call in calls]) == ("fine", [502, 200])
-
-
-async def test_where_there_is_no_other_the_error_says_what_is_wrong_with_the_reply(tier: Tier, stream: bool) -> None:
-    packets, _ = BROKEN["lengths that differ"]
-    graph = await tier(Sender(*packets), failover={"max_attempts": 1})
-    with pytest.raises(EngineError, match="the hosted API's reply is no valid HTTP: Duplicate Content-Length"):
-        await asked(graph, stream)
-
-
-async def test_what_a_stream_that_broke_counted_is_on_the_bill(tier: Tier) -> None:
-    chunk = b"%x\r\n%s\r\n" % (len(ROLE), ROLE)
-    well = Sender(sized(EVENTS))
-    graph = await tier(Sender(IN_CHUNKS + chunk, b"zz\r\n"), well)
-    text, calls = await asked(graph, True)
-    assert text == "fine"
-    first: Attempt = calls[0]
-    assert (first.status, first.usage["prompt_tokens"]) == (502, 7)
-
-
-async def test_an_answer_that_is_whole_before_a_fault_is_an_answer(tier: Tier) -> None:
-    chunk = b"%x\r\n%s\r\n" % (len(EVENTS), EVENTS)
-    graph = await tier(Sender(IN_CHUNKS + chunk + b"zz\r\n"), failover={"max_attempts": 1})
-    assert (await asked(graph, True))[0] == "fine"

@@ -274,3 +274,12 @@ async def test_what_an_api_throttles_is_counted_apart_from_its_other_failures() 
     await tier.generate(BODY, 60.0)
     counted = tier.counters()
     assert (counted["deployment_throttled_total"], counted["deployment_failures"]) == (1, 2)
+
+
+async def test_a_request_that_is_refused_in_mid_stream_says_nothing_of_its_deployment() -> None:
+    """Else one caller's filtered prompts would have the deployment rest for everybody."""
+    filtered = [WORD, DeploymentError("filtered", 400)]
+    failover = tier(Clock(), [filtered, [WORD, END]], trip_after=1)
+    with pytest.raises(DeploymentError, match="filtered"):
+        await collected(failover)
+    assert await collected(failover) == [WORD, END]
