@@ -14,7 +14,8 @@ from serve_graph.engines.scores import completion_with
 class EchoVerifier(EchoEngine):
     """Score an answer by 3 - 6 · draw of the question alone, which makes echo tiers' answers sure or not.
 
-    Directives in the conversation that name it, such as `[NAME:fail]` and `[NAME:slow=2]`, cause faults.
+    Directives in the conversation that name it, such as `[NAME:fail]` and `[NAME:slow=2]`, cause faults;
+    `[NAME:TIER=2]` adds 2 to the score of that echo tier's answer, so that it is not the other's.
     """
 
     async def generate(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -30,8 +31,12 @@ class EchoVerifier(EchoEngine):
         if tokens > self.context_limit:
             raise EchoError(f"maximum context length is {self.context_limit} tokens, these are {tokens}", 400)
         question = prompt_of({"messages": body["messages"][:-1]})
+        answer = prompt_of({"messages": body["messages"][-1:]})
+        more = next(
+            (float(value or 0.0) for tier, value in directives.items() if answer.startswith(f"echo {tier}:")), 0.0
+        )
         usage = {"prompt_tokens": tokens, "completion_tokens": 0, "total_tokens": tokens}
-        return completion_with(3.0 - 6.0 * question_draw(question), self.config.name, usage)
+        return completion_with(3.0 - 6.0 * question_draw(question) + more, self.config.name, usage)
 
 
 def echo_engine(config: EchoTierConfig) -> EchoEngine:

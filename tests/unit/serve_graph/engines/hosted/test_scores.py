@@ -90,6 +90,14 @@ async def test_an_echo_verifier_scores_the_question_by_its_draw() -> None:
     assert (await echo().generate({"messages": other}))["score"] == found["score"]
 
 
+async def test_an_echo_verifier_prefers_the_answer_of_the_tier_that_it_is_told_to() -> None:
+    asked = {"role": "user", "content": "[critic:frontier=2] [other:cheap=9] Which town?"}
+    answers = [{"role": "assistant", "content": f"echo {tier}: {asked['content']}"} for tier in ("cheap", "frontier")]
+    cheap, last = [(await echo().generate({"messages": [asked, answer]}))["score"] for answer in answers]
+    assert cheap == pytest.approx(3 - 6 * question_draw(asked["content"]))
+    assert last - cheap == pytest.approx(2)
+
+
 @pytest.mark.parametrize(("words", "status"), [("[critic:fail]", 500), ("[critic:fail=429]", 429), ("x" * 9000, 400)])
 async def test_an_echo_verifier_fails_where_it_is_told_to(words: str, status: int) -> None:
     with pytest.raises(EchoError) as refused:
