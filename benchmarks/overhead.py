@@ -33,6 +33,7 @@ from router_models.types import Usage as Tokens
 from router_models.types.exchange import logprob_summary
 from serve_graph.cli.local.launch import free_port
 from serve_graph.config.graph import load_config
+from serve_graph.engines.echo.engine import EchoEngine, echo_words
 from serve_graph.policy.bindings import tier_binds, write_collected_binds
 
 TIERS: list[dict[str, Any]] = [
@@ -79,8 +80,14 @@ Processor milliseconds a request of sixteen callers, whole, and resident megabyt
 
 
 def question(i: int) -> str:
-    """The i-th question; those below 1,200 are trained and certified on, and none comes twice below 24,000."""
+    """The i-th question; none comes twice below 24,000. The first (`prepared`) are trained and certified on."""
     return f"What colour is {ANIMALS[i % len(ANIMALS)]} {100 + i % 1201}?"
+
+
+def echo_answer(tier: str, text: str) -> str:
+    """The answer of an echo tier."""
+    wanted = [int(float(value)) for _, word, value in EchoEngine.directives_of(text) if word == "words"]
+    return " ".join(echo_words(tier, text, *wanted))
 
 
 def outcomes(
@@ -98,7 +105,7 @@ def outcomes(
         right = chance.random() < (0.1 if hard else 0.995)
         for tier, grade in (("cheap", right), ("frontier", chance.random() < 0.97)):
             unsure = hard and tier == "cheap" if hard_ends else not grade
-            said, logprobs = f"echo {tier}: {text}", [(-3.0 if hard_ends else -2.0) if unsure else -0.01] * 8
+            said, logprobs = echo_answer(tier, text), [(-3.0 if hard_ends else -2.0) if unsure else -0.01] * 8
             usage = Tokens(len(text) // 4 + 1, len(said.split()))
             rows.append(
                 Outcome(
@@ -113,6 +120,7 @@ def prepared(
     tiers: Sequence[Mapping[str, Any]] = TIERS,
     asked: Callable[[int], str] = question,
     placements: Sequence[str] = ("replicas", "ingress"),
+    rows: int = 1200,
 ) -> dict[str, tuple[Path, str]]:
     """Configurations by placement; `stable` names a version that the commands trained, certified and approved."""
     found = {}
@@ -130,7 +138,7 @@ def prepared(
     table, path = folder / "outcomes.parquet", found[placements[0]][0]
     if (folder / "candidate").exists():  # a folder that was kept
         return found
-    outcomes(table, asked=asked)
+    outcomes(table, rows, asked=asked)
     write_collected_binds(table, tier_binds(load_config(path)))
     given = ("--config", str(path), "--outcomes", str(table), "--candidate", str(folder / "candidate"))
     serve_graph("train", *given[:4], "--out", given[5], "--router", "linear", "--verifier", "combined")

@@ -5,7 +5,7 @@
 The upstream asked directly; ours routed by a certified version, forced and hosted; Ray's `build_openai_app` over the
 same echo engine; LiteLLM's proxy as it comes and with its production settings; Portkey's gateway; vllm-router.
 1, 16, 64 and 256 callers (`--callers`), whole answers and streams. What is not installed (`make gateways`) is left out
-and named.
+and named. `--only ours,constant,portkey`: beside a constant reply on Ray Serve, which has no streams.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.gateways.contenders import GATEWAYS, missing, upstream_of, versions_said
+from benchmarks.gateways.contenders import GATEWAYS, USUAL, missing, upstream_of, versions_said
 from benchmarks.gateways.embedding import embedded
-from benchmarks.gateways.page import ONE, SIXTEEN, STREAMS, page_of
+from benchmarks.gateways.page import LONG, ONE, SIXTEEN, STREAMS, page_of
 from benchmarks.gateways.turns import CALLERS, KINDS, idle_of, measured, programs
 
 
@@ -35,7 +35,7 @@ def main() -> None:
     reads.add_argument("--out", type=Path)
     reads.add_argument("--folder", type=Path, help="a folder that is kept, with its version and logs")
     chosen = reads.parse_args()
-    names = (chosen.only or ",".join(GATEWAYS)).split(",")
+    names = (chosen.only or ",".join(USUAL)).split(",")
     if unknown := set(names) - set(GATEWAYS):
         reads.error(f"no gateway {', '.join(sorted(unknown))}")
     callers = chosen.callers.split(",")
@@ -56,7 +56,7 @@ def main() -> None:
         print("of a core, unasked: " + ", ".join(f"{name} {share:.0%}" for name, share in idle.items()), flush=True)
         found = measured(contenders, kinds, chosen.blocks, chosen.seconds, chosen.most)
         memory = {name: each.runs.usage() for name, each in programs(contenders).items()}
-    embedding = {kind: embedded(kind, chosen.seconds) for kind in (ONE, SIXTEEN, STREAMS) if kind in kinds}
+    embedding = {kind: embedded(kind, chosen.seconds) for kind in (ONE, SIXTEEN, STREAMS, LONG) if kind in kinds}
     given = f"--blocks {chosen.blocks} --seconds {chosen.seconds:g}"
     given += f" --only {chosen.only}" if chosen.only else ""
     given += f" --callers {chosen.callers}" if len(kinds) < len(KINDS) else ""

@@ -28,8 +28,9 @@ CLAUSES = (
     "say how sure you are of each of these", "in the order in which they were asked for", "leave nothing out of it",
     "and write all on one line",
 )  # fmt: skip
-"""What makes an echoed answer of some fifty chunks of a question; in another order in each, so that no parts of it are
-those of one that came before."""
+"""What makes a question long; in another order in each, so that no parts of it are those of one that came before."""
+AT_LENGTH, PACED = " [echo:words=50]", " [echo:pace=0.02]"
+"""What makes the echoed answer of a short question fifty chunks, and an engine of 50 tokens a second of the echo."""
 
 
 @dataclass(frozen=True)
@@ -45,15 +46,21 @@ class Contender:
     """Who is to answer nearly all; None: whoever does."""
 
 
-def asked(i: int, *, long: bool = False) -> str:
-    """The i-th question: short where its answer is read whole, long where it is streamed."""
+def asked(i: int, *, at_length: bool = False, paced: bool = False, long: bool = False) -> str:
+    """The i-th question, short unless `long`; answered in a few words unless `at_length`, at once unless `paced`."""
     clauses = Random(i).sample(CLAUSES, len(CLAUSES))
-    return question(i) + (f" Answer in plain words: {', '.join(clauses)}." if long else "")
+    words = f" Answer in plain words: {', '.join(clauses)}." if long else ""
+    return question(i) + words + AT_LENGTH * at_length + PACED * paced
 
 
 def trained(i: int) -> str:
-    """The version learns from both lengths, of every animal: what it has not seen goes to the last tier as novel."""
-    return asked(i, long=i // len(ANIMALS) % 2 == 1)
+    """The version learns from all kinds, of every animal: what it has not seen goes to the last tier as novel.
+
+    Half are short ones, few of whose letters are the same in all.
+    """
+    others: tuple[dict[str, bool], ...] = ({"at_length": True}, {"long": True}, {"at_length": True, "paced": True})
+    turn, is_other = divmod(i // len(ANIMALS), 2)
+    return asked(i, **others[turn % len(others)]) if is_other else asked(i)
 
 
 def ours(stack: ExitStack, folder: Path, upstream: Started) -> list[Contender]:
@@ -62,7 +69,7 @@ def ours(stack: ExitStack, folder: Path, upstream: Started) -> list[Contender]:
     hosted |= {"placement": "ingress", "admission": ADMISSION}
     last = hosted | {"api_key_file": str(folder / "key"), "price": TIERS[1]["price"]}
     (folder / "key").write_text("none\n")
-    path, url = prepared(folder, (TIERS[0] | {"admission": ADMISSION}, last), trained, ("ingress",))["ingress"]
+    path, url = prepared(folder, (TIERS[0] | {"admission": ADMISSION}, last), trained, ("ingress",), 2400)["ingress"]
     graph = stack.enter_context(
         started([SERVE_GRAPH, "up", "--config", str(path)], url, folder / "ours.log", within_s=400)
     )
@@ -83,6 +90,15 @@ def ray_llm(stack: ExitStack, folder: Path, _: Started) -> list[Contender]:
     words = [sys.executable, "-m", "benchmarks.gateways.ray_llm", "--port", str(port)]
     runs = started(words, f"http://127.0.0.1:{port}", folder / "ray_llm.log", within_s=400, ready="/v1/models")
     return [Contender("ray.serve.llm", stack.enter_context(runs), MODEL, importlib.metadata.version("ray"))]
+
+
+def constant(stack: ExitStack, folder: Path, _: Started) -> list[Contender]:
+    """Ray Serve with an ingress that replies the same to all: what is in every figure of an endpoint on it."""
+    port = free_port()
+    words = [sys.executable, "-m", "benchmarks.gateways.ray_llm", "--port", str(port), "--constant"]
+    runs = started(words, f"http://127.0.0.1:{port}", folder / "constant.log", within_s=400, ready="/v1/models")
+    name = "Ray Serve, a constant reply"
+    return [Contender(name, stack.enter_context(runs), MODEL, importlib.metadata.version("ray"))]
 
 
 def litellm(stack: ExitStack, folder: Path, upstream: Started) -> list[Contender]:
@@ -150,7 +166,10 @@ GATEWAYS: Mapping[str, Callable[[ExitStack, Path, Started], list[Contender]]] = 
     "litellm": litellm,
     "portkey": portkey,
     "vllm-router": vllm_router,
+    "constant": constant,
 }
+USUAL = tuple(name for name in GATEWAYS if name != "constant")
+"""Who is compared where nothing is said: a third Ray cluster would be beside all others' figures."""
 PROGRAMS: Mapping[str, str] = {
     "litellm": "litellm/bin/litellm",
     "portkey": "portkey/node_modules/.bin/gateway",

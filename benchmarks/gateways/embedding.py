@@ -1,6 +1,6 @@
 """What embedding the compared questions takes by itself, as what a routed request takes at least.
 
-    python -m benchmarks.gateways.embedding [--callers 16] [--stream] [--seconds 3]
+    python -m benchmarks.gateways.embedding [--callers 16] [--stream] [--long] [--seconds 3]
 
 A process for each processor, all at once, as the blocks keep every processor busy: a served version's encoder, each
 question once, as many together as there are callers (sixteen at most). Of a long question the parts are not embedded,
@@ -36,7 +36,7 @@ class Embedded:
 def embedded(kind: Kind, seconds: float) -> Embedded:
     """The mean of one process for each processor; what they do before all are there is not counted."""
     words = [sys.executable, "-m", "benchmarks.gateways.embedding", "--callers", str(kind.callers), "--seconds"]
-    words += [str(seconds), *(["--stream"] if kind.stream else [])]
+    words += [str(seconds), *(["--stream"] if kind.stream else []), *(["--long"] if kind.long else [])]
     running = [
         subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(os.cpu_count() or 1)
     ]
@@ -50,11 +50,12 @@ def main() -> None:
 
     reads = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     reads.add_argument("--callers", type=int, default=16)
-    reads.add_argument("--stream", action="store_true", help="the long questions that streams answer")
+    reads.add_argument("--stream", action="store_true", help="questions that are answered at length")
+    reads.add_argument("--long", action="store_true", help="long ones")
     reads.add_argument("--seconds", type=float, default=3.0)
     chosen = reads.parse_args()
     encoder = Encoder(threads=1, products="integers")
-    prompts = Kind(chosen.callers, chosen.stream).prompts(itertools.count(1_500))
+    prompts = Kind(chosen.callers, chosen.stream, long=chosen.long).prompts(itertools.count(2_400))
     together = min(chosen.callers, MOST_TOGETHER)
     for counted in (False, True):
         took, cpu, until = list[float](), time.process_time(), time.perf_counter() + chosen.seconds

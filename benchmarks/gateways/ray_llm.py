@@ -1,9 +1,11 @@
 """`ray.serve.llm.build_openai_app` over our echo engine, as Ray Serve's own endpoint for the same answers.
 
-    python -m benchmarks.gateways.ray_llm --port 8000
+    python -m benchmarks.gateways.ray_llm --port 8000 [--constant]
 
 A replica of `LLMServer` calls the engine, Ray Serve's OpenAI ingress calls the replica, behind HAProxy and in the
-throughput mode that our own graphs run in: the same environment (`serve_graph.cli.local.launch`).
+throughput mode that our own graphs run in: the same environment (`serve_graph.cli.local.launch`). `--constant`: an
+ingress of FastAPI instead that replies one completion to all, reads nothing of a request and calls nobody: what Ray
+Serve takes by itself.
 """
 
 from __future__ import annotations
@@ -16,6 +18,9 @@ import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
 
 from benchmarks.gateways.upstream import MODEL
 from serve_graph.cli.local.launch import prepare_environment
@@ -75,15 +80,51 @@ def deployed(port: int) -> None:
     serve.run(build_openai_app({"llm_configs": [config]}), name="llm", blocking=False)
 
 
+def deployed_constant(port: int) -> None:
+    """Start a Ray cluster of this process and an ingress on it that always replies the same."""
+    import ray
+    from fastapi import FastAPI
+    from ray import serve
+
+    app = FastAPI()
+    said = {"role": "assistant", "content": "It is what it is."}
+    completion = {
+        "id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": MODEL,
+        "choices": [{"index": 0, "message": said, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 8, "completion_tokens": 6, "total_tokens": 14},
+    }  # fmt: skip
+    content = json.dumps(completion)
+
+    @serve.deployment(max_ongoing_requests=512, ray_actor_options={"num_cpus": 1})
+    @serve.ingress(app)
+    class Constant:
+        """Replies without looking."""
+
+        @app.get("/v1/models")
+        async def models(self) -> Response:
+            return Response("{}", media_type="application/json")
+
+        @app.post("/v1/chat/completions")
+        async def chat(self, request: Request) -> Response:
+            await request.body()
+            return Response(content, media_type="application/json")
+
+    ray.init(num_cpus=8, include_dashboard=False, log_to_driver=False, logging_level="ERROR", address="local")
+    serve.start(proxy_location="HeadOnly", http_options={"host": "127.0.0.1", "port": port})
+    serve.run(Constant.bind(), name="constant", blocking=False)
+
+
 def main() -> None:
     """Serve on loopback until stopped."""
     reads = argparse.ArgumentParser(description=main.__doc__)
     reads.add_argument("--port", type=int, required=True)
-    port = reads.parse_args().port
+    reads.add_argument("--constant", action="store_true", help="reply the same to all, without an engine")
+    chosen = reads.parse_args()
+    port = chosen.port
     with tempfile.TemporaryDirectory(prefix="sg-", dir="/tmp") as scratch:
         prepare_environment(load_config(CONFIG), Path(scratch))
         os.environ["RAY_PROMETHEUS_HOST"] = "http://127.0.0.1:1"  # nothing is scraped from here
-        deployed(port)
+        (deployed_constant if chosen.constant else deployed)(port)
         threading.Event().wait()
 
 

@@ -4,7 +4,8 @@ A prompt may contain directives that cause faults: `[echo:fail]` (engine error; 
 `[echo:refuse]` (the request is rejected), `[echo:slow=SECONDS]`, `[echo:unsure]` (low logprobs), `[echo:break]` (the
 stream breaks after its first chunk; `[echo:break=429]`), `[echo:hang=SECONDS]` (the stream pauses there),
 `[echo:pace=SECONDS]` (it pauses before each further chunk, as an engine that generates), `[echo:mute]` (calls about an
-answer fail). A directive may name a tier instead: `[cheap:fail]`.
+answer fail). `[echo:words=N]` makes the answer N words long, by saying it again. A directive may name a tier instead:
+`[cheap:fail]`.
 
 Calls about an answer (`router_models.estimators.asked_signals`) are answered by the same draw, in [0, 1), that makes
 the answer sure where it lies below `skill`, of the question alone: yes with probability 1 - draw; the tokens of a
@@ -30,6 +31,7 @@ from serve_graph.config.tiers import EchoTierConfig
 _QUESTION = re.compile(r"<question (\w+)>\n(.*)\n</question \1>", re.DOTALL)
 _ASKS_VERDICT = re.compile(r"\nEnd (\w{12})\nVerdict:\Z")
 _DIRECTIVE = re.compile(r"\[(\w+):(\w+)(?:=([\d.]+))?\]")
+MOST_WORDS = 100_000
 
 
 class EchoError(Exception):
@@ -68,7 +70,7 @@ class EchoEngine:
         if prompt_tokens > self.context_limit:
             limit = self.context_limit
             raise EchoError(f"maximum context length is {limit} tokens, the prompt has {prompt_tokens}", 400)
-        all_words = f"echo {self.config.name}: {prompt}".split(" ")
+        all_words = echo_words(self.config.name, prompt, int(float(directives.get("words") or 0)))
         if question is not None and (seed := body.get("seed")) is not None:
             agrees = _agrees(question, seed)
             if _checked_question(prompt) is not None:
@@ -162,6 +164,17 @@ class EchoEngine:
 
     def _is_sure(self, prompt: str) -> bool:
         return question_draw(prompt) < self.config.skill
+
+
+def echo_words(name: str, prompt: str, words: int = 0) -> list[str]:
+    """The words of an engine's whole answer; said again, and cut off, until there are `words` of them, unless 0.
+
+    No more than `MOST_WORDS` are made, whatever a prompt asks for.
+    """
+    said = f"echo {name}: {prompt}".split(" ")
+    if not words:
+        return said
+    return [said[i % len(said)] for i in range(min(words, MOST_WORDS))]
 
 
 def question_of(body: Mapping[str, Any]) -> str | None:

@@ -12,7 +12,7 @@ from router_models.estimators.questions.terms import AskedSettings
 from router_models.types import Query
 from serve_graph.config.prices import PriceConfig
 from serve_graph.config.tiers import EchoTierConfig
-from serve_graph.engines.echo.engine import EchoEngine, EchoError, question_draw
+from serve_graph.engines.echo.engine import MOST_WORDS, EchoEngine, EchoError, echo_words, question_draw
 from serve_graph.protocol.requests import engine_body
 from serve_graph.protocol.responses import completion_of
 
@@ -48,6 +48,16 @@ async def test_only_the_text_of_a_message_is_repeated() -> None:
 async def test_answer_stops_at_max_tokens() -> None:
     completion = completion_of(await engine().generate(body("a b c d e", max_tokens=3)), 0.0)
     assert completion.text == "echo cheap: a"
+
+
+async def test_an_answer_may_be_asked_for_at_length() -> None:
+    asked = "two words [echo:words=8]"
+    completion = completion_of(await engine().generate(body(asked)), 0.0)
+    assert completion.text == "echo cheap: two words [echo:words=8] echo cheap: two"
+    assert completion.usage.completion_tokens == 8 == len(completion.token_logprobs)
+    assert sum(bool(piece["choices"]) for piece in await spoken(body(asked))) == 8 + 1
+    assert (await engine().generate(body("[echo:words=2]")))["choices"][0]["message"]["content"] == "echo cheap:"
+    assert len(echo_words("cheap", "a b", 10**9)) == MOST_WORDS
 
 
 async def test_stream_says_the_same_as_the_whole_answer() -> None:
