@@ -15,7 +15,7 @@ from ray.serve import Application
 
 from serve_graph.access.keys import Keyring
 from serve_graph.access.listening import check_listening
-from serve_graph.cluster.batches.served_verifier import bind_vllm_verifier
+from serve_graph.cluster.batches.served_verifier import bind_vllm_verifier, check_serve_of_graphs
 from serve_graph.cluster.controller_deployment import ControllerDeployment
 from serve_graph.cluster.echo_deployment import EchoDeployment
 from serve_graph.cluster.ingress_deployment import IngressDeployment
@@ -69,13 +69,14 @@ def build_app(args: dict[str, Any]) -> Application:
     ------
     ConfigError, WeightsError, ArtifactError, CertificateError
         With what is wrong. A graph without access keys is refused if `http.host`, or a Ray Serve that is already
-        running, listens beyond this machine.
+        running, listens beyond this machine, and any graph on a Serve that a batch run started for itself.
     """
     config = args["config"] if isinstance(args["config"], GraphConfig) else load_config(Path(args["config"]))
     check_nodes(config, nodes_of_ray())
     check_tracing(config.tracing)
     check_listening(config)
     check_listening(config, host_of_serve())
+    check_serve_of_graphs()
     TaskGraders.read(config.graders.tasks)
     catalogue = CatalogueWatch.of(config)
     served = serving_folder(config, Path(args["version"])) if args.get("version") else serving_version(config)

@@ -7,17 +7,26 @@ from typing import Any
 
 def host_of_serve() -> str | None:
     """The address that Ray Serve listens on where it runs already (`serve deploy`, `up`); None where none is known."""
-    import ray
+    options = _http_options()
+    return None if options is None else str(options.host)
 
-    if (controller := _controller()) is None:
-        return None
-    host: str | None = ray.get(controller.get_http_config.remote(), timeout=60).host
-    return host
+
+def root_path_of_serve() -> str | None:
+    """The path that Ray Serve was started with, where it runs on the cluster that this process uses; "": with none."""
+    options = _http_options()
+    return None if options is None else str(options.root_path or "")
 
 
 def serve_runs() -> bool:
     """Whether Ray Serve runs on the cluster that this process uses."""
     return _controller() is not None
+
+
+def _http_options() -> Any:
+    import ray
+
+    controller = _controller()
+    return None if controller is None else ray.get(controller.get_http_config.remote(), timeout=60)
 
 
 def _controller() -> Any:

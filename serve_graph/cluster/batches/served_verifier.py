@@ -1,6 +1,7 @@
 """A verifier model of vLLM as a Ray Serve deployment: one of the graph's, or an application of its own for a pass.
 
-A pass asks the deployment that the graph has, so that an answer's score is the same in either.
+A pass asks the deployment that the graph has, so that an answer's score is the same in either. Where no Serve runs it
+has one without a proxy, marked as a batch run's: what a killed run left ends with the next, and nobody else's does.
 """
 
 from __future__ import annotations
@@ -11,19 +12,26 @@ from functools import partial
 from typing import Any
 
 from ray import serve
+from ray.exceptions import RayActorError
 from ray.serve import Application
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError
 
-from serve_graph.cluster.proxy_address import serve_runs
+from serve_graph.cluster.proxy_address import root_path_of_serve, serve_runs
 from serve_graph.cluster.replicas.replica_logs import log_in_replica
 from serve_graph.config.graph import GraphConfig
 from serve_graph.config.judge import VllmVerifierConfig
+from serve_graph.engines.error_meanings import ErrorFault
 from serve_graph.engines.scores import Scoring
 from serve_graph.engines.vllm.settings import llm_config
 from serve_graph.engines.weights.loaded_files import loaded_files
 from serve_graph.engines.weights.resolve import resolve_weights
-from serve_graph.errors import ServeGraphError
+from serve_graph.errors import ConfigError, ServeGraphError
 
 AskVerifier = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
+AWAY = (RayActorError, DeploymentUnavailableError, ReplicaUnavailableError, BackPressureError)
+"""What is raised where no replica takes a call, or the one that took it ended."""
+PASSES_ROOT = "/batch-passes/"
+"""Before a run's name, the root path of a Serve that it started: its mark, as nothing listens there."""
 
 
 def bind_vllm_verifier(verifier: VllmVerifierConfig, config: GraphConfig) -> Application:
@@ -43,11 +51,10 @@ def bind_vllm_verifier(verifier: VllmVerifierConfig, config: GraphConfig) -> App
 def served_for_a_pass(verifier: VllmVerifierConfig, config: GraphConfig, run: str) -> Iterator[str]:
     """Have a verifier model ready on this process's Ray cluster; yields its application's name, which holds `run`'s.
 
-    No route leads to it. Where no Serve runs it has one without a proxy, which ends with it: a graph that is started
-    later would listen nowhere. Raises ServeGraphError where it does not start.
+    No route leads to it. Raises ServeGraphError where it does not start.
     """
-    name, found_serve = application_of(verifier.name, run), serve_runs()
-    serve.start(proxy_location="Disabled")  # of a cluster that serves already nothing is changed
+    name = application_of(verifier.name, run)
+    begin_serve(run)
     try:
         try:
             serve.run(bind_vllm_verifier(verifier, config), name=name, route_prefix=None)
@@ -55,7 +62,16 @@ def served_for_a_pass(verifier: VllmVerifierConfig, config: GraphConfig, run: st
             raise ServeGraphError(f"the verifier model {verifier.name} did not start: {error}") from error
         yield name
     finally:
-        _end([name], ends_serve=not found_serve)
+        _end([name])
+
+
+def begin_serve(run: str) -> None:
+    """Have Ray Serve run: without a proxy and in the name of a run, where none does.
+
+    It ends with the run: a graph that is started later would listen nowhere.
+    """
+    if not serve_runs():
+        serve.start(proxy_location="Disabled", http_options={"root_path": PASSES_ROOT + run})
 
 
 def application_of(verifier: str, run: str) -> str:
@@ -65,26 +81,51 @@ def application_of(verifier: str, run: str) -> str:
 
 def forget_applications(run: str) -> None:
     """End what passes of a run that was killed left on this process's cluster: applications outlive who asked them."""
-    if serve_runs():
-        left = [name for name in serve.status().applications if name.startswith(application_of("", run))]
-        if left:
-            _end(left, ends_serve=True)
+    if (root := root_path_of_serve()) is None:
+        return
+    left = [name for name in serve.status().applications if name.startswith(application_of("", run))]
+    if left or root == PASSES_ROOT + run:
+        _end(left)
 
 
-def _end(applications: list[str], *, ends_serve: bool) -> None:
-    """Delete applications; and Serve where nothing else is left on it."""
+def check_serve_of_graphs() -> None:
+    """Raise ConfigError where Ray Serve runs here for a batch run alone: a graph on it would listen nowhere."""
+    if (root_path_of_serve() or "").startswith(PASSES_ROOT):
+        raise ConfigError(
+            "Ray Serve was started on this cluster by a batch run in passes, without a proxy: the graph would listen "
+            "nowhere. It ends with that run; where the run was killed, run it again, or end it with `serve shutdown`"
+        )
+
+
+def _end(applications: list[str]) -> None:
+    """Delete applications; and Serve where a run started it and nothing else is left on it."""
     for name in applications:
         serve.delete(name)
-    if ends_serve and not serve.status().applications:
+    if (root_path_of_serve() or "").startswith(PASSES_ROOT) and not serve.status().applications:
         serve.shutdown()
 
 
 def asked_in_a_pass(verifier: str, application: str) -> AskVerifier:
-    """What asks a verifier model that is ready for a pass, from any process of its cluster."""
+    """What asks a verifier model that is ready for a pass, from any process of its cluster.
+
+    A replica that is away, or whose engine failed, is an error that may pass: another takes its place before long.
+    """
     handle = serve.get_deployment_handle(verifier, application)
 
     async def ask(body: dict[str, Any]) -> dict[str, Any]:
-        reply: dict[str, Any] = await handle.generate.remote(body)
+        response = handle.generate.remote(body)
+        done = False
+        try:
+            reply: dict[str, Any] = await response
+            done = True
+        except AWAY as error:
+            done = True
+            reply = {"error": {"message": f"no replica of {verifier} answered ({type(error).__name__})", "code": 503}}
+        finally:
+            if not done:  # its time is over: the replica must not go on with it
+                response.cancel()
+        if (failed := reply.get("error")) and int(failed.get("code") or 500) >= 500:
+            reply = {"error": {**failed, "fault": ErrorFault.UNAVAILABLE, "reason": None}}
         return reply
 
     return ask

@@ -1,6 +1,5 @@
 """`batch run --passes` on Ray Data: rows through actors of their own, one of which dies on a row."""
 
-import asyncio
 import json
 import os
 import sqlite3
@@ -14,7 +13,6 @@ from typing import Any
 
 import pytest
 import ray
-from ray import serve
 
 from router_models.estimators.routers import LengthRouter
 from router_models.types import OperatingPoint
@@ -26,8 +24,6 @@ from serve_graph.cli.batch.passes.own_engines import OwnPasses
 from serve_graph.cli.batch.running import BatchOptions, run_batch
 from serve_graph.cluster.batches.passes.passes import LocalPasses
 from serve_graph.cluster.batches.passes.ray_passes import RayPasses, TierActor
-from serve_graph.cluster.batches.served_verifier import application_of, asked_in_a_pass, forget_applications
-from serve_graph.cluster.proxy_address import serve_runs
 from serve_graph.config.graph import GraphConfig, load_config
 from tests.cluster.load.counted_passes import pay
 from tests.cluster.load.test_pass_kills import LONG, by_logprobs
@@ -96,37 +92,6 @@ def test_rows_go_through_ray_data_and_one_that_kills_its_worker_fails_alone(
     assert "its worker died" in found[20]["serve_graph_error"]
     assert all(row["answer"] == f"echo cheap: {row['prompt']}" for n, row in enumerate(found) if n != 20)
     assert (summary["answered"], summary["failed"], summary["left"]) == (47, 1, 0)
-
-
-class Critic:
-    """Answers as a verifier model's deployment does."""
-
-    async def generate(self, body: dict[str, Any]) -> dict[str, Any]:
-        return {"score": body["score"]}
-
-
-@pytest.mark.full
-@pytest.mark.filterwarnings("ignore::ResourceWarning")  # Ray Serve's own
-def test_what_a_killed_run_left_on_a_cluster_ends_and_nothing_else() -> None:
-    critic: Any = serve.deployment(Critic).options(name="critic", ray_actor_options={"num_cpus": 0.1})
-    mine, others = application_of("critic", "mine"), [application_of("critic", "other"), "graph"]
-    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
-    try:
-        forget_applications("mine")  # there is no Serve, and it starts none
-        assert not serve_runs()
-        serve.start(proxy_location="Disabled")
-        for name in (mine, *others):
-            serve.run(critic.bind(), name=name, route_prefix=None)
-        assert asyncio.run(asked_in_a_pass("critic", mine)({"score": 7})) == {"score": 7}
-        forget_applications("mine")
-        assert sorted(serve.status().applications) == sorted(others)
-        serve.delete("graph")
-        forget_applications("nobody")
-        assert list(serve.status().applications) == others[:1]
-        forget_applications("other")
-        assert not serve_runs(), "the last of a killed run ends the Serve that it started"
-    finally:
-        ray.shutdown()
 
 
 class PayingActor(TierActor):

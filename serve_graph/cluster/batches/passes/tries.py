@@ -1,4 +1,4 @@
-"""How often a row is asked of a hosted tier whose API fails for a moment, and after which pauses."""
+"""How often a row is asked of what fails for a moment, a hosted tier's API for one, and after which pauses."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from serve_graph.cluster.batches.passes.pass_rows import (
     error_reply,
 )
 from serve_graph.cluster.batches.passes.row_cascade import PassesPlan, RowCascade
-from serve_graph.cluster.batches.passes.tries import RowTries
+from serve_graph.cluster.batches.passes.tries import ROW_TRIES, RowTries
 from serve_graph.config.tiers import AnyTierConfig, EchoTierConfig, HostedTierConfig
 from serve_graph.engines.echo.engine import EchoError
 from serve_graph.engines.echo.verifier import echo_engine
@@ -66,7 +66,7 @@ class TierWorker:
 
     A row that takes longer than the tier's `timeout_s` fails by itself. What a hosted API fails at for a moment (429,
     5xx, no connection, no answer in time) is asked again, as rows are over HTTP; meanwhile others have the place.
-    `ask`: what asks an engine that runs elsewhere: a verifier model's of vLLM.
+    `ask`: what asks an engine that runs elsewhere, a verifier model's of vLLM; so is what it fails at for a moment.
     """
 
     def __init__(self, tier: AnyTierConfig, ask: Callable[[dict[str, Any]], Awaitable[dict[str, Any]]] | None = None):
@@ -75,7 +75,9 @@ class TierWorker:
         self.places = asyncio.Semaphore(tier.admission.max_in_flight or tier.scaling.max_ongoing_requests)
         self.echo = echo_engine(tier) if isinstance(tier, EchoTierConfig) else None
         self.hosted = HostedEngine(tier) if isinstance(tier, HostedTierConfig) else None
-        self.tries = RowTries(tier.apis[0].name) if isinstance(tier, HostedTierConfig) else RowTries(tier.name, 1)
+        self.tries = RowTries(tier.name, ROW_TRIES if ask is not None else 1)
+        if isinstance(tier, HostedTierConfig):
+            self.tries = RowTries(tier.apis[0].name)
 
     async def __call__(self, rows: Columns) -> Columns:
         """Add the columns `reply` and `seconds`."""

@@ -43,11 +43,12 @@ def test_listening_for_everybody_is_refused_without_keys_and_allowed_with_one(ho
 def serve_listens(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Ray as it is where Serve runs already, listening on a host; on None: where Serve does not run."""
 
-    def listen(host: str | None) -> None:
+    def listen(host: str | None, root_path: str = "") -> None:
         def actor(*_: Any, **__: Any) -> Any:
             if host is None:
                 raise ValueError("no such actor")
-            return SimpleNamespace(get_http_config=SimpleNamespace(remote=lambda: SimpleNamespace(host=host)))
+            options = SimpleNamespace(host=host, root_path=root_path)
+            return SimpleNamespace(get_http_config=SimpleNamespace(remote=lambda: options))
 
         monkeypatch.setattr(ray, "is_initialized", lambda: True)
         monkeypatch.setattr(ray, "get_actor", actor)
@@ -81,3 +82,12 @@ def test_the_builder_asks_for_no_keys_on_loopback(serve_listens: Any, tmp_path: 
 
     serve_listens("127.0.0.1")
     build_app({"config": listening_on("127.0.0.1", tmp_path)})
+
+
+def test_a_graph_on_a_serve_that_a_batch_run_started_for_itself_is_refused(serve_listens: Any, tmp_path: Path) -> None:
+    """It has no proxy: the graph would listen nowhere."""
+    from serve_graph.app import build_app
+
+    serve_listens("127.0.0.1", "/batch-passes/run")
+    with pytest.raises(ConfigError, match="by a batch run in passes, without a proxy"):
+        build_app({"config": listening_on("127.0.0.1", tmp_path)})

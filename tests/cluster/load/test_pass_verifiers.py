@@ -1,0 +1,135 @@
+"""Verifier models of vLLM in passes on Ray Serve: what a killed run leaves, and what a replica takes along."""
+
+import asyncio
+import json
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+import pytest
+import ray
+from ray import serve
+
+from serve_graph.cluster.batches.passes.tries import ROW_TRIES
+from serve_graph.cluster.batches.passes.workers import TierWorker
+from serve_graph.cluster.batches.served_verifier import (
+    application_of,
+    asked_in_a_pass,
+    begin_serve,
+    forget_applications,
+)
+from serve_graph.cluster.proxy_address import serve_runs
+from serve_graph.config.judge import VllmVerifierConfig
+
+pytestmark = [
+    pytest.mark.full,
+    pytest.mark.usefixtures("cluster"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # Ray Serve's own
+]
+
+
+class Critic:
+    """Answers as a verifier model's deployment does."""
+
+    async def generate(self, body: dict[str, Any]) -> dict[str, Any]:
+        return {"score": body["score"]}
+
+
+@pytest.fixture
+def cluster() -> Iterator[None]:
+    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+def serve_critic(name: str, route: str | None = None) -> None:
+    critic: Any = serve.deployment(Critic).options(name="critic", ray_actor_options={"num_cpus": 0.1})
+    serve.run(critic.bind(), name=name, route_prefix=route)
+
+
+def test_what_a_killed_run_left_on_a_cluster_ends_and_nothing_else() -> None:
+    mine, others = application_of("critic", "mine"), [application_of("critic", "other"), "graph"]
+    forget_applications("mine")  # there is no Serve, and it starts none
+    assert not serve_runs()
+    begin_serve("other")
+    begin_serve("mine")  # it uses the one that is there
+    for name in (mine, *others):
+        serve_critic(name)
+    assert asyncio.run(asked_in_a_pass("critic", mine)({"score": 7})) == {"score": 7}
+    forget_applications("mine")
+    assert sorted(serve.status().applications) == sorted(others)
+    serve.delete("graph")
+    forget_applications("nobody")
+    assert list(serve.status().applications) == others[:1]
+    forget_applications("other")
+    assert not serve_runs(), "the last of a killed run ends the Serve that a run started"
+    begin_serve("other")
+    forget_applications("mine")
+    assert serve_runs(), "a run that has just begun has no application yet"
+    forget_applications("other")
+    assert not serve_runs(), "what was killed between Serve and its first application is no different"
+
+
+def test_a_serve_that_an_operator_started_is_left_running_and_listening(wait_until: Callable[..., float]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    serve.start(proxy_location="HeadOnly", http_options={"port": port})
+    begin_serve("killed")
+    serve_critic(application_of("critic", "killed"))
+    forget_applications("killed")
+    assert serve_runs()
+    assert not serve.status().applications
+    serve_critic("graph", "/graph")
+
+    def listens() -> bool:
+        with suppress(HTTPError), urlopen(f"http://127.0.0.1:{port}/-/routes", timeout=30) as reply:
+            return bool(json.load(reply) == {"/graph": "graph"})
+        return False
+
+    wait_until(listens, 30)
+
+
+class DyingCritic(Critic):
+    """Its process ends on the first row that says so, and on each that says always."""
+
+    async def generate(self, body: dict[str, Any]) -> dict[str, Any]:
+        mark = Path(body.get("once", "/"))
+        if body.get("always") or not mark.exists():
+            mark.touch()
+            os._exit(1)
+        return await super().generate(body)
+
+
+async def test_rows_that_a_verifiers_replica_took_along_are_asked_again_and_fail_alone(tmp_path: Path) -> None:
+    begin_serve("mine")
+    critic: Any = serve.deployment(DyingCritic).options(name="critic", ray_actor_options={"num_cpus": 0.1})
+    serve.run(critic.bind(), name=application_of("critic", "mine"), route_prefix=None)
+    price = {"input_usd_per_mtok": 1, "output_usd_per_mtok": 0}
+    model = {"name": "critic", "engine": "vllm", "weights": {"hub": "some/model"}, "price": price, "timeout_s": 60}
+    verifier = VllmVerifierConfig.model_validate(model)
+    worker = TierWorker(verifier, asked_in_a_pass("critic", application_of("critic", "mine")))
+    worker.tries = replace(worker.tries, pause_s=0.1)
+    asked = [{"score": n} for n in range(6)]
+    asked[2] |= {"once": str(tmp_path / "died")}
+    found = await worker(rows_of(asked))
+    replies = [json.loads(reply) for reply in found["reply"]]
+    assert [reply.get("score") for reply in replies] == list(range(6)), "no row is lost with the replica"
+    assert [attempt["status"] for attempt in replies[2]["attempts"]] == [503, 200]
+    [poisoned] = [json.loads(reply) for reply in (await worker(rows_of([{"always": True}])))["reply"]]
+    assert poisoned["error"]["code"] == 503
+    assert len(poisoned["attempts"]) == ROW_TRIES
+    [after] = [json.loads(reply) for reply in (await worker(rows_of([{"score": 9}])))["reply"]]
+    assert after["score"] == 9
+
+
+def rows_of(bodies: list[dict[str, Any]]) -> dict[str, list[str]]:
+    """Rows each of which waits for one call."""
+    none = [""] * len(bodies)
+    calls = [json.dumps([0, body]) for body in bodies]
+    return {"key": [str(n) for n in range(len(bodies))], "body": none, "story": none, "call": calls}
