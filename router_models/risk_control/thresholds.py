@@ -193,8 +193,9 @@ def check_feasible(
     if risk[best] >= epsilon:
         raise NotCertifiedError(
             f"infeasible: {ceiling}, and of the {accepted[best]} of {len(tune)} answers that the best threshold on "
-            f"TUNE accepts {risk[best]:.1%} still are. More labels would not help: a verifier that separates right "
-            f"from wrong better would, or an ε above {risk[best]:.2g}, or another pair of tiers."
+            f"TUNE accepts {risk[best]:.1%} still are. More labels would not help: a verifier, or a router where it "
+            f"decides alone, that separates right from wrong better would, or an ε above {risk[best]:.2g}, or another "
+            "pair of tiers."
         )
     if least is not None and n_cert < least:
         risk, share = smoothed_risk(accepted, wrong), accepted / len(tune)

@@ -54,7 +54,7 @@ def test_the_message_names_the_base_error_the_ceiling_and_what_would_help():
     reason = caught.value.reason
     assert f"{tune.wrong.mean():.1%}" in reason
     assert f"{(1 - tune.wrong.mean()) / 0.9:.0%}" in reason
-    assert "More labels would not help" in reason
+    assert "More labels would not help: a verifier, or a router where it decides alone" in reason
     assert caught.value.labels_missing is None
 
 
