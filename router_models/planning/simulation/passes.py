@@ -18,6 +18,8 @@ from router_models.errors import DataError
 
 PIECE_ROWS = 256
 """Rows that a replica takes together."""
+BATCH_LINES = 50_000
+"""Rows of a provider's batch, and the most that a run has under way there: more are batches one after the other."""
 SEEDS = 10
 
 
@@ -37,6 +39,8 @@ class EngineRate:
         Seconds until a replica that is started takes rows.
     input_usd_per_mtok, output_usd_per_mtok : float
         Dollars of a million tokens beside what GPUs cost: what an API takes.
+    batch_hours : float
+        Hours that a batch of an API's provider takes, of up to `BATCH_LINES` rows; 0 = it is asked row by row.
     """
 
     prompt_tokens_per_s: float
@@ -47,6 +51,7 @@ class EngineRate:
     load_s: float = 60.0
     input_usd_per_mtok: float = 0.0
     output_usd_per_mtok: float = 0.0
+    batch_hours: float = 0.0
 
     @property
     def row_s(self) -> float:
@@ -161,7 +166,8 @@ def plan_batch(work: BatchWorkload, gpus: int, seeds: int = SEEDS) -> list[Plann
     work : BatchWorkload
         The batch.
     gpus : int
-        GPUs that are there, all paid for from the first to the last second.
+        GPUs that are there, all paid for from the first to the last second, but not while a provider's batch is
+        waited for: no engine stands then.
     seeds : int
         Simulations of each way.
 
@@ -181,6 +187,8 @@ def plan_batch(work: BatchWorkload, gpus: int, seeds: int = SEEDS) -> list[Plann
     for engine in (work.cheap, work.last, *(one.engine for one in work.asked)):
         if engine.gpus < 0:
             raise DataError(f"a replica has 0 GPUs (an API) or more, not {engine.gpus}")
+        if engine.batch_hours and engine.gpus:
+            raise DataError(f"a batch of a provider has 0 GPUs, not {engine.gpus}")
         if gpus < engine.gpus:
             raise DataError(f"a replica needs {engine.gpus} GPUs, and there are {gpus}")
     ways = {
@@ -206,19 +214,22 @@ def _cascade(work: BatchWorkload) -> list[_Pass]:
 
 def _planned(work: BatchWorkload, way: str, passes: Sequence[_Pass], gpus: int, seeds: int) -> PlannedBatch:
     decided_s = work.rows / (work.decided_per_s * work.cores_per_gpu * gpus)
-    hours = []
+    hours, held_hours = [], []
     for seed in range(seeds):
         draw = np.random.default_rng([seed, gpus])
-        seconds = 0.0
+        seconds = given_back_s = 0.0
         for one in passes:
             took = 0.0
             if one.engine is not None:
                 took = pass_seconds(one.engine, one.rows, gpus, work.spread, work.failure_hours, draw)
+                given_back_s += took if one.engine.batch_hours else 0.0
             seconds += max(took, one.decided * decided_s)
         hours.append(seconds / 3600)
+        held_hours.append((seconds - given_back_s) / 3600)
     mean = math.fsum(hours) / len(hours)
     asked = [(one.rows, one.engine, one.asks) for one in passes if one.engine is not None]
-    usd = mean * gpus * work.usd_per_gpu_hour + math.fsum(rows * engine.row_usd for rows, engine, _ in asked)
+    held = math.fsum(held_hours) / len(held_hours)
+    usd = held * gpus * work.usd_per_gpu_hour + math.fsum(rows * engine.row_usd for rows, engine, _ in asked)
     every, calls = (_tokens((rows, engine) for rows, engine, asks in asked if asks or both) for both in (True, False))
     return PlannedBatch(way, gpus, mean, min(hours), max(hours), usd, every, calls)
 
@@ -256,6 +267,8 @@ def pass_seconds(
     """
     if rows == 0:
         return 0.0
+    if tier.batch_hours:
+        return tier.batch_hours * 3600 * math.ceil(rows / BATCH_LINES)
     replicas, failure_hours = (gpus // tier.gpus, failure_hours) if tier.gpus else (1, math.inf)
     free = [tier.load_s] * replicas
     ends = tier.load_s

@@ -78,6 +78,10 @@ def run(
         bool,
         typer.Option("--provider-batches", help="Hosted tiers by their provider's Batch API, at price.batch_factor."),
     ] = False,
+    interactive: Annotated[
+        list[str] | None,
+        typer.Option(help="With --provider-batches: a hosted tier to ask call by call instead; may be repeated."),
+    ] = None,
     poll_s: Annotated[float, typer.Option(help="With --provider-batches: seconds between looks.", min=0.05)] = 30.0,
     batch_size: Annotated[int, typer.Option(min=1, help="Rows that go to an engine together, with --passes.")] = 64,
     max_num_seqs: Annotated[
@@ -120,6 +124,10 @@ def run(
     gathered into batches of their provider (half of the price with most), those of other tiers go to the graph at
     --url. Run it again after an interruption: batches that were sent are found again, and nothing is sent twice.
 
+    --passes --provider-batches does both in one run: rows for hosted tiers are their provider's batches, those for
+    other tiers go through the passes' own engines. --interactive TIER has a hosted tier whose API has no batches asked
+    call by call, by the passes or by the graph at --url.
+
     Exit 1 where rows failed or are left.
 
     Example: serve-graph batch run questions.csv --prompt-column text --out answers.parquet --budget-usd 5
@@ -141,8 +149,8 @@ def run(
         require("`serve-graph batch run --provider-batches`", *SERVING)
         if config is None:
             raise ServeGraphError("--provider-batches needs --config: the tiers with their prices and keys")
-        if passes:
-            raise ServeGraphError("--provider-batches and --passes answer each in their own way: give one")
+    elif interactive:
+        raise ServeGraphError("--interactive is for --provider-batches: without it every tier is asked call by call")
     if max_num_seqs is not None and not passes:
         raise ServeGraphError("--max-num-seqs is for --passes: a running graph has engines of its own")
     if compare and (dry_run is None or config is None):
@@ -154,7 +162,7 @@ def run(
         concurrency or (5000 if provider_batches else 16),
         budget_usd, dry_run, retry_failed, other_versions, config, seed, records, audit, background,
         response_format=None if response_format is None else read_response_format(response_format),
-        provider_batches=provider_batches, poll_s=poll_s, compare=compare,
+        provider_batches=provider_batches, poll_s=poll_s, compare=compare, interactive=tuple(interactive or ()),
     )  # fmt: skip
     make = (lambda chosen: own_passes(chosen, batch_size, max_num_seqs)) if passes else None
     summary: dict[str, Any] = run_batch(dataset, options, progress_to_stderr(), make=make)
@@ -177,5 +185,14 @@ def own_passes(options: BatchOptions, batch_size: int, max_num_seqs: int | None)
     if options.background:
         raise ServeGraphError("--background is for a running graph: passes have engines of their own")
     graph = load_config(options.config)
-    folder = options.out.absolute().parent
-    return OwnPasses(graph, options.settings, folder, batch_size, records=options.records, max_num_seqs=max_num_seqs)
+    folder, batches = options.out.absolute().parent, None
+    if options.provider_batches:
+        from serve_graph.cli.batch.passes.provider_passes import BatchedPassTerms
+        from serve_graph.cli.batch.providers.batched_tiers import check_batched
+
+        tiers, poll_s = check_batched(graph, options.interactive), options.poll_s
+        batches = BatchedPassTerms(tiers, poll_s, min(2.0, poll_s), options.concurrency)
+    return OwnPasses(
+        graph, options.settings, folder, batch_size, records=options.records,
+        batches=batches, max_num_seqs=max_num_seqs,
+    )  # fmt: skip

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from serve_graph.config.prices import PriceConfig
 
 MOST_RATES_BYTES = 1 << 20
+BATCHED_RATES = {"prompt_tokens_per_s": 1.0, "completion_tokens_per_s": 1.0, "load_s": 0.0, "gpus": 0}
+"""Of a tier that a provider's batch answers in `batch_hours`: its pace is not known, and does not count."""
 SIGNAL_KEYS = ("signals", "signals_before_routing")
 
 
@@ -38,7 +40,9 @@ def plan_batch_run(
     """Simulate a batch in passes over the data beside either tier alone: hours, dollars, tokens.
 
     The rates are tokens a second of one replica at full batch size (python -m benchmarks.batches --rates measures
-    them), and say where they come from. GPUs are paid for from the first to the last second.
+    them), and say where they come from. GPUs are paid for from the first to the last second. A tier that a provider's
+    batch answers (batch run --passes --provider-batches) has `batch_hours`, which each 50,000 rows of a pass
+    there take; its price is price.batch_factor of --config's, and GPUs are counted as given back meanwhile.
 
     Under policy.share of --config the last tier answers that share of the rows, the cheapest all others, unjudged: so
     the plan has it, unless a journal says what a run's rows became.
@@ -138,6 +142,10 @@ def engine_rate(path: Path, name: str, given: Any, price: PriceConfig | None = N
 
     if not isinstance(given, dict):
         raise ServeGraphError(f"{path}: `{name}` is an engine's rates, not {given!r}")
+    is_batched = bool(given.get("batch_hours"))
+    if is_batched and name.startswith("verifiers."):
+        raise ServeGraphError(f"{path}: {name} is asked call by call, not by batches of its provider (`batch_hours`)")
+    given = (BATCHED_RATES if is_batched else {}) | given
     check_numbers(path, f"{name}.", given)
     if given.get("gpus") == 0 and "input_usd_per_mtok" not in given:
         if price is None:
@@ -145,8 +153,9 @@ def engine_rate(path: Path, name: str, given: Any, price: PriceConfig | None = N
                 f"{path}: {name} has no GPU of its own: say what its API takes (`input_usd_per_mtok`, "
                 "`output_usd_per_mtok`), or name the graph with --config"
             )
+        factor = float(price.batch_factor) if is_batched else 1.0
         usd: dict[str, Any] = {
-            name: float(getattr(price, name)) for name in ("input_usd_per_mtok", "output_usd_per_mtok")
+            name: float(getattr(price, name)) * factor for name in ("input_usd_per_mtok", "output_usd_per_mtok")
         }
         return EngineRate(**usd | given)
     return EngineRate(**given)
@@ -202,6 +211,17 @@ def measured_shares(path: Path, last: str | None = None) -> dict[str, float]:
     return {"tried": tried / every, "accepted": accepted / tried}
 
 
+def batch_lines(work: BatchWorkload) -> list[str]:
+    """What is assumed of passes that a provider's batch answers."""
+    engines = {"the cheap tier": work.cheap, "the last tier": work.last}
+    engines |= {one.asked: one.engine for one in work.asked}
+    waits = [f"{name} in {engine.batch_hours:g} hours" for name, engine in engines.items() if engine.batch_hours]
+    if not waits:
+        return []
+    said = "for each 50,000 rows; GPUs are given back meanwhile, and not paid for."
+    return [f"A provider's batch answers {', '.join(waits)} {said}"]
+
+
 def plan_table(read: PlanInput, found: list[PlannedBatch]) -> list[str]:
     """The plan as a Markdown table, with what it rests on."""
     work = read.work
@@ -209,6 +229,7 @@ def plan_table(read: PlanInput, found: list[PlannedBatch]) -> list[str]:
         f"{work.rows:,} rows, {100 * work.tried:.1f} % of them tried at the cheap tier, of these "
         f"{100 * work.accepted:.1f} % accepted; simulated. Rates: {read.source}",
         f"{read.signals}.",
+        *batch_lines(work),
         "",
         "| GPUs | way | hours (least to most of the simulations) | US dollars | prompt tokens | completion tokens |",
         "|---:|---|---:|---:|---:|---:|",

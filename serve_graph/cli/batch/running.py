@@ -24,7 +24,13 @@ from serve_graph.cli.batch.forecast import MOST_TOKENS_KEPT, always_one_tier, me
 from serve_graph.cli.batch.journal import Journal
 from serve_graph.cli.batch.providers.run import ProviderBatches, run_prices
 from serve_graph.cli.batch.quality.compared_tiers import MakeAnswering, compared_lines, tiers_asked
-from serve_graph.cli.batch.quality.foretold import foretold_lines, foretold_misses, foretold_time, time_text
+from serve_graph.cli.batch.quality.foretold import (
+    batches_in_a_row,
+    foretold_lines,
+    foretold_misses,
+    foretold_time,
+    time_text,
+)
 from serve_graph.cli.batch.quality.measured_quality import labelled_so_far, quality_lines
 from serve_graph.cli.batch.quality.misses import check_grader, measured_misses, misses_line
 from serve_graph.cli.batch.quality.sample import write_audit
@@ -57,6 +63,7 @@ class BatchOptions:
     provider_batches: bool = False
     poll_s: float = 30.0
     compare: bool = False
+    interactive: tuple[str, ...] = ()
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -143,7 +150,7 @@ def run_batch(
             progress(f"labels are left out: {error}")
         if sample is not None and chosen is not None:
             took = [float(one["seconds"]) for one in sample if one.get("seconds") is not None]
-            tiers = len(answering.provider_batches or ())
+            tiers = batches_in_a_row(answering.provider_batches, summary["left"], options.concurrency)
             summary["foretold"] = foretold_misses(sample, rows, answering.proof())
             summary["time_left"] = foretold_time(answering.pace, done, seconds, summary["left"], took, tiers)
         if options.compare and chosen is not None and options.config is not None:

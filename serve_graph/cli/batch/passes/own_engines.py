@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import redirect_stdout
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from serve_graph.cli.batch.answering import RunProgress, RunTotals
 from serve_graph.cli.batch.asking import RowAsk
 from serve_graph.cli.batch.journal import Journal
 from serve_graph.cli.batch.passes.pass_run import PassRun
 from serve_graph.cli.batch.passes.under_way import RowsUnderWay
+from serve_graph.cli.batch.providers.provider_ledger import ProviderLedger, lines_sent
 from serve_graph.cli.batch.quality.foretold import Proof, proof_of
 from serve_graph.cluster.batches.passes.passes import Passes
 from serve_graph.cluster.batches.passes.plan import checked_plan
@@ -24,6 +25,9 @@ from serve_graph.cluster.batches.passes.row_cascade import PassesPlan
 from serve_graph.config.graph import GraphConfig
 from serve_graph.errors import ServeGraphError
 from serve_graph.records.store import DecisionStore, record_from_json
+
+if TYPE_CHECKING:
+    from serve_graph.cli.batch.passes.provider_passes import BatchedPassTerms
 
 MakePasses = Callable[[PassesPlan], Passes]
 
@@ -33,12 +37,11 @@ class OwnPasses:
 
     `make`: what runs the passes; by default Ray Data, on the cluster at $RAY_ADDRESS or on one that is started here.
     `records`: write decision records to the graph's store, as for requests. `max_num_seqs`: how many rows an engine of
-    vLLM computes at a time; None: as it is served.
+    vLLM computes at a time; None: as it is served. `batches`: hosted tiers are asked by their provider's batches;
+    None: call by call.
     """
 
     tells_all = True
-    provider_batches: dict[str, Any] | None = None
-    pace = "passes"
 
     def __init__(
         self,
@@ -50,6 +53,7 @@ class OwnPasses:
         records: bool = False,
         make: MakePasses | None = None,
         max_num_seqs: int | None = None,
+        batches: BatchedPassTerms | None = None,
     ) -> None:
         self.config, self.settings, self.scratch, self.batch_rows = config, settings, scratch, batch_rows
         known = ("auto", *config.tier_names, *config.models.aliases)
@@ -61,17 +65,25 @@ class OwnPasses:
         self.certificate = self.checked.certificate
         self.records = records
         self.make = make
+        self.batches, self.pace = batches, "passes"
+        self.provider_batches: dict[str, Any] | None = None
+        if batches is not None:
+            from serve_graph.cli.batch.passes.provider_passes import checked_terms
+
+            self.batches, self.pace = checked_terms(batches, self.checked.plan), "mixed"
+            self.certificate += f". {' and '.join(batches.tiers)} answered by batches of their provider"
 
     def proof(self) -> Proof:
         return proof_of(self.checked.plan.policy, self.checked.plan.revoked)
 
     def spent(self, journal: Journal) -> Decimal:
-        """What was spent before: of rows that have ended, and of those between two passes."""
-        return journal.totals().usd + RowsUnderWay(journal, self.checked.made_under).spent()
+        """What was spent before: of rows that have ended, of those between two passes, and for lines of batches."""
+        noted = journal.totals().usd + RowsUnderWay(journal, self.checked.made_under).spent()
+        return noted if self.batches is None else noted + ProviderLedger(journal.connection).unaccounted_usd()
 
     def ask(self, rows: Iterator[RowAsk], journal: Journal, budget: Decimal | None, shown: RunProgress) -> RunTotals:
         if self.make is not None:
-            return self._asked(self.make(self.checked.plan), rows, journal, budget, shown)
+            return self._mixed(self.make(self.checked.plan), rows, journal, budget, shown)
         from serve_graph.cluster.batches.passes.ray_passes import RayPasses
 
         cpus = self.config.logical_cpus or max(os.cpu_count() or 1, 4)
@@ -83,16 +95,42 @@ class OwnPasses:
             redirect_stdout(sys.stderr),
             RayPasses(self.checked.plan, address, cpus, run, max_num_seqs=self.max_num_seqs) as passes,
         ):
-            return self._asked(passes, rows, journal, budget, shown)
+            return self._mixed(passes, rows, journal, budget, shown)
 
-    def _asked(
+    def _mixed(
         self, passes: Passes, rows: Iterator[RowAsk], journal: Journal, budget: Decimal | None, shown: RunProgress
     ) -> PassRun:
-        under_way = RowsUnderWay(journal, self.checked.made_under)
-        run = PassRun(
+        """Have rows of tiers that have batches of their provider asked by these."""
+        for tier, lines in lines_sent(journal.connection).items():
+            if self.batches is None or tier not in self.batches.tiers:
+                shown.say(
+                    f"{lines:,} lines of {tier} were sent to its provider as batches, which this run does not read: "
+                    "with --provider-batches they are not paid again"
+                )
+        if self.batches is None:
+            return self._asked(self._run(passes, journal, budget), rows, shown)
+        from serve_graph.cli.batch.passes.provider_passes import ProviderPasses
+
+        ledger = ProviderLedger(journal.connection)
+        with ProviderPasses(passes, ledger, self.batches, shown.say) as mixed:
+            run = self._run(mixed, journal, budget, ledger)
+            run.beside, run.halted = mixed.beside, mixed.halted
+            self._asked(run, rows, shown)
+            self.provider_batches = mixed.told()
+            run.spent += ledger.unaccounted_usd()
+            return run
+
+    def _run(
+        self, passes: Passes, journal: Journal, budget: Decimal | None, ledger: ProviderLedger | None = None
+    ) -> PassRun:
+        under_way = RowsUnderWay(journal, self.checked.made_under, ledger)
+        spent = journal.totals().usd + under_way.spent()
+        return PassRun(
             passes, journal, under_way, self.config.tier_names, self.settings, self.scratch, self.batch_rows,
-            tuple(model.name for model in self.config.verifiers), budget, self.spent(journal),
+            tuple(model.name for model in self.config.verifiers), budget, spent,
         )  # fmt: skip
+
+    def _asked(self, run: PassRun, rows: Iterator[RowAsk], shown: RunProgress) -> PassRun:
         run.say = shown.say
         run.advance = lambda: shown.show(run.asked, run.tokens, run.spent)
         if not self.records:

@@ -45,6 +45,8 @@ class PassRun:
 
     `budget`: dollars of all runs with this journal, those of rows under way included. A pass begins no row that might
     exceed it if it were as dear at its tier as the dearest so far. `verifiers`: the verifier models that may be asked.
+    `beside`: dollars that are spent, or held, for what is not noted of a row yet; `halted`: why no tier is asked any
+    more, if that is so.
     """
 
     passes: Passes
@@ -65,6 +67,8 @@ class PassRun:
     stopped: str | None = None
     once_s: float = 0.0
     keep_records: Callable[[list[dict[str, Any]]], None] | None = None
+    beside: Callable[[], Decimal] = lambda: Decimal(0)
+    halted: Callable[[], str | None] = lambda: None
 
     def run(self, rows: Iterable[RowAsk]) -> None:
         """Answer the rows, as far as the budget goes."""
@@ -134,12 +138,12 @@ class PassRun:
         """
         self.say(f"a pass of {rows:,} rows at {_named(place)}")
         came = self._pass(folder, place, self.batch_rows)
-        if not self._left(place) or self._is_spent(place):
+        if not self._left(place) or self._has_to_stop(place):
             return
         self.say(f"{self._left(place):,} rows at {_named(place)} are tried one by one: the worker of their batch died")
         for _ in range(2):  # one may have been given to a worker whose death was not known yet
             came += self._pass(folder, place, 1)
-            if not self._left(place) or self._is_spent(place):
+            if not self._left(place) or self._has_to_stop(place):
                 return
         if came == 0 and rows > 1:
             raise ServeGraphError(f"not one of {rows:,} rows came back from {_named(place)}: {NONE_CAME}")
@@ -163,7 +167,8 @@ class PassRun:
         """Have a tier answer what waits for it, in pieces of a size; returns how many rows came back."""
         tier, is_about = tier_at(place), is_for_calls(place)
         scratch, self.dearest = folder / f"{tier}-{size}{'-about' * is_about}", Decimal(0)
-        purse = self.passes.purse(tier, size, self.budget, self.spent)
+        beside = self.beside()
+        purse = self.passes.purse(tier, size, self.budget, self.spent + beside)
         waiting = self.under_way.waiting(place)
         first = None if self.budget is None else 1  # little is known of their cost yet
         about_tier = tier if is_about else None
@@ -173,11 +178,11 @@ class PassRun:
             self._waited(began, came)
             costs = self._costs(progress)
             came += len(progress)
-            self._note(progress)
+            self._note(progress, tier)
             total, dearest = sum(costs, Decimal(0)), max(costs, default=Decimal(0))
             self.spent, self.dearest = self.spent + total, max(dearest, self.dearest)
             if purse is not None:
-                purse.ended(len(progress), self.spent, self.dearest)
+                purse.ended(len(progress), self.spent + beside, self.dearest)
         shutil.rmtree(scratch, ignore_errors=True)
         return came
 
@@ -188,23 +193,23 @@ class PassRun:
     def _left(self, place: str) -> int:
         return self.under_way.counts().get(place, 0)
 
-    def _is_spent(self, place: str) -> bool:
-        if self.budget is None or self.spent + self.dearest <= self.budget > self.spent:
-            return False
-        self.stopped = (
-            f"the budget of ${self.budget} has no room for another row at {_named(place)} (${self.spent:.6f} spent); "
-            f"{self._left(place):,} rows wait there"
-        )
+    def _has_to_stop(self, place: str) -> bool:
+        why, spent = self.halted(), self.spent + self.beside()
+        if why is None:
+            if self.budget is None or spent + self.dearest <= self.budget > spent:
+                return False
+            why = f"the budget of ${self.budget} has no room for another row at {_named(place)} (${spent:.6f} spent)"
+        self.stopped = f"{why}; {self._left(place):,} rows wait at {_named(place)}"
         return True
 
-    def _note(self, progress: Iterable[RowProgress]) -> None:
+    def _note(self, progress: Iterable[RowProgress], tier: str | None = None) -> None:
         found = list(progress)
         if self.keep_records is None:  # nobody finds a decision by its id
             found = [row if row.tier is not None else _unrecorded(row) for row in found]
         for row in found:  # what a row had cost before it failed was paid
             if row.tier is None and row.result.get("cost_usd") is None and (paid := self.under_way.cost(row.key)):
                 row.result["cost_usd"] = str(paid)
-        self.under_way.keep(found)
+        self.under_way.keep(found, tier)
         ended = [row for row in found if row.tier is None]
         self.asked += len(ended)
         self.tokens += sum(int(row.result.get("tokens") or 0) for row in ended)

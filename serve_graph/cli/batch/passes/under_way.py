@@ -7,6 +7,7 @@ from decimal import Decimal
 from itertools import islice
 
 from serve_graph.cli.batch.journal import Journal
+from serve_graph.cli.batch.providers.provider_ledger import ProviderLedger
 from serve_graph.cluster.batches.passes.pass_rows import PassRow, RowProgress
 
 PAGE_ROWS = 500
@@ -15,11 +16,15 @@ INSERT = "INSERT OR REPLACE INTO under_way VALUES (?, ?, ?, ?, ?, ?)"
 
 
 class RowsUnderWay:
-    """Rows of a journal between two passes. `made_under`: the version and the graph that their stories hold of."""
+    """Rows of a journal between two passes. `made_under`: the version and the graph that their stories hold of.
 
-    def __init__(self, journal: Journal, made_under: str) -> None:
+    `ledger`: the lines of providers' batches that answered rows; None: there are none.
+    """
+
+    def __init__(self, journal: Journal, made_under: str, ledger: ProviderLedger | None = None) -> None:
         self.journal = journal
         self.made_under = made_under
+        self.ledger = ledger
         with journal.at_once() as db:
             db.execute("DROP TABLE IF EXISTS temp.asked_now")
             db.execute("CREATE TEMP TABLE asked_now (key TEXT PRIMARY KEY, noted INTEGER) WITHOUT ROWID")
@@ -40,10 +45,15 @@ class RowsUnderWay:
                         fresh.append(row)
             yield from fresh
 
-    def keep(self, progress: Iterable[RowProgress]) -> None:
-        """Note where rows stand, at their end or at their next tier, in one transaction."""
+    def keep(self, progress: Iterable[RowProgress], tier: str | None = None) -> None:
+        """Note where rows stand, at their end or at their next tier, in one transaction.
+
+        `tier`: which had answered them: what a batch of its provider cost is the rows' from now on.
+        """
         with self.journal.at_once() as db:
             for row in progress:
+                if self.ledger is not None and tier is not None:
+                    self.ledger.settle(row.key, tier)
                 db.execute("UPDATE temp.asked_now SET noted = 1 WHERE key = ?", (row.key,))
                 if row.tier is None:
                     self.journal.note(row.key, row.ok, row.result)

@@ -88,6 +88,7 @@ class BatchPool:
         self._came = asyncio.get_running_loop().time()
         if self._sender is None or self._sender.done():
             self._sender = asyncio.create_task(self._send_when_quiet())
+            self._sender.add_done_callback(self._broke_off)
 
     async def _send_when_quiet(self) -> None:
         loop = asyncio.get_running_loop()
@@ -124,6 +125,13 @@ class BatchPool:
                 self.purse.hold(line.most_usd)
         task = self.sent[begun.token] = asyncio.create_task(self._submitted(begun, lines, is_new))
         task.add_done_callback(lambda _: self.sent.pop(begun.token, None))
+        task.add_done_callback(self._broke_off)
+
+    def _broke_off(self, task: asyncio.Task[None]) -> None:
+        """End the run where a task that lines wait for did not do what it was to: they would wait for ever."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            said = f"{type(error).__name__}: {error}"[:300]
+            self.purse.stop(f"the batches of tier {self.tier!r} do not work: {said}")
 
     async def _submitted(self, begun: Submission, lines: list[ProviderLine], is_new: bool) -> None:
         """Send what is not sent yet, wait until it has ended, and hand out what came of it."""

@@ -13,21 +13,18 @@ import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, cast
 
 import httpx
 
-from router_models.pricing.prices import Price, Tariff
+from router_models.pricing.prices import Tariff
 from router_models.types.exchange import verifier_of
 from serve_graph.api.http import Backend, build_http
 from serve_graph.cli.batch.journal import Journal
-from serve_graph.cli.batch.providers.anthropic_api import AnthropicBatchApi
-from serve_graph.cli.batch.providers.batch_api import BatchApi
 from serve_graph.cli.batch.providers.batch_pool import BatchPool
+from serve_graph.cli.batch.providers.batched_tiers import batch_pool, batched_tiers, check_batched
 from serve_graph.cli.batch.providers.held_money import HeldMoney
-from serve_graph.cli.batch.providers.provider_api import ProviderApi
 from serve_graph.cli.batch.providers.provider_engine import GraphTierEngine, ProviderEngine, TierTerms
 from serve_graph.cli.batch.providers.provider_ledger import ProviderLedger
 from serve_graph.cli.client.api_key import key_headers
@@ -35,8 +32,7 @@ from serve_graph.cluster.policy_client import PolicySource
 from serve_graph.cluster.policy_deployment import PolicyDeployment
 from serve_graph.cluster.service import build_service, cascade_context
 from serve_graph.config.graph import GraphConfig
-from serve_graph.config.tier_parts import HostedDeploymentConfig
-from serve_graph.config.tiers import AnyTierConfig, HostedTierConfig
+from serve_graph.config.tiers import AnyTierConfig
 from serve_graph.errors import ServeGraphError
 from serve_graph.policy.bindings import price_list
 from serve_graph.policy.catalogue_watch import CatalogueWatch
@@ -53,7 +49,10 @@ IN_BACKGROUND = {"x-serve-graph-background": "1"}
 
 @dataclass(frozen=True, slots=True)
 class ProviderTerms:
-    """How a run uses providers' batches. `url`: the running graph, for tiers that have none."""
+    """How a run uses providers' batches. `url`: the running graph, for tiers that have none.
+
+    `interactive`: hosted tiers that are asked there as well, though they are behind one API.
+    """
 
     config: GraphConfig
     url: str
@@ -61,6 +60,7 @@ class ProviderTerms:
     poll_s: float = 30.0
     linger_s: float = 2.0
     timeout_s: float = 600.0
+    interactive: tuple[str, ...] = ()
 
 
 @dataclass
@@ -85,29 +85,6 @@ class GraphInProcess:
         }
 
 
-def batched_tiers(config: GraphConfig) -> dict[str, HostedTierConfig]:
-    """The tiers whose calls can be a provider's batches: behind one API, OpenAI's or Anthropic's."""
-    return {tier.name: tier for tier in config.tiers if isinstance(tier, HostedTierConfig) and len(tier.apis) == 1}
-
-
-def batch_prices(config: GraphConfig) -> dict[str, Price]:
-    """What every tier's tokens cost in a run with providers' batches."""
-    found = {}
-    for tier in config.tiers:
-        price = price_list(tier).at(datetime.now(UTC))
-        if tier.name in batched_tiers(config):
-            factor = price.batch_factor
-            cached = factor if price.batch_cached_factor is None else price.batch_cached_factor
-            price = replace(
-                price,
-                input_usd_per_mtok=price.input_usd_per_mtok * factor,
-                output_usd_per_mtok=price.output_usd_per_mtok * factor,
-                cached_input_usd_per_mtok=price.rates(0).cached_rate * cached,
-            )
-        found[tier.name] = price
-    return found
-
-
 @asynccontextmanager
 async def graph_in_process(
     terms: ProviderTerms, journal: Journal, tell: Callable[[str], None]
@@ -118,11 +95,8 @@ async def graph_in_process(
     cannot be asked for a signal that the version reads.
     """
     bare = {"embedders": (), "verifiers": ()}
-    config, batched = terms.config.model_copy(update=bare), batched_tiers(terms.config)
-    if not batched:
-        raise ServeGraphError(
-            "no tier has batches of its provider: that takes `engine: openai` and one API (OpenAI's or Anthropic's)"
-        )
+    config = terms.config.model_copy(update=bare)
+    check_batched(terms.config, terms.interactive)
     version = ServedVersion.of(serving_version(terms.config), config)
     asked = [name for names in version.policy.asked.values() for name in names]
     if models := sorted({name for name in asked if verifier_of(name) is not None}):
@@ -179,26 +153,12 @@ def _engine(
     tier: AnyTierConfig, terms: ProviderTerms, ledger: ProviderLedger, purse: HeldMoney, client: httpx.AsyncClient,
     pools: dict[str, BatchPool], tell: Callable[[str], None],
 ) -> ProviderEngine | GraphTierEngine:  # fmt: skip
-    hosted = batched_tiers(terms.config).get(tier.name)
+    hosted = batched_tiers(terms.config, terms.interactive).get(tier.name)
     own = TierTerms(tier, price_list(tier), Tariff.STANDARD if hosted is None else Tariff.BATCH)
     if hosted is None:
         return GraphTierEngine(own, client, purse)
-    pool = pools[tier.name] = BatchPool(
-        tier.name,
-        _api(hosted.apis[0], terms.poll_s),
-        ledger,
-        purse,
-        own.reply_usd,
-        terms.linger_s,
-        terms.poll_s,
-        tell=tell,
-        price_factor=tier.price.batch_factor,
-    )
+    pool = pools[tier.name] = batch_pool(hosted, ledger, purse, terms.poll_s, terms.linger_s, tell)
     return ProviderEngine(own, pool)
-
-
-def _api(config: HostedDeploymentConfig, look_s: float) -> BatchApi:
-    return AnthropicBatchApi(config, look_s=look_s) if config.api == "anthropic" else ProviderApi(config)
 
 
 async def _nothing() -> dict[str, Any]:

@@ -59,6 +59,12 @@ class TierTerms:
         return engine_body(query, self.config.name, defaults, "openai")
 
 
+def provider_line(row: str, tier: str, body: str, most_usd: Decimal) -> ProviderLine:
+    """A row's request to a tier as a line; equal ones are one line, in whichever run they are asked."""
+    key = hashlib.sha256("\0".join((row, tier, body)).encode("utf-8", "surrogatepass")).hexdigest()
+    return ProviderLine(key, row, tier, body, most_usd)
+
+
 @dataclass(frozen=True)
 class ProviderEngine:
     """A hosted tier whose calls are lines of the provider's batches. A row's equal calls are one line."""
@@ -78,8 +84,7 @@ class ProviderEngine:
         except DeploymentError as error:  # the API has no counterpart for what is asked
             raise_error(error.body(), tier)
             raise AssertionError("an error was raised") from error
-        key = hashlib.sha256("\0".join((row, tier, body)).encode("utf-8", "surrogatepass")).hexdigest()
-        reply = await self.pool.reply(ProviderLine(key, row, tier, body, self.terms.most_usd(query)))
+        reply = await self.pool.reply(provider_line(row, tier, body, self.terms.most_usd(query)))
         raise_error(reply, tier)
         return _completion(reply, tier, 0.0)
 

@@ -24,6 +24,7 @@ CREATE TABLE IF NOT EXISTS provider_lines (
     token TEXT, tries INTEGER NOT NULL DEFAULT 0, reply TEXT, usd TEXT
 );
 CREATE INDEX IF NOT EXISTS provider_lines_of ON provider_lines (token);
+CREATE INDEX IF NOT EXISTS provider_lines_for ON provider_lines (row);
 """
 
 
@@ -62,7 +63,10 @@ class ProviderLedger:
         for statement in PROVIDER_SCHEMA.split(";"):
             self._db.execute(statement)
         self._db.execute("DELETE FROM provider_lines WHERE token IS NULL AND reply IS NULL")  # never sent
-        self._db.execute("DELETE FROM provider_lines WHERE row IN (SELECT key FROM answers WHERE ok = 1)")
+        self._db.execute(
+            "DELETE FROM provider_lines WHERE reply IS NOT NULL AND row IN (SELECT key FROM answers WHERE ok = 1) "
+            "AND row NOT IN (SELECT key FROM under_way)"  # it is answered anew, and that was for it
+        )
 
     def reply(self, key: str) -> dict[str, Any] | None:
         """What a line was answered; None: nothing yet."""
@@ -122,10 +126,31 @@ class ProviderLedger:
         """Have a line sent anew when it is asked for again: its reply was an error."""
         self._db.execute("DELETE FROM provider_lines WHERE key = ?", (key,))
 
+    def settle(self, row: str, tier: str) -> None:
+        """Forget a row's replies of a tier: they are part of what is noted of it, with what they cost."""
+        self._db.execute("DELETE FROM provider_lines WHERE row = ? AND tier = ? AND reply IS NOT NULL", (row, tier))
+
+    def sent_usd(self, tier: str | None = None) -> Decimal:
+        """The most that lines may cost which were sent and have no reply, of one tier or of all."""
+        chosen = "SELECT most_usd FROM provider_lines WHERE token IS NOT NULL AND reply IS NULL"
+        rows = self._db.execute(f"{chosen} AND (tier = ? OR ? IS NULL)", (tier, tier))
+        return sum((Decimal(row[0]) for row in rows), Decimal(0))
+
     def unaccounted_usd(self) -> Decimal:
         """What was paid for lines of rows that are not answered yet, in whichever run."""
         rows = self._db.execute("SELECT usd FROM provider_lines WHERE usd IS NOT NULL")
         return sum((Decimal(row[0]) for row in rows), Decimal(0))
+
+
+def lines_sent(db: sqlite3.Connection) -> dict[str, int]:
+    """How many lines of which tier a journal's runs had sent, whose rows are not answered yet."""
+    if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'provider_lines'").fetchone() is None:
+        return {}
+    chosen = (
+        "SELECT tier, count(*) FROM provider_lines WHERE token IS NOT NULL "
+        "AND row NOT IN (SELECT key FROM answers WHERE ok = 1) GROUP BY tier"
+    )
+    return {str(tier): int(count) for tier, count in db.execute(chosen)}
 
 
 class _transaction:  # noqa: N801 (a statement's word)

@@ -70,7 +70,9 @@ class ProviderBatches:
         from serve_graph.cli.batch.providers.graph_in_process import ProviderTerms, graph_in_process, in_process_client
 
         options = self.options
-        terms = ProviderTerms(self.config, options.url, budget, options.poll_s, min(2.0, options.poll_s))
+        terms = ProviderTerms(
+            self.config, options.url, budget, options.poll_s, min(2.0, options.poll_s), interactive=options.interactive
+        )
         async with graph_in_process(terms, journal, self.tell) as graph, in_process_client(graph) as client:
             asker = RowAsker(client, journal, options.settings, options.concurrency, spent=self.spent(journal))
 
@@ -90,9 +92,9 @@ def run_prices(options: BatchOptions) -> dict[str, Price]:
 
     if not options.provider_batches:
         return tier_prices(_config(options))
-    from serve_graph.cli.batch.providers.graph_in_process import batch_prices
+    from serve_graph.cli.batch.providers.batched_tiers import batch_prices
 
-    return batch_prices(_config(options))
+    return batch_prices(_config(options), options.interactive)
 
 
 def _config(options: BatchOptions) -> GraphConfig:

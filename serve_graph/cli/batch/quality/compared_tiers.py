@@ -12,7 +12,7 @@ from serve_graph.cli.batch.answering import Answering, RunProgress
 from serve_graph.cli.batch.dataset import Dataset
 from serve_graph.cli.batch.forecast import mean_forecast
 from serve_graph.cli.batch.journal import Journal
-from serve_graph.cli.batch.quality.foretold import foretold_time, time_text
+from serve_graph.cli.batch.quality.foretold import batches_in_a_row, foretold_time, time_text
 from serve_graph.cli.batch.quality.misses import measured_misses, misses_line
 from serve_graph.cli.batch.rows import keyed_results, rows_to_ask, sampled_answers
 
@@ -51,12 +51,14 @@ def tiers_asked(
             seconds, spent = time.monotonic() - began, done.spent - before
             sample = list(sampled_answers(dataset, alone, journal, chosen))
             results = (row for _, row in keyed_results(dataset, alone, journal, False))
+            sent = answering.provider_batches if answering.pace == "mixed" else {"": {}}
+            waits = batches_in_a_row(sent, rows, options.concurrency)
             took = [float(one["seconds"]) for one in sample if one.get("seconds") is not None]
             costs = [float(one["cost_usd"]) for one in sample if one.get("cost_usd") is not None]
             told[tier] = {
                 **(mean_forecast(costs, rows) or {"usd": None, "low": None, "high": None, "of": len(costs)}),
                 "measured": measured_misses(results, rows),
-                "time": foretold_time(answering.pace, done, seconds, rows, took, 1),
+                "time": foretold_time(answering.pace, done, seconds, rows, took, waits),
                 "spent_usd": str(spent),
                 "stopped": done.stopped,
             }

@@ -129,7 +129,8 @@ def foretold_time(
 
     `rows`: as many at a time as in the sample; the interval is that of the mean row (Student's t of `took`, seconds of
     each). `passes`: from starts of engines counted once to the whole sample's time for each of its rows. `batches`: a
-    provider has a day for each of as many batches one after the other as there are `tiers`.
+    provider has a day for each of as many batches one after the other as there are `tiers`. `mixed`: passes some of
+    which wait for a provider's batch: what they first wait for is counted once, and up to a day for each such pass.
     """
     if not done.asked:
         return None
@@ -137,6 +138,10 @@ def foretold_time(
         said = "as long as the sample's batches, or a day for each that follows another"
         return {"seconds": seconds, "low": seconds, "high": max(seconds, tiers * LONGEST_BATCH_S), "basis": said}
     linear = seconds / done.asked * left
+    if pace == "mixed":
+        least = done.once_s + (seconds - done.once_s) / done.asked * left
+        said = "what passes first wait for counts once; high: a day for each that waits for a provider's batch"
+        return {"seconds": least, "low": least, "high": least + tiers * LONGEST_BATCH_S, "basis": said}
     if pace == "passes":
         least = done.once_s + (seconds - done.once_s) / done.asked * left
         most = max(least, linear)  # of few rows that are left, starts are the most
@@ -148,6 +153,11 @@ def foretold_time(
     low, high = linear * max(0.0, 1 - off), linear * (1 + off)
     said = "the mean row's seconds, as many rows at a time as in the sample"
     return {"seconds": linear, "low": low, "high": high if math.isfinite(high) else None, "basis": said}
+
+
+def batches_in_a_row(told: Mapping[str, Mapping[str, Any]] | None, rows: int, at_a_time: int) -> int:
+    """How many batches of providers may follow one another for so many rows, by a summary's `provider_batches`."""
+    return sum(int(sent.get("passes", 1)) for sent in (told or {}).values()) * max(1, math.ceil(rows / at_a_time))
 
 
 def foretold_lines(told: Mapping[str, Any]) -> Iterator[str]:

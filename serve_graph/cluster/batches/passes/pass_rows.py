@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,6 +16,7 @@ from serve_graph.cluster.batches.passes.purse import PurseLike
 
 TEXT_COLUMNS = pa.schema([(name, pa.large_string()) for name in ("key", "body", "story")])
 CALL_COLUMNS = pa.schema([*TEXT_COLUMNS, ("call", pa.large_string())])
+REPLY_COLUMNS = pa.schema([*CALL_COLUMNS, ("reply", pa.large_string()), ("seconds", pa.float64())])
 Columns = dict[str, list[Any]]
 """A table of rows by columns: `key`, `body`, `story`, `call`; after a tier also `reply` and `seconds`.
 
@@ -102,6 +103,7 @@ class RowPieces:
     purse: PurseLike | None = None
     alone: bool = False
     about: str | None = None
+    schema: ClassVar[pa.Schema] = CALL_COLUMNS
 
     @classmethod
     def write(
@@ -147,10 +149,33 @@ class RowPieces:
                 body = story = ""
 
 
-def read_pieces(chunks: RowPieces, numbers: pa.Table) -> pa.Table:
+@dataclass(frozen=True, slots=True)
+class ReplyPieces:
+    """Rows in pieces, one file each, with what a tier said to them: it is left to judge that. `alone`: as of rows."""
+
+    folder: Path
+    count: int
+    alone: bool = False
+    schema: ClassVar[pa.Schema] = REPLY_COLUMNS
+
+    @classmethod
+    def write(cls, folder: Path, pieces: Sequence[Columns], *, alone: bool = False) -> ReplyPieces:
+        """Write pieces as a pass's tier gives them: the columns of rows, `reply` and `seconds`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for number, piece in enumerate(pieces):
+            pq.write_table(pa.table(piece, schema=REPLY_COLUMNS), folder / f"{number}.parquet")
+        return cls(folder, len(pieces), alone)
+
+    def columns(self, number: int) -> Columns:
+        """A piece as columns."""
+        found: Columns = pq.read_table(self.folder / f"{number}.parquet").to_pydict()
+        return found
+
+
+def read_pieces(chunks: RowPieces | ReplyPieces, numbers: pa.Table) -> pa.Table:
     """The rows of the pieces in the column `id`, as Ray Data reads them."""
-    found: Columns = {name: [] for name in CALL_COLUMNS.names}
+    found: Columns = {name: [] for name in chunks.schema.names}
     for number in numbers.column("id").to_pylist():
         for name, values in chunks.columns(number).items():
             found[name] += values
-    return pa.table(found, schema=CALL_COLUMNS)
+    return pa.table(found, schema=chunks.schema)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Protocol
 
-from serve_graph.cluster.batches.passes.pass_rows import Columns, RowPieces, RowProgress
+from serve_graph.cluster.batches.passes.pass_rows import Columns, ReplyPieces, RowPieces, RowProgress
 from serve_graph.cluster.batches.passes.purse import Purse, PurseLike
 from serve_graph.cluster.batches.passes.row_cascade import PassesPlan
 from serve_graph.cluster.batches.passes.workers import CascadeWorker, TierWorker, progress_of_rows
@@ -21,6 +21,9 @@ class Passes(Protocol):
 
     def answer(self, tier: str, chunks: RowPieces) -> Iterator[list[RowProgress]]:
         """Have a tier answer rows, or the calls for their signals, judge the answers, and take the rows on."""
+
+    def judge(self, tier: str, replies: ReplyPieces) -> Iterator[list[RowProgress]]:
+        """Judge what a tier said to rows, or for their signals, whoever asked it, and take the rows on."""
 
     def purse(self, tier: str, size: int, budget: Decimal | None, spent: Decimal) -> PurseLike | None:
         """What a pass over pieces of a size may begin, which every worker can ask; None: anything."""
@@ -52,6 +55,12 @@ class LocalPasses:
                         yield list(progress_of_rows(loop.run(done(rows))))
             finally:
                 loop.run(engine.close())
+
+    def judge(self, tier: str, replies: ReplyPieces) -> Iterator[list[RowProgress]]:
+        worker = CascadeWorker(self.plan, tier)
+        with asyncio.Runner() as loop:
+            for number in range(replies.count):
+                yield list(progress_of_rows(loop.run(worker(replies.columns(number)))))
 
     def purse(self, tier: str, size: int, budget: Decimal | None, spent: Decimal) -> PurseLike | None:
         return None if budget is None else Purse(budget, spent)

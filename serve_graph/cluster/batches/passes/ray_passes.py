@@ -17,7 +17,7 @@ import ray
 import ray.data
 from ray.util.annotations import RayDeprecationWarning
 
-from serve_graph.cluster.batches.passes.pass_rows import Columns, RowPieces, RowProgress, read_pieces
+from serve_graph.cluster.batches.passes.pass_rows import Columns, ReplyPieces, RowPieces, RowProgress, read_pieces
 from serve_graph.cluster.batches.passes.purse import Purse, PurseLike
 from serve_graph.cluster.batches.passes.ray_purse import RemotePurse
 from serve_graph.cluster.batches.passes.row_cascade import PassesPlan
@@ -141,6 +141,9 @@ class RayPasses:
             )
         return self._progress(self._cascaded(rows, tier, alone=chunks.alone))
 
+    def judge(self, tier: str, replies: ReplyPieces) -> Iterator[list[RowProgress]]:
+        return self._progress(self._cascaded(self._rows(replies), tier, alone=replies.alone))
+
     def _scored(self, verifier: VllmVerifierConfig, rows: Any, chunks: RowPieces) -> Iterator[list[RowProgress]]:
         """What a verifier model says of answers; it is there for this pass alone."""
         application = self.held.enter_context(served_for_a_pass(verifier, self.plan.config, self.run))
@@ -169,7 +172,7 @@ class RayPasses:
             each = pieces_at_once(with_max_num_seqs(config, self.max_num_seqs))
         return RemotePurse.of(Purse(budget, spent, most=2 * size * each * config.scaling.max_replicas))
 
-    def _rows(self, chunks: RowPieces) -> Any:
+    def _rows(self, chunks: RowPieces | ReplyPieces) -> Any:
         pieces = ray.data.range(chunks.count, override_num_blocks=chunks.count)
         return pieces.map_batches(
             partial(read_pieces, chunks),

@@ -15,6 +15,8 @@ from serve_graph.cli.batch.passes.asked_rates import PlannedSignals
 from serve_graph.cli.batch.plan_command import read_rates
 from serve_graph.errors import ServeGraphError
 from serve_graph.policy.serving_version import Served
+from tests.unit.serve_graph.cli.batch.passes.conftest import echo_config
+from tests.unit.serve_graph.cli.batch.passes.mixed_run import mixed_tiers
 from tests.unit.serve_graph.cli.batch.passes.test_asked_signals import config_of
 
 EXAMPLE = Path("examples/batch_rates.yaml")
@@ -161,6 +163,7 @@ def test_a_version_that_may_not_serve_leaves_no_plan_that_forgets_its_calls(tmp_
         (f"{RATES}signals: ['reward:critic']\nverifiers: {{critic: 5}}", r"`verifiers\.critic` is an engine's rates"),
         (f"{RATES}spread: wide", "spread is a number, 0 or more, not 'wide'"),
         (f"{RATES}verifiers: {{critic: {{prompt_tokens_per_s: 5, gpus: 0}}}}", "critic has no GPU of its own"),
+        (f"{RATES}verifiers: {{critic: {{batch_hours: 5}}}}", r"verifiers\.critic is asked call by call"),
         (RATES.replace("900", "0"), r"cheap\.prompt_tokens_per_s is a number above 0, not 0"),
     ],
 )
@@ -168,3 +171,23 @@ def test_rates_that_say_too_little_are_refused(tmp_path: Path, text: str, said: 
     (tmp_path / "rates.yaml").write_text(text)
     with pytest.raises(ServeGraphError, match=said):
         read_rates(tmp_path / "rates.yaml", 10)
+
+
+def test_a_hosted_last_tiers_batches_take_their_hours_at_their_price_and_no_gpu(tmp_path: Path) -> None:
+    config = echo_config(tmp_path, tiers=mixed_tiers("http://127.0.0.1:9", ("frontier",)))
+    graph = tmp_path / "graph.yaml"
+    graph.write_text(config.model_dump_json(exclude_unset=True))
+    text = RATES.replace(f"last: {ENGINE}", "last: {prompt_tokens: 100, completion_tokens: 20, batch_hours: 6}")
+    text += "signals: [last_tier_verdict]\nusd_per_gpu_hour: 2\n"
+    found = planned(tmp_path, text, "-c", str(graph))
+    cascade, cheap, last = found["ways"]
+    assert (last["hours"], last["usd"]) == (pytest.approx(6.0), pytest.approx(1000 * 120 * 1000e-6 / 2))
+    own = cascade["hours"] - 6 - 6
+    assert 0 < own < 1, "routing and the cheap tier; the word on its answers and the last tier take a batch each"
+    tokens = cascade["signal_tokens"][0] + cascade["signal_tokens"][1] + 750 * 120
+    assert cascade["usd"] == pytest.approx(own * 8 * 2 + tokens * 1000e-6 / 2)
+    assert cheap["usd"] == pytest.approx(cheap["hours"] * 8 * 2)
+    words = ["plan", "120000", "--rates", str(tmp_path / "rates.yaml"), "-c", str(graph), "--seeds", "1", "--gpus=8"]
+    said = CliRunner().invoke(app, words).output
+    assert "A provider's batch answers the last tier in 6 hours for each 50,000 rows; GPUs are given back" in said
+    assert "| 18.00 (" in said, "120,000 rows of it are three batches one after the other"

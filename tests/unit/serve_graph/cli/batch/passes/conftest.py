@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,15 @@ from router_models.versions.router_version import RouterVersion
 from router_models.versions.sealed.tier_models import Stage
 from serve_graph.cli.batch.dataset import Dataset
 from serve_graph.cli.batch.passes.own_engines import OwnPasses
+from serve_graph.cli.batch.passes.provider_passes import BatchedPassTerms
+from serve_graph.cli.batch.providers.batched_tiers import check_batched
 from serve_graph.cli.batch.running import BatchOptions, run_batch
 from serve_graph.cluster.batches.passes.pass_rows import RowPieces, RowProgress
 from serve_graph.cluster.batches.passes.passes import LocalPasses
 from serve_graph.config.graph import GraphConfig
+from tests.fixtures.local_graph import listening
+from tests.unit.serve_graph.cli.batch.passes.mixed_run import mixed_tiers
+from tests.unit.serve_graph.cli.batch.providers.provider_server import ProviderServer, echo_reply
 
 LONG = " many words" * 300
 """What makes a prompt that goes to the last tier at once."""
@@ -85,10 +91,48 @@ def in_passes(tmp_path: Path) -> Callable[..., Any]:
             return made
 
         chosen = BatchOptions("", out, **options)
-        records = options.get("records", False)
-        passes = OwnPasses(config, chosen.settings, tmp_path, batch_rows, records=records, make=make or watched)
+        batches = None
+        if chosen.provider_batches:
+            batches = BatchedPassTerms(check_batched(config, chosen.interactive), 0.02, 0.02, chosen.concurrency)
+        given: dict[str, Any] = {"records": chosen.records, "make": make or watched, "batches": batches}
+        passes = OwnPasses(config, chosen.settings, tmp_path, batch_rows, **given)
         summary = run_batch(Dataset.found([str(source)]), chosen, say, passes)
         found = [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
         return summary, found, asked
 
     return run
+
+
+@pytest.fixture
+def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[ProviderServer]:
+    monkeypatch.setenv("API_KEY", "none")
+    server = ProviderServer(echo_reply)
+    with listening(server.app) as url:
+        server.url = url
+        yield server
+
+
+@dataclass
+class Mixed:
+    """`mixed(rows, hosted, …)`: a run over these rows, as `in_passes`; the first one makes the graph."""
+
+    in_passes: Callable[..., Any]
+    url: str
+    folder: Path
+    config: GraphConfig | None = None
+
+    def __call__(self, rows: list[dict[str, Any]], hosted: tuple[str, ...] = ("frontier",), **given: Any) -> Any:
+        graph = {name: given.pop(name) for name in ("accept_at", "verifier", "signals") if name in given}
+        tiers = mixed_tiers(self.url, hosted, **given.pop("api", {}))
+        self.config = self.config or echo_config(self.folder, tiers=tiers, **graph)
+        return self.in_passes(rows, self.config, provider_batches=True, **{"concurrency": 1000, **given})
+
+
+@pytest.fixture
+def mixed(in_passes: Callable[..., Any], provider: ProviderServer, tmp_path: Path) -> Mixed:
+    return Mixed(in_passes, provider.url, tmp_path)
+
+
+def questions(count: int, every: int = 4) -> list[dict[str, Any]]:
+    """Rows of which each `every`-th goes to the last tier at once."""
+    return [{"n": n, "prompt": f"question {n}" + (LONG if n % every == 0 else "")} for n in range(count)]

@@ -18,11 +18,13 @@ Answer = Callable[[dict[str, Any]], dict[str, Any]]
 
 @dataclass
 class ProviderServer:
-    """Batches end when they are looked at for the `looks`-th time, as `ends` says (`completed`, `expired`, `failed`).
+    """Batches end when they are looked at for the `looks`-th time, as `ends` says (`completed`, `expired`,
+    `cancelled`, `failed`).
 
-    `answered`: how many lines of a batch that expires have an answer. `on`: called with what was just done ("file",
-    "batch"), before the reply. `refuses`: statuses of the next replies to what creates something, after it is done.
-    `statuses`: of single lines, by what their last message says. `paid`: how often each custom id was answered.
+    `answered`: how many lines of a batch that expires, or is cancelled, have an answer. `on`: called with what was
+    just done ("file", "batch") or is read ("content"), before the reply. `refuses`: statuses of the next replies to
+    what creates something, after it is done. `statuses`: of single lines, by what their last message says. `paid`: how
+    often each custom id was answered. `chats`: calls that were made one by one.
     """
 
     answer: Answer
@@ -37,6 +39,8 @@ class ProviderServer:
     paid: dict[str, int] = field(default_factory=dict)
     sizes: list[int] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
+    chats: int = 0
+    url: str = ""
     numbers: Iterator[int] = field(default_factory=lambda: count(1))
 
     @property
@@ -106,8 +110,8 @@ class ProviderServer:
         for number, line in enumerate(lines):
             told = {"id": f"req-{number}", "custom_id": line["custom_id"]}
             status = self.statuses.get(line["body"]["messages"][-1]["content"], 200)
-            if how == "expired" and number >= self.answered:
-                errors.append({**told, "response": None, "error": {"code": "batch_expired", "message": "too late"}})
+            if how in ("expired", "cancelled") and number >= self.answered:
+                errors.append({**told, "response": None, "error": {"code": f"batch_{how}", "message": "too late"}})
             elif status != 200:
                 body = {"error": {"message": "refused", "type": "invalid_request_error"}}
                 errors.append({**told, "response": {"status_code": status, "body": body}, "error": None})
@@ -122,6 +126,7 @@ class ProviderServer:
                 batch[name] = self._keep(content, name)["id"]
 
     async def _chat(self, request: Request) -> Response:
+        self.chats += 1
         return JSONResponse(self.answer(await request.json()))
 
     async def _list_files(self, _: Request) -> Response:
@@ -132,6 +137,7 @@ class ProviderServer:
         return JSONResponse({"object": "list", "data": list(self.batches.values()), "has_more": False})
 
     async def _content(self, request: Request) -> Response:
+        self.on("content")
         return Response(self.files[request.path_params["id"]]["content"])
 
     async def _delete(self, request: Request) -> Response:

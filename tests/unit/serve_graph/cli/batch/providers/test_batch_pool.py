@@ -11,11 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount, Route
 
+from serve_graph.cli.batch.journal import Journal
 from serve_graph.cli.batch.providers.batch_pool import MOST_TRIES, BatchPool
+from serve_graph.cli.batch.providers.provider_ledger import ProviderLedger
 from serve_graph.errors import EngineError
 from tests.fixtures.local_graph import listening
-from tests.unit.serve_graph.cli.batch.providers.pools import COST, ask, line, pool_of, run
+from tests.unit.serve_graph.cli.batch.providers.pools import COST, MOST, ask, line, pool_of, run
 from tests.unit.serve_graph.cli.batch.providers.provider_server import ProviderServer, echo_reply
 
 
@@ -179,3 +185,41 @@ def _wait_for_looks(provider: ProviderServer) -> None:
     while not any(batch["looked"] > 1 for batch in list(provider.batches.values())):
         assert time.monotonic() < until, "no batch is looked at"
         time.sleep(0.02)
+
+
+async def _nonsense(_: Request) -> Response:
+    return JSONResponse({"object": "batch", "id": "batch_1", "status": "completed", "request_counts": 3})
+
+
+def test_a_reply_that_nobody_understands_ends_the_run_instead_of_leaving_lines_waiting(
+    provider: ProviderServer, tmp_path: Path
+) -> None:
+    app = Starlette(routes=[Route("/v1/batches/{id}", _nonsense), Mount("/", provider.app)])
+    with listening(app) as url:
+        [said] = run(url, tmp_path / "j", lambda pool: asyncio.wait_for(ask(pool, 0), 20))
+    assert "EngineError: the batches of tier 'cheap' do not work: AttributeError" in said
+
+
+def test_lines_for_a_row_that_is_answered_anew_are_kept_until_it_is(tmp_path: Path) -> None:
+    """`--again` asks a row whose former answer stands until then."""
+
+    def opened() -> tuple[Journal, ProviderLedger]:
+        journal = Journal(tmp_path / "j")
+        return journal, ProviderLedger(journal.connection)
+
+    journal, ledger = opened()
+    for n in range(3):
+        journal.note(f"row-{n}", True, {"version": "old"})
+    with journal.at_once() as db:
+        db.execute("INSERT INTO under_way VALUES ('row-1', 'cheap', 'new', '0', '{}', '')")
+    begun, sent = ledger.begin("cheap", [line(1), line(2)]), ledger.begin("cheap", [line(0)])
+    ledger.end(begun.token, "completed", {f"key-{n}": ({"choices": []}, COST) for n in (1, 2)})
+    journal.close()
+    journal, ledger = opened()
+    assert ledger.is_sent("key-0"), "it is at the provider"
+    assert [one.token for one in ledger.open()] == [sent.token]
+    assert (ledger.reply("key-1"), ledger.reply("key-2")) == ({"choices": []}, None)
+    assert (ledger.unaccounted_usd(), ledger.sent_usd(), ledger.sent_usd("frontier")) == (COST, MOST, 0)
+    ledger.settle("row-1", "cheap")
+    assert ledger.unaccounted_usd() == 0
+    journal.close()
