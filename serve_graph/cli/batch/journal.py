@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -18,6 +18,7 @@ CREATE TABLE IF NOT EXISTS answers (
     key TEXT PRIMARY KEY, ok INTEGER NOT NULL, version TEXT, tier TEXT, outcome TEXT, cost_usd TEXT,
     tokens INTEGER NOT NULL, result TEXT NOT NULL
 );
+CREATE TABLE IF NOT EXISTS replaced (key TEXT NOT NULL, cost_usd TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS under_way (
     key TEXT PRIMARY KEY, tier TEXT NOT NULL, made_under TEXT NOT NULL, cost_usd TEXT NOT NULL, body TEXT NOT NULL,
     story TEXT NOT NULL
@@ -28,7 +29,10 @@ CREATE INDEX IF NOT EXISTS under_way_tier ON under_way (tier, key)
 
 @dataclass(frozen=True, slots=True)
 class JournalTotals:
-    """Sums over the rows of a journal. `unmetered`: answers whose cost nobody told."""
+    """Sums over the rows of a journal. `unmetered`: answers whose cost nobody told.
+
+    `usd` holds what rows had cost before they were asked again, failed ones or those that another version answered.
+    """
 
     answered: int
     failed: int
@@ -82,7 +86,24 @@ class Journal:
         yield from self._db.execute(chosen, values)
 
     def note(self, key: str, ok: bool, result: dict[str, Any]) -> None:
-        """Keep what became of a row, instead of what became of it before."""
+        """Keep what became of a row that was asked, instead of what became of it before, which was paid as well."""
+        paid = "INSERT INTO replaced SELECT key, cost_usd FROM answers WHERE key = ? AND cost_usd NOT NULL"
+        try:
+            self._db.execute("SAVEPOINT noted")  # also within `at_once`
+            try:
+                self._db.execute(paid, (key,))
+                self.amend(key, ok, result)
+            except BaseException:
+                with suppress(sqlite3.Error):  # a full disk has rolled all back
+                    self._db.execute("ROLLBACK TO noted")
+                    self._db.execute("RELEASE noted")
+                raise
+            self._db.execute("RELEASE noted")
+        except sqlite3.Error as error:
+            raise ServeGraphError(f"the journal {self.path} cannot be written: {error}") from None
+
+    def amend(self, key: str, ok: bool, result: dict[str, Any]) -> None:
+        """Write down more of a row that was not asked again."""
         values = (
             key, int(ok), result.get("version"), result.get("tier"), result.get("outcome"), result.get("cost_usd"),
             int(result.get("tokens") or 0), json.dumps(result),
@@ -94,7 +115,7 @@ class Journal:
 
     def totals(self) -> JournalTotals:
         answered = failed = tokens = unmetered = 0
-        usd = Decimal(0)
+        usd = sum((Decimal(row[0]) for row in self._db.execute("SELECT cost_usd FROM replaced")), Decimal(0))
         for ok, cost, count in self._db.execute("SELECT ok, cost_usd, tokens FROM answers"):
             answered, failed, tokens = answered + ok, failed + (not ok), tokens + count
             usd += Decimal(cost or 0)

@@ -30,7 +30,7 @@ async def read_records(client: httpx.AsyncClient, journal: Journal) -> int:
         async with places:
             page = await _page(client, str(result["decision"]))
         if page is not None:
-            journal.note(key, True, result | said_of(page))
+            journal.amend(key, True, result | said_of(page))
         return page is not None
 
     while page := journal.answered_after(after, PAGE_ROWS):
