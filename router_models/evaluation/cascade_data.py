@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from router_models.data.outcomes import OutcomeTable
+from router_models.data.text_cache import each_text_once
 from router_models.errors import DataError
 from router_models.estimators.routers.base import RouterModel
 from router_models.estimators.routers.fallback import RouterWithFallback
@@ -194,6 +195,7 @@ def with_measured(data: CascadeData) -> CascadeData:
     return replace(data, answers=replace(data.answers, signals={**data.answers.signals, **data.measured}))
 
 
+@each_text_once()
 def cross_validate_cascade(
     data: CascadeData,
     entered: Mapping[str, Contender],

@@ -9,6 +9,7 @@ from datetime import datetime
 import numpy as np
 
 from router_models.data.outcomes import OutcomeTable
+from router_models.data.text_cache import each_text_once
 from router_models.errors import DataError
 from router_models.estimators.routers import ROUTERS
 from router_models.estimators.signals import would_need
@@ -85,6 +86,7 @@ class Protocol:
         return "gain" if self.train is None or (self.train.weak, self.train.strong) == (weak, strong) else "ease"
 
 
+@each_text_once()
 def cross_validate_routers(
     table: OutcomeTable,
     weak: str,

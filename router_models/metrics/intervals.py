@@ -17,7 +17,9 @@ from router_models.types import FloatArray, IntArray
 
 BOOTSTRAP_DRAWS = 2000
 _CELLS_AT_ONCE = 4_000_000
-"""Weights that are drawn, and kept, at once."""
+"""Weights that are drawn at once."""
+_CELLS_KEPT = 16_000_000
+"""Weights that are kept to be used again, a byte each."""
 _CELLS_IN_CACHE = 64_000
 """Weights that a statistic is given at once: half a megabyte, so that what it makes of them stays in a cache."""
 
@@ -89,7 +91,7 @@ def bootstrap_values(
         size = len(names)
     parts = []
     rows = max(1, _CELLS_IN_CACHE // n)
-    for drawn in _resamples(size, draws, seed) if draws * size <= _CELLS_AT_ONCE else _drawn(size, draws, seed):
+    for drawn in _resamples(size, draws, seed) if draws * size <= _CELLS_KEPT else _drawn(size, draws, seed):
         for start in range(0, len(drawn), rows):
             weights = drawn[start : start + rows].astype(np.float64)
             if member is not None:

@@ -151,11 +151,26 @@ def shuffled(values: ArrayLike) -> FloatArray:
 
 def log_wealth(difference: ArrayLike, margin: float) -> FloatArray:
     """ln K_t after each pair in the order given, (n,): a maximum over it needs a random order (`shuffled`)."""
+    return _mean_of_bets(_log_bets(difference, margin))
+
+
+def log_peak(difference: ArrayLike, margin: float) -> float:
+    """The greatest ln K_t over all t, of one pair or more: `log_wealth(…).max()`, sooner."""
+    paths = _log_bets(difference, margin)
+    best = paths.max(axis=0)  # K is at most its best bet, and at least an eighth of it
+    return float(_mean_of_bets(paths[:, best >= best.max() - math.log(len(BETS)) - 1e-9]).max())
+
+
+def _log_bets(difference: ArrayLike, margin: float) -> FloatArray:
+    """What each bet has earned after each pair, (bets, n), as a logarithm."""
     d = np.asarray(difference, dtype=np.float64)
     mu0 = (1 - margin) / 2
-    bets = np.array(BETS) / mu0
-    paths = np.cumsum(np.log1p(bets * ((d[:, None] + 1) / 2 - mu0)), axis=0)
-    return np.asarray(np.logaddexp.reduce(paths, axis=1) - math.log(len(BETS)), dtype=np.float64)
+    bets = np.array(BETS)[:, None] / mu0
+    return np.cumsum(np.log1p(bets * ((d + 1) / 2 - mu0)), axis=1)
+
+
+def _mean_of_bets(paths: FloatArray) -> FloatArray:
+    return np.asarray(np.logaddexp.reduce(paths, axis=0) - math.log(len(BETS)), dtype=np.float64)
 
 
 def _upper_drop(difference: FloatArray, goal: float) -> float:
@@ -163,7 +178,7 @@ def _upper_drop(difference: FloatArray, goal: float) -> float:
     from scipy.optimize import brentq  # offline alone, and slow to import
 
     def short(margin: float) -> float:
-        return float(log_wealth(difference, margin)[-1]) - goal
+        return float(_mean_of_bets(_log_bets(difference, margin)[:, -1:])[0]) - goal
 
     low, high = -1 + 1e-9, 1 - 1e-9
     if short(high) < 0:

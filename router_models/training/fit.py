@@ -62,6 +62,7 @@ CLEARLY = 1.645
 """Standard errors by which a dearer tier must be worse before it is refused."""
 
 
+@each_text_once()
 def fit_candidate(
     splits: LabelledSplits,
     settings: Settings,
@@ -251,7 +252,6 @@ def _router(train: OutcomeTable, tier: str, settings: Settings, progress: Progre
     return _named(settings.router, tried, ROUTERS), tried
 
 
-@each_text_once()
 def _verifier(
     train: OutcomeTable, tier: str, estimate: FloatArray, settings: Settings, progress: Progress
 ) -> tuple[VerifierChoice, list[Scored]]:

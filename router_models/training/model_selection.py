@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from router_models.data.text_cache import each_text_once
 from router_models.errors import DataError
 from router_models.estimators.registry import Registry
 from router_models.estimators.routers import ROUTERS
@@ -50,6 +51,7 @@ class Scored:
         return self.low > 0
 
 
+@each_text_once()
 def choose_router(
     X: Prompts,
     y: FloatArray,
@@ -146,6 +148,7 @@ def served_verifier_signals(family: str, kind: TierKind, scores: Sequence[str]) 
     return reads
 
 
+@each_text_once()
 def choose_verifier(
     X: Answers,
     y: FloatArray,

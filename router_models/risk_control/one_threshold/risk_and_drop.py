@@ -13,7 +13,7 @@ import numpy as np
 
 from router_models.errors import NotCertifiedError
 from router_models.risk_control.labels import p_value
-from router_models.risk_control.paired import log_wealth, not_worse, shuffled
+from router_models.risk_control.paired import log_peak, not_worse, shuffled
 from router_models.risk_control.promise import Promise
 from router_models.risk_control.sequence import (
     Labelled,
@@ -125,4 +125,4 @@ def likely_provable(changes: FloatArray, max_drop: float, n_cert: int) -> BoolAr
 
 def drop_p_value(change: FloatArray, max_drop: float) -> float:
     """P-value of "quality drops by `max_drop` or more"; the order of the rows does not matter."""
-    return float(np.exp(-max(float(log_wealth(shuffled(change), max_drop).max()), 0.0)))
+    return float(np.exp(-max(log_peak(shuffled(change), max_drop), 0.0)))

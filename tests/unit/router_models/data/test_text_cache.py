@@ -1,11 +1,16 @@
 """Texts are read once inside a block, and nothing is kept after it."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
+from router_models.data import features
 from router_models.data.features import surface_features
 from router_models.data.text_cache import cached_by_text, each_text_once
 from router_models.estimators.routers.text.tfidf import hashed
+from router_models.training.model_selection import choose_router
+from router_models.types import Prompts
 
 
 def test_inside_a_block_every_text_is_read_once_and_afterwards_anew() -> None:
@@ -42,3 +47,18 @@ def test_features_are_the_same_inside_and_outside() -> None:
         for _ in range(2):
             np.testing.assert_array_equal(surface_features(texts), plain)
             np.testing.assert_array_equal(hashed(texts).toarray(), words)
+
+
+def test_families_folds_and_what_is_beside_a_router_read_each_prompt_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: Counter[str] = Counter()
+
+    def counted(text: str) -> tuple[float, ...]:
+        read[text] += 1
+        return one(text)
+
+    one = features._surface
+    monkeypatch.setattr(features, "_surface", counted)
+    texts = [f"{'prove' if i % 3 else 'name'} the number {i}" for i in range(90)]
+    y = np.array([float(i % 3 == 0 or i % 7 == 0) for i in range(90)])
+    choose_router(Prompts(tuple(texts)), y, np.arange(90), families=("surface", "surface-forest"), folds=3)
+    assert read == Counter(texts)

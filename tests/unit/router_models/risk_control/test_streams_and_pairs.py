@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router_models.errors import DataError
-from router_models.risk_control.paired import BETS, log_wealth, not_worse
+from router_models.risk_control.paired import BETS, log_peak, log_wealth, not_worse
 from router_models.risk_control.streaming import HOPED, StreamCertifier
 
 
@@ -59,6 +59,15 @@ def test_the_betting_process_is_the_formulas():
     mu0 = (1 - margin) / 2
     by_hand = np.mean([math.prod(1 + g / mu0 * ((x + 1) / 2 - mu0) for x in d) for g in BETS])
     assert math.exp(log_wealth(d, margin)[-1]) == pytest.approx(by_hand)
+
+
+@pytest.mark.parametrize("n", [1, 2, 50, 3000])
+@pytest.mark.parametrize("margin", [0.02, 0.3, -0.02, 0.999_999_999])
+def test_the_peak_is_the_greatest_of_the_whole_process(n, margin):
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        for d in (rng.integers(-1, 2, n), rng.uniform(-1, 1, n), np.zeros(n), -np.ones(n), np.ones(n)):
+            assert log_peak(d, margin) == log_wealth(d, margin).max()
 
 
 def test_a_policy_that_always_gives_the_frontiers_answer_is_certified_in_a_few_hundred_pairs():
