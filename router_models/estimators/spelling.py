@@ -18,6 +18,8 @@ from router_models.types import FloatArray
 
 SLOTS = 2**22
 LETTERS_OF_RUN = 4
+LETTERS_AT_ONCE = 50_000
+"""Letters of texts that are looked up together: many short texts take a fifth of the time that each alone does."""
 _PRIMES = (2_654_435_761, 2_246_822_519, 3_266_489_917, 668_265_263)
 
 
@@ -35,7 +37,7 @@ class Spelling:
         """Learn the runs of n training prompts."""
         self.known_ = np.zeros(SLOTS, dtype=np.bool_)
         for text in texts:
-            self.known_[_runs(text)] = True
+            self.known_[_slots(_plain(text))] = True
         return self
 
     def unfamiliar(self, texts: Sequence[str]) -> FloatArray:
@@ -46,8 +48,29 @@ class Spelling:
         texts : sequence of str
             n texts; one of fewer than four letters has no runs, and 0.
         """
-        found = (_runs(text) for text in texts)
-        return np.array([float((~self.known_[slots]).mean()) if len(slots) else 0.0 for slots in found])
+        parts: list[FloatArray] = []
+        some, letters = list[str](), 0
+        for text in texts:
+            some.append(_plain(text))
+            letters += len(some[-1])
+            if letters > LETTERS_AT_ONCE:
+                parts.append(self._unfamiliar(some))
+                some, letters = [], 0
+        return np.concatenate([*parts, self._unfamiliar(some)])
+
+    def _unfamiliar(self, plain: Sequence[str]) -> FloatArray:
+        """Of texts one after the other: what reaches from one into the next is a run of none."""
+        if len(plain) == 1:
+            slots = _slots(plain[0])
+            return np.array([float((~self.known_[slots]).mean()) if len(slots) else 0.0])
+        length = np.array([len(text) for text in plain], dtype=np.int64)
+        begins, runs = np.cumsum(length) - length, np.maximum(length - (LETTERS_OF_RUN - 1), 0)
+        unknown = np.zeros(int(length.sum()) + 1, dtype=np.int64)
+        slots = _slots("".join(plain))
+        np.cumsum(~self.known_[slots], out=unknown[1 : len(slots) + 1])
+        return np.asarray(
+            (unknown[begins + runs] - unknown[begins]) * (runs > 0) / np.maximum(runs, 1), dtype=np.float64
+        )
 
     def state(self) -> State:
         """Return the learned state; `from_state` rebuilds an equal one."""
@@ -64,10 +87,13 @@ class Spelling:
         return spelling
 
 
-def _runs(text: str) -> NDArray[np.int64]:
-    """Return the slots of a text's runs, in order."""
-    plain = " ".join(text.lower().split()).encode("utf-32-le", "surrogatepass")
-    letters = np.frombuffer(plain, dtype=np.uint32).astype(np.uint64)
+def _plain(text: str) -> str:
+    return " ".join(text.lower().split())
+
+
+def _slots(plain: str) -> NDArray[np.int64]:
+    """Return the slots of the runs of a text without case and kinds of white space, in order."""
+    letters = np.frombuffer(plain.encode("utf-32-le", "surrogatepass"), dtype=np.uint32).astype(np.uint64)
     n = len(letters) - LETTERS_OF_RUN + 1
     if n < 1:
         return np.empty(0, dtype=np.int64)

@@ -1,4 +1,4 @@
-"""The distance to the training data: typical prompts, strange ones, and the way through a stored version."""
+"""The distance to the training data, and unfamiliar spelling: typical prompts, strange ones, a stored version's."""
 
 import math
 from dataclasses import replace
@@ -6,12 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from router_models.data.artifacts import State
 from router_models.data.features import surface_features
 from router_models.errors import ArtifactError, DataError
+from router_models.estimators import spelling
 from router_models.estimators.novelty import LEAST, NoveltyDetector
 from router_models.estimators.routers import ConstantRouter
+from router_models.estimators.spelling import Spelling
 from router_models.estimators.verifiers import NonEmptyVerifier
 from router_models.types import OperatingPoint, Prompts, Query
 from router_models.versions.policy import Policy
@@ -93,3 +97,24 @@ def test_a_version_says_when_a_prompt_is_out_of_domain_even_after_loading(tmp_pa
     assert far.distance > 1
     assert f"unlike the training prompts (distance {far.distance:.2f})" in far.reason
     assert math.isclose(far.distance, version.decide(Query.from_prompt(STRANGE)).distance or 0)
+
+
+SPELT = Spelling().fit(["the river flows through this town", "name the capital, please", "ß and \ud83d"])
+PIECES = ["the river", "the", "r", " ", "\n", "\ud83d", "\ude00", "ß", "İ", "日", "xqzj", "ab"]
+
+
+@given(
+    st.lists(st.lists(st.sampled_from(PIECES), max_size=5).map("".join), max_size=8), st.sampled_from([1, 5, 50_000])
+)
+def test_texts_together_are_as_unfamiliar_as_each_alone(texts: list[str], at_once: int) -> None:
+    with pytest.MonkeyPatch.context() as settings:
+        settings.setattr(spelling, "LETTERS_AT_ONCE", at_once)
+        together = SPELT.unfamiliar(texts)
+    assert together.shape == (len(texts),)
+    assert together.tolist() == [float(SPELT.unfamiliar([text])[0]) for text in texts]
+
+
+def test_a_training_prompt_is_familiar_in_any_case_and_another_language_is_not() -> None:
+    shares = SPELT.unfamiliar(["THE  river\nFLOWS", "wo fließt dieser Bach", "abc", ""])
+    assert [shares[0], shares[2], shares[3]] == [0, 0, 0]
+    assert shares[1] > 0.8
