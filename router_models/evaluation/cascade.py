@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from router_models.data.outcomes import OutcomeTable
+from router_models.data.text_cache import each_text_once
 from router_models.estimators.routers import ROUTERS
 from router_models.estimators.routers.fallback import RouterWithFallback
 from router_models.estimators.signals import TierKind
@@ -104,6 +105,7 @@ class CascadeComparison:
     not_served: tuple[str, ...] = ()
 
 
+@each_text_once()
 def compare_cascade(
     table: OutcomeTable,
     cheap: str,
