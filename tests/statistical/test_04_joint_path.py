@@ -72,7 +72,7 @@ def truth(whole: CascadeEvidence, thresholds: Thresholds) -> tuple[float, float,
     return risk, 1 - answered.mean(), replayed.cost_usd.mean() / whole.cost_usd[:, -1].mean()
 
 
-@pytest.mark.sampled
+@pytest.mark.sampled("population", "escalation")
 @pytest.mark.parametrize(
     ("population", "epsilon", "abstain", "quick", "escalation"),
     [
