@@ -47,7 +47,7 @@ def publish(
     version, report = certified.version, work.candidates / f".report-{digest}"
     numbers = write_report(report, candidate, certified, settings)
     made = version.certificate
-    sealed = work.candidates / f"version-{digest}-{(made.made_at if made else 'x'):%Y%m%d%H%M%S}"
+    sealed = work.version_folder(digest, None if made is None else made.made_at)
     version.save(sealed, extra=report)
     review = {TAG: "proposed"}
     if approved_by is not None and made is not None:

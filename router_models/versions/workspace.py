@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
+from itertools import chain, count
 from pathlib import Path
 
 from router_models.types import Progress
@@ -52,3 +54,17 @@ class Workspace:
     def artifacts(self) -> Path:
         """Where a local (SQLite) registry keeps its files; a server ignores it."""
         return self.state_folder / "artifacts"
+
+    def version_folder(self, digest: str, made_at: datetime | None) -> Path:
+        """Return a folder that is not there yet for a version to be sealed in, named by what it was made of and when.
+
+        Parameters
+        ----------
+        digest : str
+            Names what it was made of: outcomes and settings.
+        made_at : datetime, optional
+            When it was certified; None: it promises nothing. Of several in one second the later ones have a number.
+        """
+        first = self.candidates / f"version-{digest}-{'uncertified' if made_at is None else f'{made_at:%Y%m%d%H%M%S}'}"
+        others = (first.with_name(f"{first.name}-{n}") for n in count(2))
+        return next(folder for folder in chain([first], others) if not folder.exists())

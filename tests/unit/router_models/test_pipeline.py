@@ -226,3 +226,13 @@ def test_one_class_only_is_a_clear_error(tmp_path: Path) -> None:
     write_outcomes(tmp_path / "o.parquet", always)
     with pytest.raises(DataError, match="every grade of tier 'cheap' is 1"):
         run_pipeline(tmp_path / "o.parquet", SETTINGS, tmp_path, f"sqlite:///{tmp_path / 'm.db'}", "router", NOW)
+
+
+def test_versions_that_are_made_of_the_same_in_one_second_have_folders_of_their_own(tmp_path: Path) -> None:
+    work, names = Workspace(tmp_path, f"sqlite:///{tmp_path / 'm.db'}", "router"), []
+    for made_at in (NOW, NOW, None, NOW, None):
+        folder = work.version_folder("abc", made_at)
+        folder.mkdir(parents=True)
+        names.append(folder.name)
+    at = f"version-abc-{NOW:%Y%m%d%H%M%S}"
+    assert names == [at, f"{at}-2", "version-abc-uncertified", f"{at}-3", "version-abc-uncertified-2"]
