@@ -39,7 +39,9 @@ from serve_graph.policy.bindings import tier_binds, write_collected_binds
 
 REPLICAS, PLACES = 2, 4
 PER_S, SECONDS = 6.6, 110.0
-VERSION_PER_S, VERSION_S = 3.0, 300.0
+VERSION_PER_S, VERSION_S = 6.0, 480.0
+HELD = 4_000
+"""Recorded prompts that a plan is made from: with fewer, chance alone would be a tenth."""
 LATENCY_S = {"cheap": 1.0, "frontier": 2.0}
 HARD, UNSURE = 0.2, " [cheap:unsure]"
 FIXED = {"min_replicas": REPLICAS, "max_replicas": REPLICAS, "max_ongoing_requests": PLACES}
@@ -120,9 +122,9 @@ def questions(n: int, first: int, rng: Random) -> list[str]:
     ]
 
 
-def recorded(table: Path, config: GraphConfig, first: int = 0) -> None:
+def recorded(table: Path, config: GraphConfig, rows: int = 1200, first: int = 0) -> None:
     """Outcomes of questions, with the seconds that the engines take."""
-    outcomes(table, first=first, hard_ends=UNSURE)
+    outcomes(table, rows, first, hard_ends=UNSURE)
     frame = pd.read_parquet(table)
     frame["latency_s"] = frame["tier"].map(LATENCY_S)
     frame.to_parquet(table)
@@ -157,7 +159,7 @@ def prepared(folder: Path) -> tuple[Path, str]:
 def plan_of(folder: Path, path: Path) -> dict[str, Any]:
     """What `plan --capacity --version` says that each tier has at once, from outcomes of other prompts."""
     held = folder / "held.parquet"
-    recorded(held, load_config(path), first=1200)
+    recorded(held, load_config(path), HELD, first=1200)
     found = find_version(f"sqlite:///{folder}/mlflow.db", load_config(path).policy.model_name, "stable")
     if found is None:
         raise BenchmarkError("the version is not in its registry")
@@ -176,11 +178,11 @@ def version(folder: Path) -> dict[str, Any]:
     path, url = prepared(folder)
     said = plan_of(folder, path)
     times = arrivals(lambda _: VERSION_PER_S, VERSION_S, Random(31))
-    texts = questions(len(times), 3000, Random(32))
+    texts = questions(len(times), 5_300, Random(32))
     asked = [{"due_s": due_s, "text": text} for (due_s, _), text in zip(times, texts, strict=True)]
     with started([SERVE_GRAPH, "up", "--config", str(path)], url, folder / "version.log"):
         asyncio.run(
-            send(url, [{"due_s": 0.5 * i, "text": text} for i, text in enumerate(questions(20, 2800, Random(3)))])
+            send(url, [{"due_s": 0.5 * i, "text": text} for i, text in enumerate(questions(20, 5_220, Random(3)))])
         )
         since = datetime.now(UTC).isoformat()
         asyncio.run(send(url, asked))
@@ -194,7 +196,7 @@ def version(folder: Path) -> dict[str, Any]:
         }
         for tier in LATENCY_S
     }
-    return {"requests": len(asked), "span_s": span, "said": said, "live": live}
+    return {"held": HELD, "requests": len(asked), "span_s": span, "said": said, "live": live}
 
 
 def read_calls(state: Path, since: str) -> list[list[dict[str, Any]]]:

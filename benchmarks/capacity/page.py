@@ -182,9 +182,10 @@ def _version(part: Mapping[str, Any]) -> str:
     rate = part["requests"] / part["span_s"]
     return (
         f"""## `plan --capacity --version`: what each tier has at once
-{part["day"]}, {part["machine"]}. A certified version (linear router, combined verifier); the plan was made from 1,200
-recorded prompts that the version was not made of, before the graph was asked {part["requests"]} others at {rate:.2f}
-requests a second. Measured: seconds of all calls by their records, by the time that they span.
+{part["day"]}, {part["machine"]}. A certified version (linear router, combined verifier); the plan was made from
+{part["held"]:,} recorded prompts that the version was not made of, before the graph was asked
+{part["requests"]:,} others at {rate:.2f} requests a second. Measured: seconds of all calls by their records, by the
+time that they span.
 
 | tier | calls a request, said | measured | at once, said (95 %) | measured | difference |
 |---|---|---|---|---|---|
