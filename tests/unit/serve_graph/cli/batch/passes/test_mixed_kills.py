@@ -116,8 +116,12 @@ def test_interrupted_while_a_batch_is_waited_for_the_next_run_waits_for_the_same
 ) -> None:
     graph(tmp_path, provider, ("frontier",))
     provider.on, provider.looks = interrupting("batch"), 3
-    with pytest.raises(KeyboardInterrupt):
-        run_mixed(tmp_path)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_mixed(tmp_path)
+    finally:
+        signal.signal(signal.SIGINT, before)
     provider.on = lambda what: None
     assert run_mixed(tmp_path)["answered"] == ROWS
     assert (provider.sizes, set(provider.paid.values())) == ([12], {1})
