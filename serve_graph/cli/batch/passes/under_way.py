@@ -30,8 +30,13 @@ class RowsUnderWay:
             db.execute("CREATE TEMP TABLE asked_now (key TEXT PRIMARY KEY, noted INTEGER) WITHOUT ROWID")
 
     def forget_others(self) -> int:
-        """Forget rows that another version or another graph has begun: nothing is promised of a mixture."""
+        """Forget rows that another version or another graph has begun: nothing is promised of a mixture.
+
+        What they cost was paid, and stays in the journal's sum.
+        """
         with self.journal.at_once() as db:
+            paid = "INSERT INTO replaced SELECT key, cost_usd FROM under_way WHERE made_under != ?"
+            db.execute(paid, (self.made_under,))
             return db.execute("DELETE FROM under_way WHERE made_under != ?", (self.made_under,)).rowcount
 
     def ask(self, rows: Iterable[PassRow]) -> Iterator[PassRow]:

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from serve_graph.cli.batch.journal import Journal
+from serve_graph.cli.batch.passes.under_way import RowsUnderWay
+from serve_graph.cluster.batches.passes.pass_rows import RowProgress
 from serve_graph.errors import ServeGraphError
 
 
@@ -47,6 +49,17 @@ def test_what_is_rolled_back_was_not_paid_twice(journal: Journal) -> None:
     with journal.at_once():
         journal.note("row", True, {"cost_usd": "2"})
     assert journal.totals().usd == 3
+
+
+def test_what_rows_under_way_had_cost_under_another_version_stays_in_the_sum(journal: Journal) -> None:
+    RowsUnderWay(journal, "router/1").keep([RowProgress("row", "0.25", tier="frontier", body="{}")])
+    now = RowsUnderWay(journal, "router/2")
+    now.keep([RowProgress("other", "0.5", tier="frontier", body="{}")])
+    assert now.spent() == Decimal("0.75")
+    assert now.forget_others() == 1
+    assert (journal.totals().usd, now.spent()) == (Decimal("0.25"), Decimal("0.5"))
+    assert now.forget_others() == 0
+    assert journal.totals().usd == Decimal("0.25")
 
 
 def test_a_journal_of_before_goes_on(tmp_path: Path) -> None:
