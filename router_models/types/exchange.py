@@ -126,7 +126,8 @@ class Attempt:
     latency_s : float
         Seconds the call took.
     usage : mapping
-        OpenAI's usage object where a call that failed was billed all the same; empty otherwise.
+        OpenAI's usage object where a call that failed was billed all the same, with the `service_tier` that it was
+        billed at where that is not the standard one; empty otherwise.
     """
 
     deployment: str

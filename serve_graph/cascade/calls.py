@@ -269,7 +269,8 @@ def record_attempts(context: CascadeContext, tier: str, attempts: Sequence[Attem
         state.notes.append(f"{tier} called {steps}")
     for attempt in attempts:
         if attempt.usage:
-            failed = Completion("", usage=usage_of(attempt.usage))
+            tariff = {"service_tier": attempt.usage.get("service_tier")}
+            failed = Completion("", usage=usage_of(attempt.usage), payload=tariff)
             state.calls.append(answered(context.prices, tier, failed, attempt.latency_s))
 
 

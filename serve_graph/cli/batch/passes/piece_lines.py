@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 from router_models.types import Query
@@ -12,7 +13,7 @@ from serve_graph.cli.batch.providers.batch_api import ProviderReply
 from serve_graph.cli.batch.providers.batch_pool import BatchPool
 from serve_graph.cli.batch.providers.batched_tiers import batch_pool, batch_terms
 from serve_graph.cli.batch.providers.held_money import HeldMoney
-from serve_graph.cli.batch.providers.provider_engine import provider_line
+from serve_graph.cli.batch.providers.provider_engine import billed_all_the_same, provider_line
 from serve_graph.cli.batch.providers.provider_ledger import ProviderLedger
 from serve_graph.cluster.batches.passes.pass_rows import Columns, RowPieces, error_reply
 from serve_graph.cluster.batches.passes.workers import tier_body
@@ -118,9 +119,11 @@ class PieceLines:
             return {"error": error.body()["error"]}
         line = provider_line(key, self.tier.name, sent, self.bill.most_usd(Query((), parameters=asked)))
         try:
-            return await self.pool.reply(line)
+            reply = await self.pool.reply(line)
         except EngineError:  # the run has ended before there is one
             return None
+        billed = billed_all_the_same(reply, self.tier.apis[0].name)
+        return reply | {"attempts": [asdict(attempt) for attempt in billed]} if billed else reply
 
     def _look_for_logprobs(self, reply: ProviderReply, call: str) -> None:
         """Note whether a reply has the log-probabilities that are read of it."""

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 
 from router_models.pricing.prices import PriceList, Tariff
-from router_models.types import Completion, Query, Usage
+from router_models.types import Attempt, Completion, Query, Usage
 from serve_graph.cli.batch.asking import ROW
 from serve_graph.cli.batch.providers.batch_api import ProviderReply
 from serve_graph.cli.batch.providers.batch_pool import BatchPool
@@ -65,6 +65,15 @@ def provider_line(row: str, tier: str, body: str, most_usd: Decimal) -> Provider
     return ProviderLine(key, row, tier, body, most_usd)
 
 
+def billed_all_the_same(reply: ProviderReply, deployment: str) -> tuple[Attempt, ...]:
+    """The call of a line that has no answer, where the provider counted tokens of it; none otherwise."""
+    if not (error := reply.get("error")) or not (usage := reply.get("usage")):
+        return ()
+    status = str(error.get("code"))
+    code = int(status) if status.isdecimal() else 502
+    return (Attempt(deployment, code, 0.0, {**usage, "service_tier": "batch"}),)
+
+
 @dataclass(frozen=True)
 class ProviderEngine:
     """A hosted tier whose calls are lines of the provider's batches. A row's equal calls are one line."""
@@ -85,7 +94,7 @@ class ProviderEngine:
             raise_error(error.body(), tier)
             raise AssertionError("an error was raised") from error
         reply = await self.pool.reply(provider_line(row, tier, body, self.terms.most_usd(query)))
-        raise_error(reply, tier)
+        raise_error(reply, tier, billed_all_the_same(reply, self.terms.config.name))
         return _completion(reply, tier, 0.0)
 
     def stream(self, query: Query, left_s: float = math.inf) -> AsyncGenerator[Mapping[str, Any], None]:

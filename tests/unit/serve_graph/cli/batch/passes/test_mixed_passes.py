@@ -17,7 +17,7 @@ from tests.fixtures.local_graph import listening
 from tests.unit.serve_graph.cli.batch.passes.conftest import Mixed, echo_config, questions
 from tests.unit.serve_graph.cli.batch.passes.mixed_run import HALF, PRICES, costs, mixed_tiers, run_mixed, shown
 from tests.unit.serve_graph.cli.batch.providers.anthropic_server import AnthropicServer
-from tests.unit.serve_graph.cli.batch.providers.provider_server import ProviderServer
+from tests.unit.serve_graph.cli.batch.providers.provider_server import ProviderServer, echo_reply
 
 
 def test_own_rows_are_answered_here_and_hosted_ones_are_one_batch_at_its_price(
@@ -250,3 +250,16 @@ def test_the_command_makes_both_of_one_run(tmp_path: Path, monkeypatch: pytest.M
     assert found.batches is not None
     assert (list(found.batches.tiers), found.batches.poll_s, found.batches.most_lines) == (["frontier"], 0.5, 70)
     assert found.pace == "mixed"
+
+
+def test_a_line_that_was_billed_without_an_answer_is_on_its_rows_bill(mixed: Mixed, provider: ProviderServer) -> None:
+    def answer(body: dict[str, Any]) -> dict[str, Any]:
+        reply = echo_reply(body)
+        return reply | {"choices": []} if body["messages"][-1]["content"] == "question 3" else reply
+
+    provider.answer = answer
+    rows = [{"prompt": f"question {n}"} for n in range(4)]
+    summary, found, _ = mixed(rows, ("cheap", "frontier"), accept_at=2.0)
+    assert [shown(row) for row in found[:3]] == [("frontier", "escalated")] * 3
+    paid = 4 * HALF["cheap"] + 4 * HALF["frontier"]
+    assert Decimal(summary["total_usd"]) == costs(found) == paid
