@@ -61,6 +61,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request whose body is in memory; the response's is read as it comes.
 
+        Of a call's own time limits, those of connecting (a wait for a free connection included) and of reading hold.
         Raises httpx.TransportError where there is no connection, or one fails or says no HTTP.
         """
         if self._session is None or self._loop is not asyncio.get_running_loop():
@@ -72,6 +73,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         for _ in range(HEARING_TURNS):
             await asyncio.sleep(0)
         url = request.url.copy_with(userinfo=b"") if request.url.userinfo else request.url  # a header says it already
+        limits = request.extensions.get("timeout") or {}
         with meant_by_httpx():
             response = await self._session.request(
                 request.method,
@@ -79,6 +81,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 headers=[(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw],
                 data=io.BytesIO(content) if len(content) > WRITTEN_AT_ONCE else content or None,
                 allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(total=None, connect=limits.get("connect"), sock_read=limits.get("read")),
             )
         return httpx.Response(response.status, headers=response.raw_headers, stream=_Body(response))
 
@@ -134,6 +137,10 @@ def meant_by_httpx() -> Iterator[None]:
         yield
     except aiohttp.InvalidURL as error:
         raise httpx.UnsupportedProtocol(str(error)) from error
+    except aiohttp.ConnectionTimeoutError as error:
+        raise httpx.ConnectTimeout(str(error)) from error
+    except aiohttp.ServerTimeoutError as error:
+        raise httpx.ReadTimeout(str(error)) from error
     except aiohttp.ClientConnectorError as error:
         raise httpx.ConnectError(str(error)) from error
     except (BrokenBodyError, aiohttp.ClientResponseError) as error:

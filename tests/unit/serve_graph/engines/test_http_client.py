@@ -118,6 +118,19 @@ async def test_what_a_stream_says_is_had_as_it_comes(client: httpx.AsyncClient) 
         assert [piece async for piece in pieces] == [b"two\n\n"]
 
 
+@pytest.mark.parametrize("begins", [b"", OK + b"content-length: 2\r\n\r\n{"], ids=["nothing", "a part"])
+async def test_a_calls_own_time_limit_ends_it_where_its_reply_does_not_come(
+    client: httpx.AsyncClient, begins: bytes
+) -> None:
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: bytes) -> None:
+        writer.write(begins)
+        await reader.read()
+
+    async with running(Api(silent)) as url, asyncio.timeout(10):
+        with pytest.raises(httpx.ReadTimeout):
+            await client.post(url, content=b"{}", timeout=0.1)
+
+
 async def test_whoever_leaves_a_stream_early_closes_its_connection(client: httpx.AsyncClient) -> None:
     api = Api(WHOLE)
 
