@@ -70,7 +70,7 @@ class OwnPasses:
         if batches is not None:
             from serve_graph.cli.batch.passes.provider_passes import checked_terms
 
-            self.batches, self.pace = checked_terms(batches, self.checked.plan), "mixed"
+            self.batches, self.pace = checked_terms(batches, self.checked.plan, model), "mixed"
             self.certificate += f". {' and '.join(batches.tiers)} answered by batches of their provider"
 
     def proof(self) -> Proof:

@@ -129,15 +129,17 @@ async def _next_of(found: Iterator[list[RowProgress]], judging: ThreadPoolExecut
     return await asyncio.get_running_loop().run_in_executor(judging, next, found, None)
 
 
-def checked_terms(terms: BatchedPassTerms, plan: PassesPlan) -> BatchedPassTerms:
-    """The terms with what the version reads of answers, before anything is asked.
+def checked_terms(terms: BatchedPassTerms, plan: PassesPlan, model: str = "auto") -> BatchedPassTerms:
+    """The terms with what the version reads of answers, before anything is asked; of a tier that is asked by its name
+    nothing is judged.
 
     Raises ConfigError where the key of a provider is missing, and ServeGraphError where a version judges answers of a
     tier by log-probabilities that its API does not give.
     """
     for tier in terms.tiers.values():
         tier.apis[0].read_key()
-    reads = judged_by_logprobs(plan) & terms.tiers.keys()
+    is_forced = plan.config.models.aliases.get(model, model) in plan.config.tier_names
+    reads = set[str]() if is_forced else judged_by_logprobs(plan) & terms.tiers.keys()
     if blind := [name for name in sorted(reads) if tier_kind(terms.tiers[name]) is TierKind.HOSTED]:
         raise ServeGraphError(
             f"{plan.policy.name} judges answers of {' and '.join(blind)} by their log-probabilities, which that API "

@@ -72,6 +72,16 @@ def test_a_tier_that_gives_no_logprobs_is_refused_before_anything_is_asked(
     assert not provider.files
 
 
+def test_of_a_tier_that_is_asked_by_its_name_no_logprobs_are_missed(mixed: Mixed, provider: ProviderServer) -> None:
+    rows, hosted = [{"prompt": f"question {n}"} for n in range(3)], ("cheap", "frontier")
+    for model in hosted:
+        summary, found, _ = mixed(
+            rows, hosted, verifier=by_logprobs(), model=model, api={"parameters": {"logprobs": None}}
+        )
+        assert (summary["stopped"], {row["serve_graph_tier"] for row in found}) == (None, {model})
+    assert provider.sizes == [3, 3]
+
+
 def test_without_its_providers_key_no_tier_is_asked(
     mixed: Mixed, provider: ProviderServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
