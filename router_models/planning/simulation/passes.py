@@ -19,7 +19,7 @@ from router_models.errors import DataError
 PIECE_ROWS = 256
 """Rows that a replica takes together."""
 BATCH_LINES = 50_000
-"""Rows of a provider's batch, and the most that a run has under way there: more are batches one after the other."""
+"""Rows of a provider's batch, and the most that a run may have under way there: more are one batch after the other."""
 SEEDS = 10
 
 

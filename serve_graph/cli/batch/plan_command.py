@@ -41,8 +41,9 @@ def plan_batch_run(
 
     The rates are tokens a second of one replica at full batch size (python -m benchmarks.batches --rates measures
     them), and say where they come from. GPUs are paid for from the first to the last second. A tier that a provider's
-    batch answers (batch run --passes --provider-batches) has `batch_hours`, which each 50,000 rows of a pass
-    there take; its price is price.batch_factor of --config's, and GPUs are counted as given back meanwhile.
+    batch answers (batch run --passes --provider-batches --concurrency 50000) has `batch_hours`, which each 50,000 rows
+    of a pass there take (each 5,000 without that --concurrency); its price is price.batch_factor of --config's, and
+    GPUs are counted as given back meanwhile.
 
     Under policy.share of --config the last tier answers that share of the rows, the cheapest all others, unjudged: so
     the plan has it, unless a journal says what a run's rows became.
@@ -218,7 +219,10 @@ def batch_lines(work: BatchWorkload) -> list[str]:
     waits = [f"{name} in {engine.batch_hours:g} hours" for name, engine in engines.items() if engine.batch_hours]
     if not waits:
         return []
-    said = "for each 50,000 rows; GPUs are given back meanwhile, and not paid for."
+    said = (
+        "for each 50,000 rows (batch run --concurrency 50000, not the usual 5000); GPUs are given back meanwhile, and "
+        "not paid for."
+    )
     return [f"A provider's batch answers {', '.join(waits)} {said}"]
 
 

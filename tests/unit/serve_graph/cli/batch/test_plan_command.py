@@ -189,5 +189,5 @@ def test_a_hosted_last_tiers_batches_take_their_hours_at_their_price_and_no_gpu(
     assert cheap["usd"] == pytest.approx(cheap["hours"] * 8 * 2)
     words = ["plan", "120000", "--rates", str(tmp_path / "rates.yaml"), "-c", str(graph), "--seeds", "1", "--gpus=8"]
     said = CliRunner().invoke(app, words).output
-    assert "A provider's batch answers the last tier in 6 hours for each 50,000 rows; GPUs are given back" in said
+    assert "A provider's batch answers the last tier in 6 hours for each 50,000 rows (batch run --concurrency" in said
     assert "| 18.00 (" in said, "120,000 rows of it are three batches one after the other"
