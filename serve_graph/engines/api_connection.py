@@ -63,6 +63,8 @@ class ApiConnection(ResponseHandler):
             self._hang_up()
         elif data:
             super().data_received(data)
+            if self._payload is not None and self._payload.is_eof() and self._began_another():
+                self._hang_up()
 
     def feed_data(self, data: Any, size: int = 0) -> None:
         """Hand the head of a reply to the call that waits for one."""
@@ -103,6 +105,17 @@ class ApiConnection(ResponseHandler):
             self.force_close()
         super().data_received(plain_head(head))
         return rest
+
+    def _began_another(self) -> bool:
+        """Whether a part of another head came with a body's end: the parser keeps that, and says so at its own end.
+
+        Asked a second time, as the connection ends, it would fail the body that is whole.
+        """
+        parser, self._parser = self._parser, None
+        try:
+            return parser is not None and parser.feed_eof() is not None
+        except Exception:  # noqa: BLE001 (a part that is none of a head)
+            return True
 
     def _hang_up(self, error: HttpProcessingError | None = None) -> None:
         self.force_close()

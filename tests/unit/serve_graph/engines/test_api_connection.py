@@ -196,6 +196,8 @@ async def test_a_reply_that_says_what_it_means_is_taken(
         pytest.param((sized(b"m", length=4), b"ine" + sized(b"another's")), id="with its end"),
         pytest.param((IN_CHUNKS + b"4\r\nmine\r\n", b"0\r\n\r\n" + sized(b"another's")), id="with its last chunk"),
         pytest.param((sized(b"mine"), sized(b"another's")), id="later"),
+        pytest.param((sized(b"m", length=4), b"ineHTTP/1.1 2"), id="begun with its end"),
+        pytest.param((IN_CHUNKS + b"4\r\nmine\r\n", b"0\r\n\r\nHTTP/1.1 200 OK\r\nx"), id="begun with its last chunk"),
         pytest.param((sized(b"mine"), b"HTTP/1.1 408 Request Timeout\r\n\r\n"), id="as the connection is left"),
     ],
 )
@@ -208,6 +210,18 @@ async def test_a_reply_that_nobody_asked_for_is_not_the_next_calls(
         await asyncio.wait_for(sender.sent.wait(), LONG_S)
         assert await read(client, url, stream) == (200, b"next")
     assert sender.connections == 2
+
+
+@pytest.mark.parametrize("begun", [b"x", b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\nx"])
+async def test_what_is_begun_after_a_long_reply_takes_none_of_it_from_a_slow_reader(
+    client: httpx.AsyncClient, begun: bytes
+) -> None:
+    body, found = b"a" * 300_000, b""
+    async with running(Sender(sized(body) + begun)) as url, client.stream("POST", url) as reply:
+        async for piece in reply.aiter_raw():
+            found += piece
+            await asyncio.sleep(0.01)
+    assert found == body
 
 
 async def test_a_connection_whose_reply_was_odd_and_whole_is_used_again(client: httpx.AsyncClient) -> None:
