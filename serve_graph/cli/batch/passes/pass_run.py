@@ -207,7 +207,9 @@ class PassRun:
         if self.keep_records is None:  # nobody finds a decision by its id
             found = [row if row.tier is not None else _unrecorded(row) for row in found]
         for row in found:  # what a row had cost before it failed was paid
-            if row.tier is None and row.result.get("cost_usd") is None and (paid := self.under_way.cost(row.key)):
+            if row.tier is not None or row.result.get("cost_usd") is not None:
+                continue
+            if paid := self.under_way.cost(row.key) + self.under_way.paid(row.key, tier):
                 row.result["cost_usd"] = str(paid)
         self.under_way.keep(found, tier)
         ended = [row for row in found if row.tier is None]

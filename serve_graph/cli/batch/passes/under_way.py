@@ -90,6 +90,10 @@ class RowsUnderWay:
         found = next(self.journal.reading("SELECT cost_usd FROM under_way WHERE key = ?", key), None)
         return Decimal(found[0]) if found else Decimal(0)
 
+    def paid(self, key: str, tier: str | None) -> Decimal:
+        """What was paid for what batches of a tier's provider said to a row that is not noted since."""
+        return Decimal(0) if self.ledger is None or tier is None else self.ledger.paid_usd(key, tier)
+
     def spent(self) -> Decimal:
         """What the rows that wait have cost so far."""
         return sum((Decimal(row[0]) for row in self.journal.reading("SELECT cost_usd FROM under_way")), Decimal(0))

@@ -130,6 +130,11 @@ class ProviderLedger:
         """Forget a row's replies of a tier: they are part of what is noted of it, with what they cost."""
         self._db.execute("DELETE FROM provider_lines WHERE row = ? AND tier = ? AND reply IS NOT NULL", (row, tier))
 
+    def paid_usd(self, row: str, tier: str) -> Decimal:
+        """What was paid for a row's replies of a tier that are not settled yet."""
+        chosen = "SELECT usd FROM provider_lines WHERE row = ? AND tier = ? AND usd IS NOT NULL"
+        return sum((Decimal(found[0]) for found in self._db.execute(chosen, (row, tier))), Decimal(0))
+
     def sent_usd(self, tier: str | None = None) -> Decimal:
         """The most that lines may cost which were sent and have no reply, of one tier or of all."""
         chosen = "SELECT most_usd FROM provider_lines WHERE token IS NOT NULL AND reply IS NULL"

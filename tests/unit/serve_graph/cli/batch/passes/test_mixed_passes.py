@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,8 @@ import pytest
 
 from serve_graph.cli.batch.command import own_passes
 from serve_graph.cli.batch.running import BatchOptions, batch_summary_lines
+from serve_graph.cluster.batches.passes.pass_rows import ReplyPieces, RowProgress
+from serve_graph.cluster.batches.passes.passes import LocalPasses
 from serve_graph.errors import ServeGraphError
 from serve_graph.records.store import DecisionStore
 from tests.fixtures.local_graph import listening
@@ -160,8 +162,6 @@ def test_a_batch_that_the_provider_takes_nothing_of_ends_the_run_and_fails_no_ro
 
 
 def test_what_came_back_and_was_not_noted_is_not_paid_again(mixed: Mixed, provider: ProviderServer) -> None:
-    from serve_graph.cluster.batches.passes.passes import LocalPasses
-
     class Interrupted(LocalPasses):
         def judge(self, tier: str, replies: Any) -> Any:
             yield from list(super().judge(tier, replies))[:1]
@@ -263,3 +263,18 @@ def test_a_line_that_was_billed_without_an_answer_is_on_its_rows_bill(mixed: Mix
     assert [shown(row) for row in found[:3]] == [("frontier", "escalated")] * 3
     paid = 4 * HALF["cheap"] + 4 * HALF["frontier"]
     assert Decimal(summary["total_usd"]) == costs(found) == paid
+
+
+def test_a_row_that_breaks_the_code_has_cost_what_its_line_did(mixed: Mixed, provider: ProviderServer) -> None:
+    class Breaking(LocalPasses):
+        def judge(self, tier: str, replies: ReplyPieces) -> Iterator[list[RowProgress]]:
+            for number in range(replies.count):
+                keys = replies.columns(number)["key"]
+                yield [RowProgress(key, "0", result={"status": 500, "error": "broken"}) for key in keys]
+
+    rows = [{"prompt": f"question {n}"} for n in range(3)]
+    summary, found, _ = mixed(rows, ("cheap",), make=Breaking)
+    assert summary["failed"] == len(provider.paid) == 3
+    assert Decimal(summary["total_usd"]) == costs(found) == 3 * HALF["cheap"]
+    again, _, _ = mixed(rows, retry_failed=True)
+    assert (again["answered"], Decimal(again["total_usd"])) == (3, 6 * HALF["cheap"])
