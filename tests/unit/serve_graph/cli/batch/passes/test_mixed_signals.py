@@ -3,17 +3,14 @@
 from decimal import Decimal
 from typing import Any
 
-import numpy as np
 import pytest
 
-from router_models.estimators.verifiers import VERIFIERS
-from router_models.types import Answers, Prompts
 from serve_graph.errors import ConfigError, ServeGraphError
 from tests.cluster.load.test_pass_kills import by_logprobs
 from tests.unit.serve_graph.cli.batch.passes.conftest import Mixed
 from tests.unit.serve_graph.cli.batch.passes.mixed_run import HALF, PRICES, costs, shown
 from tests.unit.serve_graph.cli.batch.providers.provider_server import ProviderServer, echo_reply
-from tests.unit.serve_graph.cli.batch.providers.test_provider_run import saying
+from tests.unit.serve_graph.cli.batch.providers.test_provider_run import fitted_verifier, saying
 
 
 @pytest.mark.parametrize("name", ["p-true", "last-tier-verdict"])
@@ -21,11 +18,7 @@ def test_signals_are_lines_of_a_batch_where_the_tier_that_is_asked_is_hosted(
     mixed: Mixed, provider: ProviderServer, name: str
 ) -> None:
     provider.answer = saying
-    verifier = VERIFIERS[name]()
-    y = np.array([1.0, 0.0] * 30)
-    told = {verifier.wants_signals[0]: 0.1 + 0.8 * y}
-    prompts = Prompts(tuple(f"question {n}" for n in range(60)))
-    verifier.fit(Answers(prompts, ("an answer",) * 60, ("stop",) * 60, told), y)
+    verifier = fitted_verifier(name)
     hosted = "cheap" if name == "p-true" else "frontier"
     rows = [{"prompt": f"row {n}"} for n in range(6)]
     summary, found, _ = mixed(rows, (hosted,), verifier=verifier, signals={"timeout_s": 0.001})

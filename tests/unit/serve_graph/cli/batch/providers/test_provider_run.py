@@ -118,16 +118,22 @@ def saying(body: dict[str, Any]) -> dict[str, Any]:
     return reply
 
 
-@pytest.mark.parametrize("name", ["p-true", "last-tier-verdict", "self-verification"])
-def test_signals_of_answers_are_lines_of_batches_and_on_the_bill(
-    provider: ProviderServer, tmp_path: Path, name: str
-) -> None:
-    provider.answer = saying
+def fitted_verifier(name: str) -> Any:
+    """A verifier that believes what its signal says."""
     verifier = VERIFIERS[name]()
     y = np.array([1.0, 0.0] * 30)
     told = {verifier.wants_signals[0]: 0.1 + 0.8 * y}
     prompts = Prompts(tuple(f"question {n}" for n in range(60)))
     verifier.fit(Answers(prompts, ("an answer",) * 60, ("stop",) * 60, told), y)
+    return verifier
+
+
+@pytest.mark.parametrize("name", ["p-true", "last-tier-verdict", "self-verification"])
+def test_signals_of_answers_are_lines_of_batches_and_on_the_bill(
+    provider: ProviderServer, tmp_path: Path, name: str
+) -> None:
+    provider.answer = saying
+    verifier = fitted_verifier(name)
     policy = Policy(("cheap", "frontier"), {"cheap": OperatingPoint(0.2, 0.5)})
     version = RouterVersion(policy, {"cheap": Stage(LengthRouter(), None, verifier, None)})
     version.save(tmp_path / "state" / "builtin" / "builtin-uncertified")
