@@ -20,6 +20,7 @@ from router_models.data.outcomes import OutcomeTable, read_outcomes
 from router_models.errors import DataError
 from router_models.estimators.routers import ROUTERS, LengthRouter
 from router_models.estimators.routers.fallback import RouterWithFallback
+from router_models.evaluation.benchmarks.few_grades.command import faults_in_a_line, whole_number
 from router_models.metrics import Interval, auc, auc_weighted, bootstrap_values, interval_of
 from router_models.reports.markdown import table as markdown_table
 from router_models.training.labelling.new_model import measure_transfer
@@ -64,10 +65,8 @@ def leave_model_out(table: OutcomeTable, model: str, graded: int, family: str, s
     DataError
         Where the table has too few prompts.
     """
+    side_n = _side_of(table, graded)
     order = np.random.default_rng(seed).permutation(len(table))
-    side_n = int(len(table) * SIDE_SHARE)
-    if len(table) - side_n < 2 * graded:
-        raise DataError(f"{len(table)} prompts are too few for {graded} graded ones and others to test on")
     train = table.take(order[side_n : side_n + graded])
     side, test = table.take(order[: side_n + graded]), table.take(order[side_n + graded :])
     found = measure_transfer(model, side, train, seed=seed)
@@ -97,6 +96,14 @@ def leave_model_out(table: OutcomeTable, model: str, graded: int, family: str, s
     )
 
 
+def _side_of(table: OutcomeTable, graded: int) -> int:
+    """Return how many prompts are of other models alone; DataError where too few are left."""
+    side_n = int(len(table) * SIDE_SHARE)
+    if len(table) - side_n < 2 * graded:
+        raise DataError(f"{len(table)} prompts are too few for {graded} graded ones and others to test on")
+    return side_n
+
+
 def new_models_page(found: Sequence[LeftOutModel]) -> str:
     """Return the figures as a table."""
     names = list(found[0].areas)
@@ -113,16 +120,21 @@ def print_new_models() -> None:
     parser = argparse.ArgumentParser(description="What carries over to a model that is new.")
     parser.add_argument("outcomes", type=Path)
     parser.add_argument("--models", required=True, help="Models to take for new, comma-separated.")
-    parser.add_argument("--graded", type=int, default=150)
-    parser.add_argument("--router", default="linear")
+    parser.add_argument("--graded", type=whole_number, default=150)
+    parser.add_argument("--router", default="linear", choices=tuple(ROUTERS))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cache", type=Path, default=Path(".serve_graph/embeddings"))
     given = parser.parse_args()
-    table = read_outcomes(given.outcomes)
-    table = table.only(*table.tiers).with_embeddings(Encoder(), given.cache)
-    found = [
-        leave_model_out(table, model, given.graded, given.router, given.seed) for model in given.models.split(",")
-    ]
+    with faults_in_a_line("left_out_models"):
+        table = read_outcomes(given.outcomes)
+        table = table.only(*table.tiers)
+        for model in given.models.split(","):  # before prompts are embedded, which takes minutes
+            table.grade(model)
+        _side_of(table, given.graded)
+        table = table.with_embeddings(Encoder(), given.cache)
+        found = [
+            leave_model_out(table, model, given.graded, given.router, given.seed) for model in given.models.split(",")
+        ]
     print(f"{len(table):,} prompts, {len(table.tiers)} models\n\n{new_models_page(found)}")  # noqa: T201
 
 

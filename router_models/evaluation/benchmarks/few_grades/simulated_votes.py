@@ -23,6 +23,7 @@ from router_models.data.outcomes import OutcomeTable, read_outcomes
 from router_models.errors import DataError
 from router_models.estimators.routers import ROUTERS, LengthRouter
 from router_models.estimators.routers.fallback import RouterWithFallback
+from router_models.evaluation.benchmarks.few_grades.command import faults_in_a_line, whole_numbers
 from router_models.metrics import Interval, RoutingSums, bootstrap_values, interval_of
 from router_models.reports.markdown import table as markdown_table
 from router_models.training.labelling.preferences import VotesToLearnFrom, with_votes
@@ -30,7 +31,7 @@ from router_models.training.model_selection import choose_router, grouped_folds
 from router_models.types import FloatArray, IntArray, Prompts
 
 RIGHT_WINS, RIGHT_TIES, SAME_TIES = 0.8, 0.1, 0.5
-TEST_FOLDS = 5
+TEST_FOLDS, LEAST_VOTED = 5, 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +99,7 @@ def measure_votes(
     for k, (inside, outside) in enumerate(grouped_folds(table.groups, TEST_FOLDS, seed)):
         rng = np.random.default_rng([seed, k])
         drawn = rng.permutation(inside)
-        if len(drawn) < grades + 100:
-            raise DataError(f"{len(drawn)} prompts of a fold are too few for {grades} grades and votes on others")
+        _check_enough(len(drawn), grades)
         train, asked, test = table.take(drawn[:grades]), table.take(drawn[grades:]), table.prompts.take(outside)
         learned = _learned(train, simulated_votes(asked, votes, rng), (weak, strong), family, seed, test)
         for name, found in learned.items():
@@ -121,6 +121,11 @@ def measure_votes(
         over("grades alone"),
         over("prompt length"),
     )
+
+
+def _check_enough(prompts: int, grades: int) -> None:
+    if prompts < grades + LEAST_VOTED:
+        raise DataError(f"{prompts} prompts of a fold are too few for {grades} grades and votes on others")
 
 
 def _learned(
@@ -166,14 +171,19 @@ def print_votes() -> None:
     parser.add_argument("--weak", required=True)
     parser.add_argument("--strong", required=True)
     parser.add_argument("--models", default="", help="Models that are voted on, comma-separated; default: all.")
-    parser.add_argument("--grades", default="100,300")
-    parser.add_argument("--votes", default="2000")
-    parser.add_argument("--router", default="linear")
+    parser.add_argument("--grades", default="100,300", type=whole_numbers)
+    parser.add_argument("--votes", default="2000", type=whole_numbers)
+    parser.add_argument("--router", default="linear", choices=tuple(ROUTERS))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--prompts", type=int, help="On so many prompts, drawn by the seed; default: all.")
     parser.add_argument("--embeddings", type=Path, help="The prompts' embeddings, .npy, in the file's order.")
     parser.add_argument("--cache", type=Path, default=Path(".serve_graph/embeddings"))
     given = parser.parse_args()
+    with faults_in_a_line("simulated_votes"):
+        _measure(given)
+
+
+def _measure(given: argparse.Namespace) -> None:
     table = read_outcomes(given.outcomes)
     models = given.models.split(",") if given.models else table.tiers
     if given.embeddings is not None:
@@ -181,15 +191,16 @@ def print_votes() -> None:
     table = table.only(*dict.fromkeys((given.weak, given.strong, *models)))
     if given.prompts is not None:
         table = table.take(np.sort(np.random.default_rng(given.seed).permutation(len(table))[: given.prompts]))
+    for inside, _ in grouped_folds(table.groups, TEST_FOLDS, given.seed):  # before prompts are embedded
+        _check_enough(len(inside), max(given.grades))
 
     def progress(said: str) -> None:
         print(said, flush=True)  # noqa: T201
 
     if given.embeddings is None:
         table = table.with_embeddings(Encoder(), given.cache, progress)
-    sizes = [(int(g), int(v)) for g in given.grades.split(",") for v in given.votes.split(",")]
     found = []
-    for grades, votes in sizes:
+    for grades, votes in ((g, v) for g in given.grades for v in given.votes):
         progress(f"{grades} grades, {votes} votes")
         found.append(measure_votes(table, given.weak, given.strong, grades, votes, given.router, given.seed))
     progress(f"{len(table):,} prompts, votes on {len(table.tiers)} models\n\n{votes_page(found)}")

@@ -1,5 +1,7 @@
 """The benchmarks of votes and of new models, on small tables made so that both have something to find."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,8 +9,17 @@ import pytest
 from router_models.data.formats import parse_columns
 from router_models.data.outcomes import OutcomeTable, table_of
 from router_models.errors import DataError
-from router_models.evaluation.benchmarks.few_grades.left_out_models import leave_model_out, new_models_page
-from router_models.evaluation.benchmarks.few_grades.simulated_votes import measure_votes, simulated_votes, votes_page
+from router_models.evaluation.benchmarks.few_grades.left_out_models import (
+    leave_model_out,
+    new_models_page,
+    print_new_models,
+)
+from router_models.evaluation.benchmarks.few_grades.simulated_votes import (
+    measure_votes,
+    print_votes,
+    simulated_votes,
+    votes_page,
+)
 from tests.contract.test_every_router_is_served import WORDS, WordCounts
 
 LEVEL = {"cheap": (0.1, 0.85), "middle": (0.5, 0.85), "frontier": (0.92, 0.9)}
@@ -57,3 +68,51 @@ def test_a_model_that_is_left_out_is_measured_beside_length_and_its_own_grades_a
     assert "| cheap |" in new_models_page([found])
     with pytest.raises(DataError, match="too few for 300 graded ones"):
         leave_model_out(table, "cheap", 300, "surface", 0)
+
+
+COMMANDS = {"left_out_models": print_new_models, "simulated_votes": print_votes}
+
+
+def said_by(command: str, given: list[str], monkeypatch: pytest.MonkeyPatch) -> object:
+    """The code with which a command ends the process: a text is written to stderr, and the code is 1."""
+    monkeypatch.setattr("sys.argv", [command, *given])
+    with pytest.raises(SystemExit) as ended:
+        COMMANDS[command]()
+    return ended.value.code
+
+
+@pytest.mark.parametrize(
+    ("command", "given", "said"),
+    [
+        ("left_out_models", ["--models", "cheap", "--graded", "9"], "12 prompts are too few for 9 graded ones"),
+        ("left_out_models", ["--models", "cheap", "--graded", "4"], "prompts with grades of other models: at least"),
+        ("left_out_models", ["--models", "nobody"], "'nobody'"),
+        ("simulated_votes", ["--weak", "cheap", "--strong", "frontier"], "too few for 300 grades"),
+        ("simulated_votes", ["--weak", "cheap", "--strong", "nobody"], "'nobody'"),
+    ],
+)
+def test_a_command_says_in_a_line_why_its_data_do_not_do(
+    command: str, given: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, n = tmp_path / "outcomes.csv", range(12)
+    columns = {"cheap": [i % 2 for i in n], "frontier": [i > 0 for i in n]}
+    pd.DataFrame({"prompt": [f"What is {i} and {i * i}?" for i in n], **columns}).to_csv(file, index=False)
+    found = said_by(command, [str(file), *given, "--cache", str(tmp_path / "cache")], monkeypatch)
+    assert isinstance(found, str)
+    assert found.startswith(f"{command}: ")
+    assert said in found
+    assert len(found.splitlines()) == 1
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = said_by("left_out_models", [str(tmp_path / "none.csv"), "--models", "cheap"], monkeypatch)
+    assert "none.csv" in str(found)
+
+
+@pytest.mark.parametrize("given", [["--grades", "100,many"], ["--votes", "0"], ["--router", "best"]])
+def test_numbers_and_families_that_are_none_are_wrong_use(
+    given: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = ["none.csv", "--weak", "cheap", "--strong", "frontier"]
+    assert said_by("simulated_votes", [*file, *given], monkeypatch) == 2
+    assert given[0] in capsys.readouterr().err.splitlines()[-1]
