@@ -25,9 +25,11 @@ class Attacked:
         The way of rewriting that sends most down, of a longer ladder with the tier.
     rise, high : float
         By how much the share rises under it, and the upper end of its one-sided 95 % interval
-        (97.5 % of each combination of limits, of which one was chosen).
+        (97.5 % of each combination of limits, of which one was chosen). Below 0 where fewer are sent down: of a
+        router by length, that whatever is added to a prompt sends up.
     price : float
-        The share of TUNE's prompts that are sent down, and covered otherwise, that the limits on parts leave out.
+        The share of TUNE's prompts that are sent down, and covered otherwise, that the limits on parts leave out; 0
+        where none is sent down.
     """
 
     prompts: int
@@ -47,7 +49,13 @@ class Attacked:
         if not self.prompts:
             why = "nothing was simulated, as too few hard prompts or easy ones are known"
             return f"NOT HELD within {self.epsilon:g} where rewritten: {why}"
-        found = f"{self.rise:+.1%}, up to {self.high:+.1%}, of {self.prompts} hard prompts sent down ({self.way})"
+        found, most = f"of {self.prompts} hard prompts sent down", f", up to {self.high:+.1%}"
+        if self.rise > 0:
+            found = f"{self.rise:+.1%}{most}, {found}"
+        else:
+            fewer = f", {-100 * self.rise:.1f} points less" if self.rise < 0 else ""
+            found = f"no larger share {found}{fewer}{most if self.high > 0 else ''}"
+        found += f" ({self.way})"
         return f"rewritten: {found}" if self.held else f"NOT HELD within {self.epsilon:g} where rewritten: {found}"
 
 

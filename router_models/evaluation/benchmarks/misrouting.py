@@ -326,6 +326,8 @@ def _rise(before: BoolArray, after: BoolArray) -> Interval:
     n, gained, lost = len(before), int((after & ~before).sum()), int((before & ~after).sum())
     value = (gained - lost) / n
     half = 1.96 * float(np.sqrt(gained + lost - (gained - lost) ** 2 / n)) / n
+    if not gained and not lost:  # as where nothing is ever sent down: that of n none changed leaves some open
+        half = 1 - 0.025 ** (1 / n)
     return Interval(value, value - half, value + half)
 
 

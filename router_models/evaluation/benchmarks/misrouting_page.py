@@ -46,9 +46,11 @@ def _beside(found: Sequence[Misrouting]) -> str:
     for one in found:
         worst, most = max(one.rows, key=lambda row: row.moved.value), one.most_risen
         risen = f"{most.rise.value:+.1%} ({most.rise.low:+.1%} to {most.rise.high:+.1%})"
+        down = most.name if most.routed else "none"
+        by = worst.name if worst.moved.value else "none"
         body.append(
             [
-                one.name, str(one.prompts), f"{one.routed:.1%}", most.name, risen, worst.name, percent(worst.moved),
+                one.name, str(one.prompts), f"{one.routed:.1%}", down, risen, by, percent(worst.moved),
                 f"{one.any_moved:.0%}", "" if one.ordinary is None else f"{one.ordinary:.1%}",
             ]
         )  # fmt: skip

@@ -79,8 +79,8 @@ def choose_limits(
     epsilon : float
         By how much a share may rise.
     """
-    sent = max(int(ordinary.down.sum()), 1)
-    price = 1 - _counts(columns, ordinary) / sent
+    sent, kept = int(ordinary.down.sum()), _counts(columns, ordinary)
+    price = 1 - kept / sent if sent else np.zeros(kept.shape)
     rises, highs = zip(*(_rises(columns, attack) for attack in attacks), strict=True)
     worst = np.argmax(highs, axis=0)
     rise, high = (np.take_along_axis(np.array(one), worst[None], axis=0)[0] for one in (rises, highs))

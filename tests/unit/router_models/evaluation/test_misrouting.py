@@ -34,14 +34,16 @@ class Easy(ConstantRouter):
         return np.array([min(1.0, 0.05 + 2 * text.count("easy") / (1 + len(text.split()))) for text in X.texts])
 
 
-def measured(text: TextCoverage, texts: tuple[str, ...] = HARD, right: float = 0.0) -> Misrouting:
+def measured(
+    text: TextCoverage, texts: tuple[str, ...] = HARD, right: float = 0.0, route_at: float = 0.3
+) -> Misrouting:
     prompts, grade = Prompts(texts), np.full(len(texts), right)
     answers = Answers(prompts, ("No.",) * len(texts), ("stop",) * len(texts))
     table = OutcomeTable(
         prompts, texts, ("cheap", "top"), {"cheap": grade, "top": grade + 1}, np.arange(len(texts)), {"cheap": answers}
     )
     version = RouterVersion(
-        Policy(("cheap", "top"), {"cheap": OperatingPoint(0.3, 0.5)}),
+        Policy(("cheap", "top"), {"cheap": OperatingPoint(route_at, 0.5)}),
         {"cheap": Stage(Easy(0.0), None, NonEmptyVerifier(), None)},
         spelling=Spelling().fit([*EASY, *HARD]),
     )
@@ -61,6 +63,16 @@ def test_padding_moves_hard_prompts_unless_their_parts_are_compared() -> None:
     assert padded.moved.high < 0.15, "of thirty prompts none moved"
     assert next(row for row in before.rows if row.name == padded.name).rise.low == 1
     assert after.most_risen.rise.value == 0
+
+
+def test_of_a_version_that_sends_nothing_down_no_way_is_said_to_send_most() -> None:
+    never = measured(NOT_COMPARED, route_at=2.0)
+    rise = never.most_risen.rise
+    assert (rise.value, rise.high) == (0, pytest.approx(1 - 0.025 ** (1 / 30))), (
+        "of thirty prompts none: some are left"
+    )
+    line = misrouting_page([never, measured(NOT_COMPARED)]).splitlines()[4]
+    assert "| 0.0% | none | +0.0% (-11.6% to +11.6%) | none |" in line
 
 
 def test_turns_and_answers_count_as_they_would_be_served() -> None:

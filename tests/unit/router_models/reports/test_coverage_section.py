@@ -51,7 +51,13 @@ def test_a_report_shows_every_condition_and_why_prompts_do_not_count() -> None:
 
 def test_a_report_says_in_capitals_where_rewritten_prompts_are_not_held() -> None:
     held = Attacked(200, 0.1, "junk before", 0.02, 0.06, 0.25)
-    for found, said in ((held, "rewritten: +2.0%, up to +6.0%"), (replace(held, high=0.11), "NOT HELD within 0.1")):
+    for found, said in (
+        (held, "rewritten: +2.0%, up to +6.0%, of 200 hard prompts sent down (junk before)"),
+        (replace(held, high=0.11), "NOT HELD within 0.1 where rewritten: +2.0%, up to +11.0%"),
+        (replace(held, rise=-0.6, high=-0.5), "no larger share of 200 hard prompts sent down, 60.0 points less (junk"),
+        (replace(held, rise=-0.01), "hard prompts sent down, 1.0 points less, up to +6.0% (junk before)"),
+        (replace(held, rise=0.0, high=0.12), "NOT HELD within 0.1 where rewritten: no larger share of 200 hard"),
+    ):
         page = coverage_section(Coverage(text=TextCoverage(75, attacked=found)))
         assert said in page
         assert "25% of TUNE's prompts that are sent down are not covered for it" in page

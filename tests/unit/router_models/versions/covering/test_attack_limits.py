@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from router_models.data.outcomes import OutcomeTable
-from router_models.estimators.routers import ConstantRouter
+from router_models.estimators.routers import ConstantRouter, LengthRouter
 from router_models.estimators.verifiers import NonEmptyVerifier
 from router_models.types import OperatingPoint, Prompts
 from router_models.types.coverage import Coverage
@@ -74,6 +74,27 @@ def test_limits_that_hold_already_stay_what_is_usual() -> None:
     assert found.attacked is not None
     assert found.attacked.price == 0
     assert replace(found, attacked=None) == usual
+
+
+def test_a_router_by_length_is_said_to_send_no_more_down_whatever_is_added() -> None:
+    """Every hard prompt is short and sent down as it is; any rewriting makes it longer than what is sent down."""
+    router = LengthRouter().fit(TUNE.prompts, TUNE.grade("cheap"))
+    longest = Prompts((max(HARD, key=len),))
+    policy = Policy(("cheap", "top"), {"cheap": OperatingPoint(float(router.predict(longest)[0]), 0.5)})
+    version = RouterVersion(policy, {"cheap": Stage(router, None, NonEmptyVerifier(), None)})
+    found = attack_limits(version, Coverage(text=usual_of(version, TUNE)), TRAIN, TUNE, EPSILON).attacked
+    assert found is not None
+    assert (found.rise, found.held) == (-1, True)
+    assert found.summary().startswith("rewritten: no larger share of 120 hard prompts sent down, 100.0 points less (")
+
+
+def test_a_policy_that_sends_nothing_down_loses_none_of_what_it_sends_down() -> None:
+    never = Policy(("cheap", "top"), {"cheap": OperatingPoint(2.0, 0.5)})
+    version = replace(VERSION, policy=never)
+    found = attack_limits(version, Coverage(text=usual_of(version, TUNE)), TRAIN, TUNE, EPSILON).attacked
+    assert found is not None
+    assert found.price == 0
+    assert found.summary().startswith("rewritten: no larger share of 120 hard prompts sent down, up to +3.6% (")
 
 
 def test_where_no_limit_holds_the_certificate_says_so() -> None:
