@@ -11,7 +11,7 @@
     └── RegistryError        the model registry cannot be reached or has no such version
 
 Each message says what was attempted, what was found and what to do. `RenamedWarning` is a DeprecationWarning,
-`AdjustedWarning` a UserWarning.
+`AdjustedWarning` a UserWarning. `by_number` words what a message, or a result, counts.
 """
 
 from __future__ import annotations
@@ -72,3 +72,8 @@ class RenamedWarning(DeprecationWarning):
 
 class AdjustedWarning(UserWarning):
     """Warn that values of a file were adjusted (grades clipped by less than rounding); the message says which."""
+
+
+def by_number(n: float, one: str, several: str | None = None) -> str:
+    """Return the word that goes with a number: `one` of exactly 1, else `several` (by default with an s)."""
+    return one if n == 1 else f"{one}s" if several is None else several

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from router_models.errors import by_number
 from router_models.planning.capacity import TierCapacity
 from router_models.planning.labels import CERT_SHARE, label_money
 from router_models.planning.plan import Plan
@@ -86,7 +87,8 @@ def _label_money(plan: Plan) -> str:
     if each is None or row is None or row.useful is None or money is None:
         return ""
     saved = plan.demand.per_day * _saved_per_request(plan)
-    back = f", earned back in {money / saved:,.0f} days at this volume" if saved > 0 else ""
+    days = round(money / saved) if saved > 0 else 0
+    back = f", earned back in {days:,} {by_number(days, 'day')} at this volume" if saved > 0 else ""
     return (
         f"\n\nAt {dollars(each)} a label, {row.useful:,} certification labels and those that train and tune cost "
         f"{dollars(money)}{back}."

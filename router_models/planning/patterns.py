@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
-from router_models.errors import NotCertifiedError
+from router_models.errors import NotCertifiedError, by_number
 from router_models.planning.workload import Workload
 from router_models.risk_control.certificate import ACCEPTED_RISK, HARM_RISK, LabelSource
 from router_models.risk_control.evidence import CascadeEvidence
@@ -281,7 +281,7 @@ def _certify(work: Workload, scores: FloatArray, budget: RiskBudget, level: floa
 
 def _kept(errors: int, accepted: int, budget: RiskBudget, work: Workload) -> str:
     bad = budget.words(work.frontier)
-    return f"{errors} of {accepted} answers kept in the certification sample were {bad}"
+    return f"{errors} of {accepted} answers kept in the certification sample {by_number(errors, 'was', 'were')} {bad}"
 
 
 def _at(threshold: float | None) -> float:

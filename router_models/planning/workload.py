@@ -13,7 +13,7 @@ import numpy as np
 from router_models.data.groups import grouped_by, in_hash_order, one_of_each
 from router_models.data.outcomes import OutcomeTable, split
 from router_models.data.slices import slice_columns
-from router_models.errors import DataError
+from router_models.errors import DataError, by_number
 from router_models.estimators.calibrators.scores import choose_calibrator
 from router_models.estimators.routers import ROUTERS
 from router_models.estimators.signals import TierKind, served_names, would_need
@@ -245,9 +245,10 @@ def graded(grades: FloatArray, tier: str, acceptable: float | None) -> FloatArra
     if acceptable is not None:
         return (grades >= acceptable).astype(np.float64)
     between = (grades != 0) & (grades != 1)
-    if between.any():
+    if n := int(between.sum()):
         raise DataError(
-            f"{int(between.sum())} grades of {tier!r} lie between 0 and 1 (e.g. {grades[between][0]:g}): say from "
+            f"{n} {by_number(n, 'grade')} of {tier!r} {by_number(n, 'lies', 'lie')} between 0 and 1 (e.g. "
+            f"{grades[between][0]:g}): say from "
             "which grade on an answer counts as acceptable"
         )
     return grades

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
+from router_models.errors import by_number
 from router_models.pricing.prices import Price, PriceList
 from router_models.types import Call, DecisionRecord
 
@@ -75,10 +76,11 @@ class Savings:
         share = f" ({self.net_usd / self.frontier_usd:.1%})" if self.frontier_usd else ""
         quality = "quality not measured: none of these answers was graded"
         if self.quality is not None and self.quality.n:
-            part = f"{self.quality.right} of {self.quality.n} graded answers acceptable"
+            part = f"{self.quality.right} of {self.quality.n} graded {by_number(self.quality.n, 'answer')} acceptable"
             quality = f"{part} ({self.quality.right / self.quality.n:.1%})"
         short = (
-            f"; {self.unmetered} call(s) are only partly included: their tokens were not reported"
+            f"; {self.unmetered} {by_number(self.unmetered, 'call is', 'calls are')} only partly included: "
+            "the tokens were not reported"
             if self.unmetered
             else ""
         )
@@ -89,7 +91,8 @@ class Savings:
         if guessed := self.estimated - self.by_ratio:
             span += f", {guessed} of them as if the last tier's answer were as long"
         return (
-            f"{self.requests} requests: ${self.spent_usd:.6f} spent, ${self.overhead_usd:.6f} of it overhead; "
+            f"{self.requests} {by_number(self.requests, 'request')}: ${self.spent_usd:.6f} spent, "
+            f"${self.overhead_usd:.6f} of it overhead; "
             f"always-frontier ${self.frontier_usd:.6f} (estimated for {self.estimated}); "
             f"net saving ${self.net_usd:.6f}{share}{span}; {quality}{short}"
         )

@@ -11,6 +11,7 @@ import numpy as np
 from router_models.data.formats.condition_columns import condition_words, conditions_of_table
 from router_models.data.groups import one_of_each
 from router_models.data.outcomes import OutcomeTable
+from router_models.errors import by_number
 from router_models.reports.markdown import table
 from router_models.training.splits import SPLIT_SHARES
 from router_models.types import BoolArray
@@ -60,7 +61,10 @@ def counted_words(coverage: Coverage) -> str:
         return f"All {every} certification prompts were asked under these conditions."
     why = ", ".join(f"{name} {count}" for name, count in sorted(left_out.items(), key=lambda item: -item[1]))
     share = sum(left_out.values()) / max(every, 1)
-    return f"{coverage.n} of {every} certification prompts count; {share:.1%} are not covered ({why})."
+    return (
+        f"{coverage.n} of {every} certification prompts {by_number(coverage.n, 'counts', 'count')}; {share:.1%} "
+        f"are not covered ({why})."
+    )
 
 
 def foreseen_conditions(prompts: OutcomeTable) -> tuple[ForeseenCondition, ...]:

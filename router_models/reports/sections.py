@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from router_models.errors import by_number
 from router_models.metrics import (
     bootstrap,
     brier_weighted,
@@ -83,11 +84,17 @@ def _beside(found: Compared | None) -> str:
     """The counts that stand beside the promise, as a paragraph; '' where they were not kept."""
     if found is None or found.kept == 0:
         return ""
-    ungraded = f" {found.ungraded} last answers were not graded and count as right." if found.ungraded else ""
+    ungraded = ""
+    if found.ungraded:
+        answers = by_number(
+            found.ungraded, "last answer was not graded and counts", "last answers were not graded and count"
+        )
+        ungraded = f" {found.ungraded} {answers} as right."
     return (
-        f"\n\nOf the {found.kept} answers kept below the last tier (of {found.n} CERT prompts) {found.wrong} are "
-        f"wrong ({found.wrong / found.kept:.1%}): {found.harmed} where the last tier's is right (harm), "
-        f"{found.wrong - found.harmed} where it is wrong too. {found.gained} are right where the last tier's is wrong "
+        f"\n\nOf the {found.kept} {by_number(found.kept, 'answer')} kept below the last tier (of {found.n} "
+        f"CERT prompts) {found.wrong} {by_number(found.wrong, 'is', 'are')} wrong ({found.wrong / found.kept:.1%}): "
+        f"{found.harmed} where the last tier's is right (harm), {found.wrong - found.harmed} where it is wrong too. "
+        f"{found.gained} {by_number(found.gained, 'is', 'are')} right where the last tier's is wrong "
         f"({found.gained / found.kept:.1%}).{ungraded}"
     )
 
@@ -181,7 +188,9 @@ def _certified_slices(certificate: Certificate) -> str:
 def _shown_by(promise: Promise) -> str:
     """The counts behind a statement, or the number of pairs where it is about differences."""
     paired = not promise.errors and promise.what == DROP
-    return f"{promise.trials} pairs" if paired else f"{promise.errors} of {promise.trials}"
+    return (
+        f"{promise.trials} {by_number(promise.trials, 'pair')}" if paired else f"{promise.errors} of {promise.trials}"
+    )
 
 
 def choice_section(what: str, tried: Mapping[str, Sequence[Scored]]) -> str:

@@ -15,7 +15,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from router_models.errors import ArtifactError, CertificateError, DataError
+from router_models.errors import ArtifactError, CertificateError, DataError, by_number
 from router_models.pricing.break_even import Tries
 from router_models.risk_control.promise import (
     Compared,
@@ -254,7 +254,9 @@ class Certificate:
             said = f"labels of {self.label_source} source"
         else:
             said = f"{self.label_source} labels"
-        return said + "".join(f", {n} labels of {source} left out" for source, n in self.left_out.items())
+        return said + "".join(
+            f", {n} {by_number(n, 'label')} of {source} left out" for source, n in self.left_out.items()
+        )
 
     @property
     def separate(self) -> int:

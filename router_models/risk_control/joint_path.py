@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from router_models.errors import DataError, NotCertifiedError
+from router_models.errors import DataError, NotCertifiedError, by_number
 from router_models.risk_control.evidence import CascadeEvidence, Thresholds, replay_policy
 from router_models.risk_control.labels import labels_needed, p_value
 from router_models.risk_control.ladder.tuning import Configuration, Escalation, always_top, pareto_path, predict
@@ -150,7 +150,7 @@ def nothing_rejected(
     elif missing is None:
         more = "no number of labels is predicted to do: better verifiers would, other tiers, or a larger ε"
     else:
-        more = f"about {missing} more labels are needed"
+        more = f"about {missing} more {by_number(missing, 'label is', 'labels are')} needed"
     return NotCertifiedError(
         f"no configuration certified{where}: the most promising {told} "
         f"(p = {tested[failed]:.3g} > {budget.level:.3g} for {asked}); {more}",

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, cast, get_args
 
+from router_models.errors import by_number
+
 
 @dataclass(frozen=True, slots=True)
 class Promise:
@@ -64,8 +66,13 @@ class Streamed:
     @property
     def words(self) -> str:
         """The same in a few words, for a summary."""
-        agreed = "" if self.kappa is None else f", {self.labellers} labellers, kappa {self.kappa:.2f}"
-        return f"streamed: {self.labelled} rows labelled, stopped at {self.stopped_at}{agreed}"
+        agreed = (
+            ""
+            if self.kappa is None
+            else f", {self.labellers} {by_number(self.labellers, 'labeller')}, kappa {self.kappa:.2f}"
+        )
+        rows = by_number(self.labelled, "row")
+        return f"streamed: {self.labelled} {rows} labelled, stopped at {self.stopped_at}{agreed}"
 
 
 Span = tuple[float, float, float]

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import betaincinv
 
-from router_models.errors import DataError, NotCertifiedError
+from router_models.errors import DataError, NotCertifiedError, by_number
 from router_models.risk_control.certificate import check_budget
 from router_models.risk_control.labels import NEARLY, RISKS
 from router_models.risk_control.sequence import ANCHORS, Labelled, counts_at, quantile_grid, smoothed_risk
@@ -223,7 +223,8 @@ def place_stream(
         j = int(np.argmin(np.where(accepted > 0, near, np.inf)))
         raise NotCertifiedError(
             f"no threshold is likely to be proved by streamed labels: at the best, {grid[j]:.4g}, {wrong[j]} of "
-            f"{accepted[j]} TUNE answers count against ε = {epsilon:g}, and {there[j]} are there to be labelled",
+            f"{accepted[j]} TUNE {by_number(accepted[j], 'answer counts', 'answers count')} against ε = "
+            f"{epsilon:g}, and {there[j]} {by_number(there[j], 'is', 'are')} there to be labelled",
             None if not np.isfinite(needed[j]) else max(int(needed[j] - there[j]), 1),
         )
     spare = there[likely] / needed[likely]

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from router_models.errors import DataError, NotCertifiedError
+from router_models.errors import DataError, NotCertifiedError, by_number
 from router_models.risk_control.certificate import ACCEPTED_RISK, HARM, Certificate
 from router_models.risk_control.labels import labels_guess, labels_needed
 from router_models.risk_control.promise import Promise
@@ -148,7 +148,7 @@ def _certified_path(
     starts = anchors(thresholds, tune.scores)
     risk = smoothed_risk(path.tuned + path.accepted, path.tuned_wrong + path.errors)[starts]
     missing = labels_missing(risk, path.tuned[starts] / len(tune), len(cert), epsilon=epsilon, level=level)
-    more = f"about {missing} more labels are needed"
+    more = "" if missing is None else f"about {missing} more {by_number(missing, 'label is', 'labels are')} needed"
     if missing is None:
         more = "no number of labels is predicted to do: a better verifier would, another pair of tiers, or a larger ε"
     raise NotCertifiedError(

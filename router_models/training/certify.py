@@ -14,7 +14,7 @@ from datetime import datetime
 from router_models.data.outcomes import OutcomeTable
 from router_models.data.slices import SLICERS, asked_columns, is_stated, slices_of
 from router_models.data.text_cache import each_text_once
-from router_models.errors import DataError, NotCertifiedError
+from router_models.errors import DataError, NotCertifiedError, by_number
 from router_models.estimators.asked_signals import cannot_ask, question_binds
 from router_models.estimators.signals import check_served
 from router_models.estimators.verifiers import NonEmptyVerifier
@@ -115,7 +115,8 @@ def certify_candidate(
     splits.check(settings.tiers, settings.seed, settings.group_by)
     if splits.gaps and not len(splits.cert):
         raise NotCertifiedError(
-            f"{splits.gaps} prompts of the random sample lack a grade that counts (of {settings.tiers[-1]!r}, or "
+            f"{splits.gaps} {by_number(splits.gaps, 'prompt')} of the random sample "
+            f"{by_number(splits.gaps, 'lacks', 'lack')} a grade that counts (of {settings.tiers[-1]!r}, or "
             "a judge's beside people's); leaving them out would choose among the others: grade them; promise "
             "`harm`, which takes a last answer without a grade for right; or take one source from the start (`train "
             "--label-source`)"
@@ -296,5 +297,8 @@ def _to_collect(
     if covered < 1:
         share, of_those = share * covered, f"{of_those}, and {covered:.0%} are covered"
     prompts = math.ceil(error.labels_missing / share)
-    more = f"Collect about {prompts:,} more prompts: {SPLIT_SHARES['cert']:.0%} of them certify{of_those}."
+    more = (
+        f"Collect about {prompts:,} more {by_number(prompts, 'prompt')}: {SPLIT_SHARES['cert']:.0%} of them "
+        f"certify{of_those}."
+    )
     return NotCertifiedError(f"{error.reason.rstrip('.')}. {more}", error.labels_missing)

@@ -18,7 +18,7 @@ from router_models.data.embeddings.encoder import Encoder
 from router_models.data.outcomes import OutcomeTable
 from router_models.data.slices import UNKNOWN, slices_of
 from router_models.data.text_cache import each_text_once
-from router_models.errors import DataError
+from router_models.errors import DataError, by_number
 from router_models.estimators.asked_signals import asked_among, cannot_ask
 from router_models.estimators.calibrators.scores import choose_calibrator, constant_calibrator
 from router_models.estimators.novelty import NoveltyDetector
@@ -113,7 +113,10 @@ def fit_candidate(
     estimates: dict[str, tuple[FloatArray, FloatArray]] = {}
     if votes is not None:
         votes, unused = votes.apart_from(splits)
-        progress(f"{len(votes.table):,} votes may train; {unused:,} are on prompts that tune or certify")
+        progress(
+            f"{len(votes.table):,} votes may train; {unused:,} {by_number(unused, 'is', 'are')} on prompts "
+            "that tune or certify"
+        )
     for tier in tiers[:-1]:
         if given is not None and tier in given.kept:
             stages[tier], verifiers[tier] = given.kept[tier], ()

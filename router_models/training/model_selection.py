@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from router_models.data.text_cache import each_text_once
-from router_models.errors import DataError
+from router_models.errors import DataError, by_number
 from router_models.estimators.registry import Registry
 from router_models.estimators.routers import ROUTERS
 from router_models.estimators.routers.fallback import RouterWithFallback
@@ -181,7 +181,7 @@ def grouped_folds(groups: IntArray, folds: int, seed: int) -> list[tuple[NDArray
     """(inside, outside) row indices of each fold; a group lies on one side only. Seeded."""
     names, inverse = np.unique(groups, return_inverse=True)
     if len(names) < folds:
-        raise DataError(f"{len(names)} distinct prompts cannot be split into {folds} folds")
+        raise DataError(f"{len(names)} distinct {by_number(len(names), 'prompt')} cannot be split into {folds} folds")
     fold_of = np.random.default_rng(seed).permutation(len(names)) % folds
     fold = fold_of[inverse]
     return [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(folds)]
@@ -189,7 +189,9 @@ def grouped_folds(groups: IntArray, folds: int, seed: int) -> list[tuple[NDArray
 
 def _known(families: Sequence[str], registry: Registry[Any]) -> list[str]:
     if unknown := [f for f in families if f not in registry]:
-        raise DataError(f"unknown famil{'y' if len(unknown) == 1 else 'ies'} {unknown}; known: {', '.join(registry)}")
+        raise DataError(
+            f"unknown {by_number(len(unknown), 'family', 'families')} {unknown}; known: {', '.join(registry)}"
+        )
     return [registry.current_name(family) for family in families]
 
 

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from router_models.data.table import OutcomeTable
-from router_models.errors import DataError
+from router_models.errors import DataError, by_number
 from router_models.types import BoolArray
 from router_models.types.drawn import chosen_rows
 from router_models.types.label_sources import by_judge, combined_source, parsed_source
@@ -158,7 +158,8 @@ def check_graded_alike(cert: OutcomeTable) -> None:
         if graders:
             own, other = (said or "nobody who is named" for said in Counter(graders).most_common(1)[0][0])
             raise DataError(
-                f"on {len(graders)} prompts {tier!r} and {last!r} were graded by different graders (for example "
+                f"on {len(graders)} {by_number(len(graders), 'prompt')} {tier!r} and {last!r} were graded by "
+                "different graders (for example "
                 f"{own} and {other}): harm compares the two grades, and a harsher grader of {last!r} would hide it. "
                 f"Grade both alike, or leave {last!r} ungraded there, which counts as right; or --promise accepted"
             )

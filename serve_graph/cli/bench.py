@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from router_models.errors import by_number
 from serve_graph.cli.extras import needs
 from serve_graph.cli.output import JsonOption, progress_to_stderr, say, say_json
 from serve_graph.errors import ConfigError
@@ -80,7 +81,8 @@ def render(figures: dict[str, Any]) -> str:
     counts = ", ".join(f"{name}: {n}" for name, n in figures["statuses"].items())
     outcomes = ", ".join(f"{name}: {n}" for name, n in figures["outcomes"].items())
     return (
-        f"{figures['requests']} requests in {figures['seconds']} s: {figures['requests_per_s']}/s\n"
+        f"{figures['requests']} {by_number(figures['requests'], 'request')} in {figures['seconds']} s: "
+        f"{figures['requests_per_s']}/s\n"
         f"latency p50 / p95 / p99:             {_line(figures['latency_s'])} s\n"
         f"first byte of streams, the same:     {_line(figures['first_byte_s'])} s\n"
         f"{first}statuses:  {counts}\n"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from router_models.errors import by_number
 from serve_graph.cli.extras import needs
 from serve_graph.cli.output import DEFAULT_CONFIG, ConfigOption, JsonOption, check_out, say, say_json
 from serve_graph.errors import ServeGraphError
@@ -123,7 +124,7 @@ def export(
     else:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text("\n".join(lines) + "\n")
-        say(f"{len(lines)} decisions → {out}")
+        say(f"{len(lines)} {by_number(len(lines), 'decision')} → {out}")
 
 
 @app.command("label")

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from router_models.errors import by_number
 from router_models.metrics.intervals import Interval
 from router_models.types import Action, FloatArray
 from router_models.types.label_sources import by_judge
@@ -67,11 +68,15 @@ class JudgeAgreement:
     def lines(self) -> list[str]:
         """In words."""
         if self.n == 0:
-            return [f"{self.judge}: no answer that people have labelled has its label, {self.ties} ties"]
+            return [
+                f"{self.judge}: no answer that people have labelled has its label, {self.ties} "
+                f"{by_number(self.ties, 'tie')}"
+            ]
         agree, kappa = self.agree(), self.kappa()
         beyond = "not defined: both always say the same" if kappa is None else str(kappa)
         return [
-            f"{self.judge}: {self.n} answers labelled by people too, agreement {agree}, Cohen's kappa {beyond} "
+            f"{self.judge}: {self.n} {by_number(self.n, 'answer')} labelled by people too, agreement {agree}, "
+            f"Cohen's kappa {beyond} "
             f"({LEVEL:.0%} intervals)",
             f"  right to both {self.both_right}, to the judge alone {self.judge_alone}, to people alone "
             f"{self.people_alone}, wrong to both {self.both_wrong}; ties left out {self.ties}{self._ties()}",

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from router_models.errors import by_number
 from router_models.monitoring.promise_watch import (
     OVERALL,
     WRONG,
@@ -270,13 +271,16 @@ def reason_to_act(alarms: Sequence[Alarm]) -> str | None:
 
 def alarm_reason(finding: WatchFinding, promise: WatchedPromise, limits: WatchLimits) -> str:
     """One line: what was found, on how many labels, and what that controls."""
+    answers = by_number(finding.n, "answer")
     if finding.scope == WRONG:
         counted = (
-            f"{finding.errors:g} of {finding.n} labelled answers wrong, {finding.bound:.3g} at most when certified"
+            f"{finding.errors:g} of {finding.n} labelled {answers} wrong, {finding.bound:.3g} at most when certified"
         )
         return f"wrong answers are more: {counted}; whether they are harm needs the last tier's answers. {ENDS}"
     bad = "harmful" if promise.harm else "wrong"
-    counted = f"{finding.errors:g} of {finding.n} labelled answers {bad}, where {finding.bound:g} at most was promised"
+    counted = (
+        f"{finding.errors:g} of {finding.n} labelled {answers} {bad}, where {finding.bound:g} at most was promised"
+    )
     where = "" if finding.scope == OVERALL else f" in slice {finding.scope}"
     if finding.kind == "revoked":
         why = f"e-value {finding.value:.3g}, limit {finding.limit:.3g}: a false one with probability {limits.alpha:g}"

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
+from router_models.errors import by_number
 from router_models.pricing.prices import plain_decimal
 from router_models.pricing.savings import answering_call, would_have_cost
 from router_models.types import Call, DecisionRecord
@@ -134,7 +135,11 @@ def _line(line: Call) -> str:
     used = line.usage
     tokens = f"{used.prompt_tokens} + {used.completion_tokens} tokens"
     cached = f" ({used.cached_tokens} from the cache)" if used.cached_tokens else ""
-    uncounted = f", {used.completion_tokens} tokens received" if used.completion_tokens else ", tokens unknown"
+    uncounted = (
+        f", {used.completion_tokens} {by_number(used.completion_tokens, 'token')} received"
+        if used.completion_tokens
+        else ", tokens unknown"
+    )
     counted = f", {tokens}{cached}" if line.metered and used.prompt_tokens else "" if line.metered else uncounted
     return f"Paid: {line.what} by {line.tier}{counted}, {line.latency_s:.3f} s: ${plain_decimal(line.cost_usd)}."
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
+from router_models.errors import by_number
 from serve_graph.access.budgets import Spending, starts
 from serve_graph.access.keys import Keyring, changes_of_keys
 from serve_graph.config.graph import GraphConfig
@@ -157,7 +158,7 @@ class Maintenance:
             deleted += self.sink.delete_rejected(moment.timestamp())
             if deleted:
                 logger.info("deleted %d record(s) older than %g days", deleted, self.keep_days)
-                why = f"older than {self.keep_days:g} days"
+                why = f"older than {self.keep_days:g} {by_number(self.keep_days, 'day')}"
                 detail = {"deleted": deleted, "before": before}
                 await self.audit.write([AuditEntry("graph", "records.delete", "decisions", why, detail)])
         if self.audit_keep_days is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from router_models.errors import by_number
 from router_models.evaluation.benchmarks.routellm import Benchmark
 from router_models.evaluation.benchmarks.routellm_paper import PUBLISHED
 from router_models.evaluation.figures import Evaluation, MethodFigures
@@ -25,7 +26,8 @@ def benchmark_section(one: Benchmark, found: Evaluation, few: Sequence[MethodFig
     ]
     rows += [["ours", row.method, _learned(row), *_three(row), _away(row)] for row in (*found.rows, *few)]
     text = (
-        f"## {one.name}\n\n{one.raw:,} prompts, {one.dropped} contaminated ones dropped; right: weak "
+        f"## {one.name}\n\n{one.raw:,} prompts, {one.dropped} contaminated {by_number(one.dropped, 'one')} "
+        "dropped; right: weak "
         f"{found.weak_quality:.4f}, strong {found.strong_quality:.4f}. The paper's figures are on the clean benchmark "
         "by ten deciles and np.interp, of routers that learned from other prompts; ours by the exact curve and its "
         "first crossing, on prompts left out while learning."

@@ -14,7 +14,7 @@ import numpy as np
 
 from router_models.data.formats.preference_votes import VoteTable
 from router_models.data.outcomes import OutcomeTable, group_duplicates
-from router_models.errors import DataError
+from router_models.errors import DataError, by_number
 from router_models.estimators.routers import ROUTERS
 from router_models.estimators.routers.combined.voted import VotedRouter, mixed, mixing_weights
 from router_models.estimators.routers.embedding.preferences import PreferenceRouter
@@ -139,7 +139,7 @@ def with_votes(
     if gain.advantage < 0:
         progress(f"votes on {tier}: left out, they order the graded prompts worse: {words}")
         return None
-    said = f"{tier}: learned from {whole.votes_:,} votes and {len(train):,} grades; {words}"
+    said = f"{tier}: learned from {whole.votes_:,} votes and {len(train):,} {by_number(len(train), 'grade')}; {words}"
     router = VotedRouter(ROUTERS[best.family], whole, mix).fit(train.prompts, y)
     return RouterChoice(router, tried, said)
 
@@ -157,6 +157,10 @@ def learned_words(version: RouterVersion) -> str:
     for tier, stage in version.stages.items():
         found = {} if stage.router is None else dict(stage.router.learned_from)
         if found.get("votes"):
-            grades = f" and {found['grades']:,} grades" if "grades" in found else ", and from no grades"
+            grades = (
+                f" and {found['grades']:,} {by_number(found['grades'], 'grade')}"
+                if "grades" in found
+                else ", and from no grades"
+            )
             parts.append(f"the router of {tier} learned from {found['votes']:,} votes{grades}")
     return f"{'; '.join(parts)}. Votes certify nothing: what is promised rests on grades" if parts else ""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from router_models.errors import DataError, NotCertifiedError
+from router_models.errors import DataError, NotCertifiedError, by_number
 from router_models.risk_control.certificate import ACCEPTED_RISK, HARM_RISK
 from router_models.risk_control.joint import CertifiedPolicy
 from router_models.risk_control.promise import Streamed
@@ -109,7 +109,8 @@ def check_records(task: LabelTask, records: Sequence[LabelRecord]) -> None:
     asked = {(row.key, tier) for row in task.questions for tier in row.answers}
     if strange := [record for record in records if (record.row, record.tier) not in asked]:
         raise DataError(
-            f"{len(strange)} labels are of answers that the plan does not ask (first: row {strange[0].row}, tier "
+            f"{len(strange)} {by_number(len(strange), 'label is of an answer', 'labels are of answers')} that "
+            f"the plan does not ask (first: row {strange[0].row}, tier "
             f"{strange[0].tier!r}): the file was put together from several"
         )
 
@@ -121,7 +122,8 @@ def _not_proved(told: Mapping[str, object]) -> NotCertifiedError:
     hint = (
         "no answer is left to be labelled" if not at["left"]
         else "more labels are not likely to prove it" if more is None
-        else f"about {more} more labels are likely to be needed, and {at['left']} answers are left"
+        else f"about {more} more {by_number(more, 'label is', 'labels are')} likely to be needed, and {at['left']} "
+        f"{by_number(at['left'], 'answer is', 'answers are')} left"
     )  # fmt: skip
     return NotCertifiedError(
         f"not proved by the labels so far: at {at['threshold']:.4g} {at['against']} of {at['labels']} count against "

@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
 
+from router_models.errors import by_number
 from serve_graph.access.auth import CALLER
 from serve_graph.api.audit import note_reading
 from serve_graph.api.batches.shapes import file_object, list_object
@@ -180,7 +181,12 @@ def add_files(app: FastAPI, parts: BatchParts, timeout_s: float | None = None, a
 
 def _check_room(config: BatchesConfig, count: int, size: int, more: int) -> None:
     if count >= config.max_files:
-        raise RequestError(f"there are {count} files, as many as may be: delete some", "file", "too_many_files")
+        raise RequestError(
+            f"there {by_number(count, 'is', 'are')} {count} {by_number(count, 'file')}, as many as may be: "
+            "delete some",
+            "file",
+            "too_many_files",
+        )
     if size + more > config.max_key_bytes:
         message = f"files may have {config.max_key_bytes} bytes together, and {size} are taken: delete some"
         raise RequestError(message, "file", "file_storage_exceeded")

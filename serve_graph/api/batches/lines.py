@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import IO, Any
 
+from router_models.errors import by_number
 from serve_graph.errors import RequestError
 from serve_graph.records.batches.file_storage import FILE_PIECE
 
@@ -84,7 +85,12 @@ class InputCheck:
         """Look at a line; whether the next one is worth looking at."""
         self.total, self.last = self.total + 1, line.number
         if self.total > self.most_lines:
-            self.errors = [fault("too_many_tasks", f"a batch may have at most {self.most_lines} requests")]
+            self.errors = [
+                fault(
+                    "too_many_tasks",
+                    f"a batch may have at most {self.most_lines} {by_number(self.most_lines, 'request')}",
+                )
+            ]
             return False
         found = self._fault(line)
         if found is not None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Request, Response
 
+from router_models.errors import by_number
 from serve_graph.access.auth import CALLER
 from serve_graph.access.turns import Turns
 from serve_graph.api.batches.files import BatchParts, add_files, find_file, note_foreign, owner_seen, page_limit
@@ -59,7 +60,8 @@ def add_batches(
             metadata=asked.metadata,
         )  # fmt: skip
         if not await parts.batches.add(row, parts.config.max_open):
-            message = f"{parts.config.max_open} batches have not ended, as many as a key may have"
+            most = parts.config.max_open
+            message = f"{most} {by_number(most, 'batch has', 'batches have')} not ended, as many as a key may have"
             raise RequestError(message, None, "too_many_batches")
         parts.wake()
         return Reply(batch_object(row))

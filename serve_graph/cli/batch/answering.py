@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import httpx
 
+from router_models.errors import by_number
 from serve_graph.cli.batch.asking import RowAsk, RowAsker
 from serve_graph.cli.batch.journal import Journal, JournalTotals
 from serve_graph.cli.batch.quality.foretold import Proof, configured_proof
@@ -43,7 +44,8 @@ class RunProgress:
         ended = self.before.answered + asked
         forecast = f"${spent / ended * self.rows:.4f} forecast" if ended else "no forecast before rows have ended"
         self.say(
-            f"{ended + self.before.failed:,} of {self.rows:,} rows, {self.before.tokens + tokens:,} tokens, "
+            f"{ended + self.before.failed:,} of {self.rows:,} {by_number(self.rows, 'row')}, "
+            f"{self.before.tokens + tokens:,} {by_number(self.before.tokens + tokens, 'token')}, "
             f"${spent:.4f} spent, {forecast}"
         )
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from router_models.errors import by_number
 from serve_graph.cli.output import JsonOption, say, say_json
 from serve_graph.errors import ServeGraphError
 
@@ -216,7 +217,11 @@ def batch_lines(work: BatchWorkload) -> list[str]:
     """What is assumed of passes that a provider's batch answers."""
     engines = {"the cheap tier": work.cheap, "the last tier": work.last}
     engines |= {one.asked: one.engine for one in work.asked}
-    waits = [f"{name} in {engine.batch_hours:g} hours" for name, engine in engines.items() if engine.batch_hours]
+    waits = [
+        f"{name} in {engine.batch_hours:g} {by_number(engine.batch_hours, 'hour')}"
+        for name, engine in engines.items()
+        if engine.batch_hours
+    ]
     if not waits:
         return []
     said = (
@@ -230,7 +235,8 @@ def plan_table(read: PlanInput, found: list[PlannedBatch]) -> list[str]:
     """The plan as a Markdown table, with what it rests on."""
     work = read.work
     lines = [
-        f"{work.rows:,} rows, {100 * work.tried:.1f} % of them tried at the cheap tier, of these "
+        f"{work.rows:,} {by_number(work.rows, 'row')}, {100 * work.tried:.1f} % of them tried at the cheap "
+        "tier, of these "
         f"{100 * work.accepted:.1f} % accepted; simulated. Rates: {read.source}",
         f"{read.signals}.",
         *batch_lines(work),

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 
+from router_models.errors import by_number
 from serve_graph.cli.batch.forecast import share_of
 from serve_graph.cli.batch.journal import Journal
 from serve_graph.cluster.batches.passes.row_answer import said_of
@@ -87,9 +88,11 @@ def record_lines(read: dict[str, Any]) -> Iterator[str]:
     """What the records say, as lines of text."""
     parts = {name: share_of(read[name], read["read"]) for name in ("covered", "promised")}
     shown = ", ".join(f"{100 * found['share']:.1f} % {name}" for name, found in parts.items())
-    yield f"of {read['read']:,} answers {shown}; ${Decimal(read['saved_usd']):.6f} saved beside the last tier alone"
+    answers = by_number(read["read"], "answer")
+    yield f"of {read['read']:,} {answers} {shown}; ${Decimal(read['saved_usd']):.6f} saved beside the last tier alone"
     if (signals := read["signals"])["calls"]:
         yield (
-            f"{signals['calls']:,} calls for signals ({signals['tokens']:,} tokens) took "
+            f"{signals['calls']:,} {by_number(signals['calls'], 'call')} for signals ({signals['tokens']:,} "
+            f"tokens) took "
             f"${Decimal(signals['usd']):.6f} of what these answers cost"
         )

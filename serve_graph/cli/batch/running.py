@@ -11,6 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from router_models.errors import by_number
 from serve_graph.cli.batch.answering import Answering, RunningGraph, RunProgress
 from serve_graph.cli.batch.dataset import (
     Dataset,
@@ -248,8 +249,9 @@ def _usage_of(one: dict[str, Any]) -> tuple[int, int]:
 
 def batch_summary_lines(summary: dict[str, Any]) -> Iterator[str]:
     """The summary as lines of text."""
+    rows = by_number(summary["rows"], "row")
     yield (
-        f"{summary['rows']:,} rows: {summary['answered']:,} answered, {summary['failed']:,} failed, "
+        f"{summary['rows']:,} {rows}: {summary['answered']:,} answered, {summary['failed']:,} failed, "
         f"{summary['left']:,} left; {summary['asked']:,} asked now in {summary['seconds']:.1f} s "
         f"for ${Decimal(summary['spent_usd']):.6f}"
     )
@@ -274,9 +276,10 @@ def batch_summary_lines(summary: dict[str, Any]) -> Iterator[str]:
     if summary.get("foretold") is not None:
         yield from foretold_lines(summary["foretold"])
     for tier, sent in (summary["provider_batches"] or {}).items():
-        yield f"{tier}: {sent['batches']:,} batches of its provider, at {sent['price_factor']} of its prices"
+        batches = f"{sent['batches']:,} {by_number(sent['batches'], 'batch', 'batches')} of its provider"
+        yield f"{tier}: {batches}, at {sent['price_factor']} of its prices"
     if summary["unmetered"]:
-        yield f"{summary['unmetered']:,} answers came without a cost"
+        yield f"{summary['unmetered']:,} {by_number(summary['unmetered'], 'answer')} came without a cost"
     yield f"promise: {summary['promise'] or 'the graph does not tell this key'}; {summary['certificate']}"
     if (read := summary["records"]) is not None:
         yield from record_lines(read)
@@ -284,15 +287,16 @@ def batch_summary_lines(summary: dict[str, Any]) -> Iterator[str]:
         yield misses_line(summary["measured"])
     if summary["audit"] is not None:
         yield from quality_lines(summary["audit"])
-    if summary["audited"]:
-        yield f"{summary['audited']:,} answers to look at: serve-graph label {summary['audit_file']}"
+    if n := summary["audited"]:
+        yield f"{n:,} {by_number(n, 'answer')} to look at: serve-graph label {summary['audit_file']}"
     if summary["failures"]:
         yield f"failed rows: {summary['failures']}; --retry-failed asks them again"
     if summary["written"]:
-        yield f"{summary['written']:,} rows written"
+        yield f"{summary['written']:,} {by_number(summary['written'], 'row')} written"
 
 
 def _dollars(found: dict[str, Any] | None) -> str:
     if found is None:
         return "not known from so few rows"
-    return f"${found['usd']:.6f} ({found['low']:.6f} to {found['high']:.6f}, 95 %, from {found['of']:,} rows)"
+    of = f"{found['of']:,} {by_number(found['of'], 'row')}"
+    return f"${found['usd']:.6f} ({found['low']:.6f} to {found['high']:.6f}, 95 %, from {of})"

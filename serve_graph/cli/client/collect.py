@@ -22,6 +22,7 @@ from openai import AsyncOpenAI
 from router_models.data.outcomes import write_outcomes
 from router_models.data.starter import Task, grade, sandbox
 from router_models.data.starter.task import UNGRADED
+from router_models.errors import by_number
 from router_models.types import Outcome
 from serve_graph.cli.client.api_key import key_headers
 from serve_graph.cli.client.ask import api_client, ask
@@ -180,7 +181,7 @@ def summary(grades: Sequence[float]) -> str:
     graded = [grade for grade in grades if not math.isnan(grade)]
     right = f"{sum(graded) / len(graded):.1%} right" if graded else "not graded"
     beside = f" ({len(grades) - len(graded)} not graded)" if graded and len(graded) < len(grades) else ""
-    return f"{len(grades)} outcomes, {right}{beside}"
+    return f"{len(grades)} {by_number(len(grades), 'outcome')}, {right}{beside}"
 
 
 def binds_behind(url: str, config: GraphConfig) -> dict[str, str] | None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
+from router_models.errors import by_number
 from router_models.types import DecisionRecord
 from serve_graph.cli.client.ask import api_client, ask
 from serve_graph.cli.offline.label_terminal import KEYS_ARE, Keys, plain, show_text
@@ -224,10 +225,10 @@ def summary_lines(summary: dict[str, Any], passed: Counter[str]) -> Iterable[str
         f"{summary['labelled']} labelled, {summary['wrong']} wrong; {summary['this_session']} in this session, "
         f"{summary['skipped']} skipped, {summary['left']} left"
     )
-    if summary["last_tier_unknown"]:
+    if unknown := summary["last_tier_unknown"]:
         yield (
-            f"{summary['last_tier_unknown']} wrong answers without the last tier's answer count as no harm: --ask "
-            "asks a running graph for it"
+            f"{unknown} wrong {by_number(unknown, 'answer')} without the last tier's answer "
+            f"{by_number(unknown, 'counts', 'count')} as no harm: --ask asks a running graph for it"
         )
     yield from (f"not shown: {n} {why}" for why, n in sorted(passed.items()))
 

@@ -15,6 +15,7 @@ from openai import AsyncOpenAI
 
 from router_models.data.slices import slice_of
 from router_models.data.starter import Task
+from router_models.errors import by_number
 from router_models.types import Action, Completion, Decision, DecisionRecord, Progress, Query, Verdict
 from router_models.versions.router_version import RouterVersion
 from serve_graph.cascade.context import CascadeContext
@@ -213,10 +214,15 @@ async def replay_decisions(
 def replay_lines(found: DecisionReplay, asked: int, examples: int) -> Iterator[str]:
     """What a replay came to, in words."""
     whole = found.whole()
-    yield f"{found.version} on {whole.n} kept decisions, as of {datetime.now(UTC):%Y-%m-%d %H:%M} UTC:"
+    yield (
+        f"{found.version} on {whole.n} kept {by_number(whole.n, 'decision')}, as of "
+        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC:"
+    )
     yield from _part_lines(whole)
     if asked:
-        yield f"  {asked} answers that nobody had kept were asked for"
+        yield (
+            f"  {asked} {by_number(asked, 'answer')} that nobody had kept {by_number(asked, 'was', 'were')} asked for"
+        )
     for (tier, why), n in sorted(found.missing().items()):
         more = ": --ask URL --budget-usd asks a running graph for them" if why == MISSING else ""
         yield f"  not known to the end: {n}, for want of an answer of {tier} ({why}){more}"
@@ -229,7 +235,7 @@ def replay_lines(found: DecisionReplay, asked: int, examples: int) -> Iterator[s
     if by_program := {name: n for name, n in found.graders().items() if name != "label"}:
         yield f"  graded by program: {', '.join(f'{n} by {name}' for name, n in sorted(by_program.items()))}"
     for part in found.slices():
-        yield f"slice {part.name}: {part.n} decisions"
+        yield f"slice {part.name}: {part.n} {by_number(part.n, 'decision')}"
         yield from _part_lines(part)
     yield from (f"left out: {n} {why}" for why, n in sorted(found.left_out.items()))
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from router_models.data.starter import SHIPPED_SEED, SHIPPED_TASKS, Task, generate, grade, starter_tasks
 from router_models.data.starter.task import task_id
+from router_models.errors import by_number
 from router_models.reports.plots import wilson
 from router_models.types import Outcome, Progress
 from serve_graph.cli.client.api_key import key_headers
@@ -114,7 +115,8 @@ def render_demo(result: dict[str, Any]) -> str:
     """Format the figures as Markdown."""
     top = result["overall"][-1]["usd"]
     lines = [
-        f"{result['questions']} held-out questions, {result['concurrency']} at a time, "
+        f"{result['questions']} held-out {by_number(result['questions'], 'question')}, "
+        f"{result['concurrency']} at a time, "
         f"{time.strftime('%Y-%m-%d')}. Version {result['version']}: {result['promise']}",
         "",
         "| policy | right (95 % interval) | cost, $ per 1000 questions | of always-frontier | p50 / p95 s |",

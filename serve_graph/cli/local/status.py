@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from router_models.data.json_values import to_json_values
+from router_models.errors import by_number
 from serve_graph.cli.client.readiness import KEEPS_TO_ITSELF, read_readiness
 from serve_graph.cli.output import say
 from serve_graph.cli.versions.found import withdrawn
@@ -52,7 +53,10 @@ def _lines(url: str, state: dict[str, Any], review: str | None) -> list[str]:
     said += [f"prefix verdict for {tier}: {promise}" for tier, promise in state.get("prefixes", {}).items()]
     if (seen := state.get("coverage")) and seen["requests"]:
         why = ", ".join(f"{reason} {count}" for reason, count in seen["reasons"].items())
-        told = f"{seen['uncovered']} of the last {seen['requests']} requests{f' ({why})' if why else ''}"
+        told = (
+            f"{seen['uncovered']} of the last {seen['requests']} "
+            f"{by_number(seen['requests'], 'request')}{f' ({why})' if why else ''}"
+        )
         said.append(f"not covered by the certificate: {told}")
     return said
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from router_models.errors import by_number
 from serve_graph.cli.client.replayed import HOW_TO_KEEP, store_url
 from serve_graph.errors import ServeGraphError
 from serve_graph.learning.kept_tasks import replayed_task
@@ -69,7 +70,8 @@ def read_served_outcomes(graph: GraphConfig, window: ServedWindow) -> ServedOutc
     if not selection.sources:
         of = "" if window.source is None else f" by {window.source}"
         raise ServeGraphError(
-            f"{len(found)} decisions with their prompts, and not one grade{of} of an answer: label some "
+            f"{len(found)} {by_number(len(found), 'decision with its prompt', 'decisions with their prompts')}, and "
+            f"not one grade{of} of an answer: label some "
             "(`decisions label`), have a judge grade a sample (docs/guides/learning/judge.md), or `collect "
             "--from-decisions`"
         )

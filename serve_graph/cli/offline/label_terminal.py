@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from router_models.errors import by_number
+
 if TYPE_CHECKING:
     from router_models.training.labelling.plan import Question
     from router_models.training.labelling.session import LabelSession
@@ -78,11 +80,16 @@ def question_text(session: LabelSession, question: Question, tier: str) -> str:
 
 def status_line(summary: Mapping[str, Any]) -> str:
     """How many labels there are, what is proved, and how many more are likely to be needed, on one line."""
-    parts = [f"{summary['labelled']} labelled, {summary['against']} count against the promise"]
+    against = f"{summary['against']} {by_number(summary['against'], 'counts', 'count')} against the promise"
+    parts = [f"{summary['labelled']} labelled, {against}"]
     if proved := summary["proved"]:
         parts.append(f"proved for {proved['share']:.0%} of prompts")
     if at := summary["under_test"]:
-        more = "no answer is left" if not at["left"] else f"about {at['more']} more, {at['left']} are left"
+        more = (
+            "no answer is left"
+            if not at["left"]
+            else f"about {at['more']} more, {at['left']} {by_number(at['left'], 'is', 'are')} left"
+        )
         if at["left"] and at["more"] is None:
             more = "more labels are not likely to prove it"
         parts.append(f"under test for {at['share']:.0%} of prompts: {more}")
@@ -93,9 +100,11 @@ def told(summary: Mapping[str, Any]) -> Iterator[str]:
     """What the session came to, in lines."""
     yield status_line(summary)
     if summary["skipped"] or summary["disputed"]:
+        both = summary["skipped"] + summary["disputed"]
         yield (
-            f"{summary['skipped']} skipped and {summary['disputed']} disputed answers count against the promise until "
-            "somebody labels them, or --adjudicate settles them"
+            f"{summary['skipped']} skipped and {summary['disputed']} disputed {by_number(both, 'answer')} "
+            f"{by_number(both, 'counts', 'count')} against the promise until somebody labels "
+            f"{by_number(both, 'it', 'them')}, or --adjudicate settles {by_number(both, 'it', 'them')}"
         )
     for pair in summary["agreement"]:
         kappa = "not defined (both always say the same)" if pair["kappa"] is None else f"{pair['kappa']:.2f}"

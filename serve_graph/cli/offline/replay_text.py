@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from router_models.errors import by_number
 from router_models.planning.simulation.queues import Simulated
 from serve_graph.cli.output import columns
 
@@ -17,7 +18,8 @@ def replay_text(setup: Mapping[str, Any], runs: Mapping[str, Sequence[Simulated]
     slots = ", ".join(f"{tier} {n}" for tier, n in setup["slots"].items())
     burst = f", bursts {setup['burst']}" if setup["burst"] else ""
     head = (
-        f"{setup['requests']} requests at {setup['rate_per_s']:g}/s{burst}, drawn from {setup['prompts']} recorded "
+        f"{setup['requests']} {by_number(setup['requests'], 'request')} at {setup['rate_per_s']:g}/s{burst}, "
+        f"drawn from {setup['prompts']} recorded "
         f"prompts\nslots: {slots}; router {setup['router_ms']:g} ms, verifier {setup['verifier_ms']:g} ms; seeds "
         f"{seeds[0]} to {seeds[-1]}: mean (lowest to highest)"
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from router_models.errors import by_number
 from serve_graph.cli.output import progress_to_stderr
 
 if TYPE_CHECKING:
@@ -193,10 +194,10 @@ def drawn_only(table: OutcomeTable) -> OutcomeTable:
             "or by who graded them (column `drawn`)"
         )
     gaps = drawn_rows(kept.prompts) & np.any([np.isnan(kept.grade(tier)) for tier in kept.tiers], axis=0)
-    if gaps.any():
+    if n := int(gaps.sum()):
         progress_to_stderr()(
-            f"{int(gaps.sum())} prompts of the random sample have no grade of every tier (a judge's ties, say) and "
-            "are left out: figures are of the others"
+            f"{n} {by_number(n, 'prompt')} of the random sample {by_number(n, 'has', 'have')} no grade of "
+            f"every tier (a judge's tie, say) and {by_number(n, 'is', 'are')} left out: figures are of the others"
         )
     return kept
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from router_models.errors import by_number
 from serve_graph.cli.extras import needs
 from serve_graph.cli.output import DEFAULT_CONFIG, ConfigOption, JsonOption, columns, say, say_json
 from serve_graph.cli.versions.found import Number, found_version
@@ -74,7 +75,10 @@ def calibrate(
     ]
     shown = [[_shown(row, name) for name in _NAMES] for row in rows]
     say("\n".join([f"{registered.name}: a share, not a promise", "", columns([titles, *shown])]))
-    say(f"\ncertified on {n or 'an unknown number of'} prompts; {len(live)} live decisions by this version")
+    say(
+        f"\ncertified on {n or 'an unknown number of'} prompts; {len(live)} live "
+        f"{by_number(len(live), 'decision')} by this version"
+    )
     if len(live) < LEAST_DECISIONS:
         say(f"{LEAST_DECISIONS} are needed to say what share they are")
     elif any(row["ask_for"] is None for row in rows):

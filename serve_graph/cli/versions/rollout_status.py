@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from router_models.errors import by_number
 from serve_graph.cli.decisions import STORE
 from serve_graph.cli.extras import needs
 from serve_graph.cli.output import DEFAULT_CONFIG, ConfigOption, JsonOption, columns, say, say_json
@@ -67,7 +68,10 @@ def _lines(rollout: Rollout, settles: dict[str, float]) -> list[str]:
     lines = [rollout_line(rollout), f"begun {rollout.begun_at}, changed {rollout.updated_at} by {rollout.by}"]
     if rollout.steps:
         steps = ", ".join(f"{step:g}" for step in rollout.steps)
-        least = f"at least {rollout.pause_s:g} s and {rollout.minimum} requests decided by both versions each"
+        least = (
+            f"at least {rollout.pause_s:g} s and {rollout.minimum} {by_number(rollout.minimum, 'request')} "
+            "decided by both versions each"
+        )
         lines.append(f"steps: {steps} %, {least}; this one since {rollout.step_at}")
     lines.append(f"decided by both versions: {100 * rollout.rate:g} % of requests")
     evidence = rollout.evidence
@@ -86,7 +90,8 @@ def _lines(rollout: Rollout, settles: dict[str, float]) -> list[str]:
         return [*lines, "no evidence yet"]
     pairs, units = evidence["pairs"], evidence["outcomes"]
     lines.append(
-        f"evidence: {evidence['verdict']}; {pairs} requests decided by both, of {evidence['undetermined']} the "
+        f"evidence: {evidence['verdict']}; {pairs} {by_number(pairs, 'request')} decided by both, of "
+        f"{evidence['undetermined']} the "
         f"difference in quality is not known; {units} sessions, keys or prompts answered by one"
     )
     rows = [["test", "of", "value", "limit", "", "n", "difference", "says"]]

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from router_models.errors import by_number
+
 
 @dataclass(slots=True)
 class ComparisonTally:
@@ -79,10 +81,13 @@ _REMEDIES = {
 def tally_sentences(found: Mapping[str, Any]) -> list[str]:
     """What `tallied` returned, in words: what was offered and became of it, the day's budget, and what starves it."""
     shed, said = dict(found["shed"]), dict(found["ungraded"])
-    apart = [f"{found['ties']} ties"] if found.get("ties") else []
+    apart = [f"{found['ties']} {by_number(found['ties'], 'tie')}"] if found.get("ties") else []
     apart += [f"{sum(said.values())} not graded: {_by_reason(said)}"] if said else []
     ungraded = f" ({'; '.join(apart)})" if apart else ""
-    line = f"offered to be compared: {found['offered']} requests; compared: {found['compared']}{ungraded}"
+    line = (
+        f"offered to be compared: {found['offered']} {by_number(found['offered'], 'request')}; compared: "
+        f"{found['compared']}{ungraded}"
+    )
     line += f"; waiting: {found['waiting']}; shed: {sum(shed.values())}" + (f" ({_by_reason(shed)})" if shed else "")
     lines, today = [line], found.get("today") or {}
     if today:

@@ -12,7 +12,7 @@ from pathlib import Path
 from router_models.data.formats.json_lines import json_object, numbered_lines
 from router_models.data.formats.text_files import read_text
 from router_models.data.starter import Task, check_task, generate
-from router_models.errors import DataError
+from router_models.errors import DataError, by_number
 from serve_graph.config.learning import GoldenConfig
 from serve_graph.learning.kept_tasks import replayed_task
 from serve_graph.records.store import DecisionStore
@@ -81,7 +81,10 @@ async def draw_kept(store: DecisionStore, config: GoldenConfig) -> list[str]:
             if (task := replayed_task(record, Counter())) is not None:
                 found.setdefault(task.prompt_id, task)
     if len(found) < config.size:
-        raise NoTasksError(f"{len(found)} different prompts are kept, {config.size} are needed")
+        raise NoTasksError(
+            f"{len(found)} different {by_number(len(found), 'prompt is', 'prompts are')} kept, {config.size} "
+            "are needed"
+        )
     return [task.id for task in _drawn(list(found.values()), config)]
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from sqlalchemy import select
 
+from router_models.errors import by_number
 from router_models.metrics.intervals import Interval
 from router_models.monitoring.missing_grades import MissingGrades, missing_grades
 from router_models.monitoring.off_policy import (
@@ -101,7 +102,8 @@ class ArmEstimate:
         if missing.found:
             why = "; ".join(f"by {_word(name)}, p = {p:.2g}" for name, p in missing.found.items())
             out.append(f"NOT missing by chance ({why}): the intervals above do not hold")
-        covers = f"whatever the {missing.missing} missing grades are: mean grade {_ends(missing.value)}"
+        grades = by_number(missing.missing, "grade is", "grades are")
+        covers = f"whatever the {missing.missing} missing {grades}: mean grade {_ends(missing.value)}"
         return [*out, f"{covers}, {_ends(missing.gain)} more than what was served"]
 
 

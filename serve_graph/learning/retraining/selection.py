@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import binom
 
+from router_models.errors import by_number
 from router_models.monitoring.off_policy import BALANCE_LEVEL, LEAST_EFFECTIVE
 from router_models.types import Action
 from serve_graph.learning.labelled import up_for_labelling
@@ -157,7 +158,8 @@ def _correction(traffic: Sequence[ServedPrompt], routes: Sequence[RouteCount], t
     for one in routes:
         if one.rate is None:
             why.append(
-                f"{one.prompts} of {total} prompts were {_words(one.route)} first, and of none of them chance had "
+                f"{one.prompts} of {total} prompts {by_number(one.prompts, 'was', 'were')} "
+                f"{_words(one.route)} first, and of none of them chance had "
                 "every tier answer and be graded: their propensity is 0, and no weight stands for them"
             )
             continue

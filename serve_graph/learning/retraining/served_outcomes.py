@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from router_models.data.formats.columns import LABEL_SOURCE, LONG_COLUMNS
+from router_models.errors import by_number
 from router_models.estimators.verifiers.checks.formats import measured_formats
 from router_models.estimators.verifiers.checks.tool_calls import CALLING_FINISHES
 from router_models.types import Completion, Outcome, Query
@@ -70,7 +71,11 @@ class ServedOutcomes:
     def lines(self) -> Iterator[str]:
         """What was found and how it was chosen, in words."""
         found, draw, correction = self.selection, self.selection.draw, self.selection.correction
-        yield f"{found.requests} requests, {found.prompts} prompts; {self.whole} have every tier's answer and grade"
+        yield (
+            f"{found.requests} {by_number(found.requests, 'request')}, {found.prompts} "
+            f"{by_number(found.prompts, 'prompt')}; {self.whole} {by_number(self.whole, 'has', 'have')} every "
+            "tier's answer and grade"
+        )
         audited = sum(one.by_chance for one in found.routes)
         yield f"{audited} of them ({audited / max(found.prompts, 1):.0%} of the prompts) by a chance that is known"
         yield f"{'first answered':26} {'prompts':>8} {'graded':>8} {'whole':>8} {'by chance':>10} {'at':>7}"
@@ -78,29 +83,35 @@ class ServedOutcomes:
             rate = "-" if one.rate is None else f"{one.rate:g}"
             yield f"{one.route:26} {one.prompts:8} {one.graded:8} {one.whole:8} {one.by_chance:10} {rate:>7}"
         for tier, n in sorted(found.one_tier_only.items()):
-            yield f"{n} prompts were answered by {tier} alone: what the other tiers would have said is not known"
+            yield (
+                f"{n} {by_number(n, 'prompt was', 'prompts were')} answered by {tier} alone: what the other tiers "
+                "would have said is not known"
+            )
         if found.sources:
             said = ", ".join(f"{n} {source}" for source, n in sorted(found.sources.items()))
             yield f"graded by: {said}"
         if found.outages:
-            yield f"{found.outages} prompts were answered while something was away: they train and do not certify"
+            prompts = by_number(found.outages, "prompt was", "prompts were")
+            yield f"{found.outages} {prompts} answered while something was away: for training, not for certifying"
         yield from _draw_lines(draw)
         if correction.weights is not None:
             kept = len(correction.weights)
             yield (
-                f"training is corrected: {kept} rows that chance chose, weighted by the inverse of their probability, "
+                f"training is corrected: {kept} {by_number(kept, 'row')} that chance chose, weighted by the "
+                "inverse of their probability, "
                 f"worth {correction.effective_n:.0f} rows of equal weight; the other whole rows are left out of it"
             )
         else:
             yield "training is NOT corrected for how rows were chosen:"
             yield from (f"  {why}" for why in correction.why_not)
-        yield from (f"{n} decisions {why}" for why, n in sorted(self.left_out.items()))
+        yield from (f"{n} {by_number(n, 'decision')} {why}" for why, n in sorted(self.left_out.items()))
 
 
 def _draw_lines(draw: Draw) -> Iterator[str]:
     if draw.holds:
         yield (
-            f"may certify: {draw.prompts} prompts, all that a hash of their first decision drew at {draw.share:g}, "
+            f"may certify: {draw.prompts} {by_number(draw.prompts, 'prompt')}, all that a hash of their first "
+            f"decision drew at {draw.share:g}, "
             "each with its row"
         )
         if draw.tried > 1:
@@ -113,7 +124,8 @@ def _draw_lines(draw: Draw) -> Iterator[str]:
         return
     lacking = draw.missing.total()
     yield (
-        f"may certify: nothing. Of {draw.prompts} prompts that a hash drew at {draw.share:g}, {lacking} have no whole "
+        f"may certify: nothing. Of {draw.prompts} {by_number(draw.prompts, 'prompt')} that a hash drew at "
+        f"{draw.share:g}, {lacking} {by_number(lacking, 'has', 'have')} no whole "
         "row, so that the others were chosen by what answered, or by who graded:"
     )
     yield from (f"  {n} {what}" for what, n in draw.missing.most_common())

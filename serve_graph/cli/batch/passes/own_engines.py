@@ -12,6 +12,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from router_models.errors import by_number
 from serve_graph.cli.batch.answering import RunProgress, RunTotals
 from serve_graph.cli.batch.asking import RowAsk
 from serve_graph.cli.batch.journal import Journal
@@ -104,8 +105,9 @@ class OwnPasses:
         for tier, lines in lines_sent(journal.connection).items():
             if self.batches is None or tier not in self.batches.tiers:
                 shown.say(
-                    f"{lines:,} lines of {tier} were sent to its provider as batches, which this run does not read: "
-                    "with --provider-batches they are not paid again"
+                    f"{lines:,} {by_number(lines, 'line')} of {tier} {by_number(lines, 'was', 'were')} sent to "
+                    "its provider in batches, which this run does not read: with --provider-batches nothing of it is "
+                    "paid again"
                 )
         if self.batches is None:
             return self._asked(self._run(passes, journal, budget), rows, shown)

@@ -16,6 +16,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from router_models.errors import by_number
 from serve_graph.cli.batch.asking import RowAsk, request_bytes
 from serve_graph.cli.batch.journal import Journal
 from serve_graph.cli.batch.passes.under_way import RowsUnderWay
@@ -78,7 +79,8 @@ class PassRun:
         folder = Path(tempfile.mkdtemp(prefix=mine, dir=self.scratch))
         try:
             if dropped := self.under_way.forget_others():
-                self.say(f"{dropped:,} rows were begun under another version or graph: they begin again")
+                what = by_number(dropped, "row was begun", "rows were begun")
+                self.say(f"{dropped:,} {what} under another version or graph: begun again")
             self._route(folder, self.under_way.ask(self._bodies(rows)))
             while self.stopped is None and (waiting := self.under_way.counts()):
                 place = next(name for name in self._places() if name in waiting)
@@ -136,11 +138,13 @@ class PassRun:
 
         Raises ServeGraphError where not one of several rows came back: that is no row's fault.
         """
-        self.say(f"a pass of {rows:,} rows at {_named(place)}")
+        self.say(f"a pass of {rows:,} {by_number(rows, 'row')} at {_named(place)}")
         came = self._pass(folder, place, self.batch_rows)
         if not self._left(place) or self._has_to_stop(place):
             return
-        self.say(f"{self._left(place):,} rows at {_named(place)} are tried one by one: the worker of their batch died")
+        left = self._left(place)
+        what = f"{left:,} {by_number(left, 'row')} at {_named(place)} {by_number(left, 'is', 'are')}"
+        self.say(f"{what} tried one by one: the worker of the batch died")
         for _ in range(2):  # one may have been given to a worker whose death was not known yet
             came += self._pass(folder, place, 1)
             if not self._left(place) or self._has_to_stop(place):
@@ -199,7 +203,8 @@ class PassRun:
             if self.budget is None or spent + self.dearest <= self.budget > spent:
                 return False
             why = f"the budget of ${self.budget} has no room for another row at {_named(place)} (${spent:.6f} spent)"
-        self.stopped = f"{why}; {self._left(place):,} rows wait at {_named(place)}"
+        left = self._left(place)
+        self.stopped = f"{why}; {left:,} {by_number(left, 'row waits', 'rows wait')} at {_named(place)}"
         return True
 
     def _note(self, progress: Iterable[RowProgress], tier: str | None = None) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
+from router_models.errors import by_number
 from serve_graph.cli.batch.providers.batch_api import PASSING, BatchApi, ProviderBatch, ProviderError, ProviderReply
 from serve_graph.cli.batch.providers.held_money import HeldMoney
 from serve_graph.cli.batch.providers.provider_ledger import ProviderLedger, ProviderLine, Submission
@@ -170,7 +171,11 @@ class BatchPool:
                 continue
             if found.has_ended:
                 return found
-            done = f"{found.done:,} of {found.total:,} lines" if found.total else "no lines yet"
+            done = (
+                f"{found.done:,} of {found.total:,} {by_number(found.total, 'line')}"
+                if found.total
+                else "no lines yet"
+            )
             self.tell(f"{self.tier}: batch {batch} {found.status}, {done}")
             await asyncio.sleep(self.poll_s)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from router_models.errors import by_number
 from serve_graph.cli.output import JsonOption, say, say_json
 from serve_graph.errors import ServeGraphError
 
@@ -54,7 +55,9 @@ def audit_batch(
         say(line)
     if post is not None:
         done = told["posted"]
-        say(f"{done['taken']:,} labels told to {post}, {done['without_decision']:,} are of answers without a record")
+        taken, unknown = done["taken"], done["without_decision"]
+        others = f"{unknown:,} {by_number(unknown, 'is of an answer', 'are of answers')} without a record"
+        say(f"{taken:,} {by_number(taken, 'label')} told to {post}, {others}")
 
 
 def _certificate(path: Path) -> Certificate | None:

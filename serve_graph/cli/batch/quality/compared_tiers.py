@@ -8,6 +8,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from router_models.errors import by_number
 from serve_graph.cli.batch.answering import Answering, RunProgress
 from serve_graph.cli.batch.dataset import Dataset
 from serve_graph.cli.batch.forecast import mean_forecast
@@ -73,9 +74,10 @@ def compared_lines(told: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     for tier, found in told.items():
         if found["usd"] is None:
             why = found["stopped"] or "rows failed"
-            yield f"all rows at {tier} alone: not known from {found['of']} answers ({why})"
+            yield f"all rows at {tier} alone: not known from {found['of']} {by_number(found['of'], 'answer')} ({why})"
             continue
-        usd = f"${found['usd']:.6f} ({found['low']:.6f} to {found['high']:.6f}, 95 %, from {found['of']:,} rows asked)"
+        usd = f"${found['usd']:.6f} ({found['low']:.6f} to {found['high']:.6f}, 95 %, from {found['of']:,} "
+        usd += f"{by_number(found['of'], 'row')} asked)"
         yield f"all rows at {tier} alone: {usd}"
         if found["measured"] is not None:
             yield f"  {misses_line(found['measured'])}"

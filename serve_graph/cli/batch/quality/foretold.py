@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from router_models.errors import by_number
 from serve_graph.cli.batch.forecast import CostMoments, mean_forecast
 from serve_graph.cli.batch.quality.exact import exact_interval
 from serve_graph.cli.batch.quality.measured_quality import KEPT
@@ -173,7 +174,7 @@ def foretold_lines(told: Mapping[str, Any]) -> Iterator[str]:
     bound = told["certified"]
     yield (
         f"  certified: {bound['what']} <= {bound['epsilon']:g} with {100 * bound['confidence']:.4g} % confidence: "
-        f"at most {bound['at_most']:,.0f} of {rows:,} rows"
+        f"at most {bound['at_most']:,.0f} of {rows:,} {by_number(rows, 'row')}"
     )
     words = {
         "harm": "wrong where the last tier is right",
@@ -183,7 +184,8 @@ def foretold_lines(told: Mapping[str, Any]) -> Iterator[str]:
     for name, text in words.items():
         if (found := told[name]) is not None:
             yield (
-                f"  measured on CERT, {text}: {found['count']:,} of {found['of']:,} such answers; of {rows:,} rows "
+                f"  measured on CERT, {text}: {found['count']:,} of {found['of']:,} such answers; of {rows:,} "
+                f"{by_number(rows, 'row')} "
                 f"{found['rows']:,.0f} ({found['low']:,.0f} to {found['high']:,.0f}, 95 %)"
             )
     if told["wrong"] is None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from router_models.errors import ArtifactError
+from router_models.errors import ArtifactError, by_number
 from router_models.training.labelling.records import (
     LabelRecord,
     append_line,
@@ -166,7 +166,8 @@ def _page(drawn: DrawnAnswer, answer: str, status: str) -> str:
 def audit_lines(told: Mapping[str, Any], sample: Path) -> Iterator[str]:
     """What a session came to, in lines."""
     yield (
-        f"{told['labelled']} of {told['drawn']} answers labelled, {told['wrong']} wrong; {told['skipped']} skipped, "
+        f"{told['labelled']} of {told['drawn']} {by_number(told['drawn'], 'answer')} labelled, "
+        f"{told['wrong']} wrong; {told['skipped']} skipped, "
         f"{told['disputed']} disputed, {told['left']} left"
     )
     for pair in told["agreement"]:

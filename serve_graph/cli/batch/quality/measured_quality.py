@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from router_models.errors import by_number
 from router_models.training.labelling.records import LabelRecord
 from router_models.training.labelling.votes import agreements, votes_of
 from serve_graph.cli.batch.dataset import labels_beside
@@ -155,7 +156,8 @@ def quality_lines(told: Mapping[str, Any]) -> Iterator[str]:
     """The same as lines of text."""
     wrong, every = told["wrong"], told["wrong_of_all"]
     yield (
-        f"labelled by people: {told['labelled']:,} of a random sample of {told['answers']:,} answers "
+        f"labelled by people: {told['labelled']:,} of a random sample of {told['answers']:,} "
+        f"{by_number(told['answers'], 'answer')} "
         f"({told['without_label']:,} skipped or disputed, {told['left']:,} not looked at yet); exact 95 % intervals"
     )
     yield f"wrong: {share_text(wrong)}; of all {told['answers']:,} answers {every['low']:,.0f} to {every['high']:,.0f}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from router_models.errors import by_number
 from serve_graph.cli.batch.dataset import Row
 from serve_graph.cli.batch.forecast import share_of
 from serve_graph.errors import ServeGraphError
@@ -57,5 +58,6 @@ def misses_line(found: dict[str, Any]) -> str:
     """What was measured, as a line of text."""
     wrong, expected = found["wrong"], found["expected"]
     share, low, high = (100 * wrong[name] for name in ("share", "low", "high"))
-    said = f"of {found['graded']:,} graded answers {share:.1f} % are wrong ({low:.1f} to {high:.1f}, 95 %)"
+    answers = by_number(found["graded"], "answer")
+    said = f"of {found['graded']:,} graded {answers} {share:.1f} % are wrong ({low:.1f} to {high:.1f}, 95 %)"
     return f"{said}: {expected['low']:,.0f} to {expected['high']:,.0f} of all rows"

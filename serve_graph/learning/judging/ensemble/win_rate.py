@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from router_models.errors import by_number
 from router_models.metrics.intervals import Interval, interval_of
 from router_models.pricing.prices import plain_decimal
 from router_models.types import DecisionRecord, FloatArray
@@ -84,8 +85,9 @@ class EnsembleResult:
         """In words."""
         (cheap, last, judge), picks = self.pair, self.picks
         lines = [
-            f"{cheap} against {last}, {judge} picking: {picks.total()} picks of {self.prompts} prompts: "
-            f"{picks['cheap']} {cheap}, {picks['tie']} ties, {picks['last']} {last}"
+            f"{cheap} against {last}, {judge} picking: {picks.total()} {by_number(picks.total(), 'pick')} of "
+            f"{self.prompts} {by_number(self.prompts, 'prompt')}: "
+            f"{picks['cheap']} {cheap}, {picks['tie']} {by_number(picks['tie'], 'tie')}, {picks['last']} {last}"
         ]
         for what, one in ((f"win rate of {cheap}, ties half", self.win_rate()), ("no worse", self.no_worse())):
             if one is not None:

@@ -160,7 +160,7 @@ async def test_a_cancelled_request_pays_for_what_it_began() -> None:
     text = "\n".join(sentences(record, None))
     assert "Paid: cancelled by cheap, tokens unknown" in text
     assert "excluding the tokens of 1 call(s) without usage data." in text
-    assert "1 call(s) are only partly included" in savings([record], "frontier", context.prices).text()
+    assert "1 call is only partly included" in savings([record], "frontier", context.prices).text()
 
 
 async def test_verdicts_that_nobody_waits_for_any_longer_end_and_are_on_the_bill() -> None:

@@ -63,7 +63,7 @@ def test_a_decision_is_shown_with_what_was_said_of_it(config: Path) -> None:
 def test_decisions_are_exported_as_json_lines(config: Path, tmp_path: Path) -> None:
     out = tmp_path / "d.jsonl"
     done = CliRunner().invoke(app, ["decisions", "export", "--out", str(out), "--config", str(config)])
-    assert "1 decisions" in done.stdout
+    assert "1 decision " in done.stdout
     row = json.loads(out.read_text())
     assert row["cost_usd"] == "0.0000001"
     assert [one["kind"] for one in row["feedback"]] == ["label"]
@@ -102,7 +102,7 @@ def test_how_far_a_judge_agrees_with_people_is_shown(config: Path) -> None:
         await store.close()
 
     asyncio.run(judge())
-    assert "judge:frontier/m: 1 answers labelled by people too, agreement 1.000 [" in asked()
+    assert "judge:frontier/m: 1 answer labelled by people too, agreement 1.000 [" in asked()
     [told] = json.loads(asked("--json"))
     assert (told["judge"], told["n"], told["both_wrong"], told["kappa"]) == ("judge:frontier/m", 1, 1, None)
     assert json.loads(asked("--json", "--version", "another/1")) == []

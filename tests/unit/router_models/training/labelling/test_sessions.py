@@ -227,6 +227,6 @@ def test_what_was_fixed_before_the_first_label_stays_and_labels_of_other_rows_ar
     check_agrees(PLAN, epsilon=0.2, delta=None, promise="accepted")
     with pytest.raises(DataError, match=r"begun for epsilon 0\.2, not 0\.3"):
         check_agrees(PLAN, epsilon=0.3)
-    with pytest.raises(DataError, match="1 labels are of answers that the plan does not ask"):
+    with pytest.raises(DataError, match="1 label is of an answer that the plan does not ask"):
         check_records(task(), [LabelRecord("k0", "top", "ann", True)])
     assert without_last([], "ann") == []

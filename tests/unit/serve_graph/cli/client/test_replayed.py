@@ -145,5 +145,5 @@ async def test_ungraded_answers_are_rows_without_a_grade_or_a_grader(tmp_path: P
 
 def test_a_summary_counts_what_is_graded() -> None:
     assert summary([1.0, 0.0]) == "2 outcomes, 50.0% right"
-    assert summary([math.nan]) == "1 outcomes, not graded"
+    assert summary([math.nan]) == "1 outcome, not graded"
     assert summary([1.0, math.nan]) == "2 outcomes, 100.0% right (1 not graded)"

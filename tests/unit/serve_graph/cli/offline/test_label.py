@@ -95,7 +95,7 @@ def test_two_people_label_the_same_answers_and_what_they_dispute_is_settled(work
     label(workshop, "b.jsonl", "rrrrq", "--labeller", "ann")
     bob = label(workshop, "b.jsonl", "rrwrq", "--labeller", "bob")
     assert "ann and bob agree on 75% of 4 answers, Cohen's kappa 0.00" in bob.stdout
-    assert "0 skipped and 1 disputed answers count against the promise" in bob.stdout
+    assert "0 skipped and 1 disputed answer counts against the promise" in bob.stdout
     settled = json.loads(label(workshop, "b.jsonl", "rrrr", "--adjudicate", "--labeller", "eve", "--json").stdout)
     assert (settled["disputed"], settled["against"], settled["labellers"]) == (0, 0, ["ann", "bob", "eve"])
     assert read_label_file(workshop / "b.jsonl")[0].look_index == 2, "another file is another look at the prompts"
@@ -176,7 +176,7 @@ def test_a_question_says_what_the_prompt_was_asked_under_and_of_which_of_two_ans
         "ANSWER A\nso",
         "ANSWER B\n(empty)",
         "Is answer B right?",
-        "1 are left",
+        "1 is left",
     ):
         assert part in text
     assert "cheap" not in text

@@ -36,7 +36,7 @@ def test_own_rows_are_answered_here_and_hosted_ones_are_one_batch_at_its_price(
     assert Counter({tier: len(keys) for tier, keys in asked.items()}) == {"cheap": 15}
     assert costs(found) == Decimal(summary["total_usd"]) == Decimal(summary["spent_usd"])
     assert summary["provider_batches"] == {"frontier": {"batches": 1, "price_factor": "0.5", "passes": 1}}
-    assert "frontier: 1 batches of its provider, at 0.5 of its prices" in list(batch_summary_lines(summary))
+    assert "frontier: 1 batch of its provider, at 0.5 of its prices" in list(batch_summary_lines(summary))
     assert "frontier answered by batches of their provider" in summary["certificate"]
     assert not provider.files, "what was sent and answered is deleted there"
     assert mixed.config is not None

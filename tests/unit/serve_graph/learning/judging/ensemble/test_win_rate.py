@@ -110,7 +110,7 @@ def config(tmp_path: Path, a_record: Records) -> Path:
 def test_the_command_reads_the_store(config: Path) -> None:
     shown = CliRunner().invoke(app, ["decisions", "ensemble", "--config", str(config)])
     assert shown.exit_code == 0, shown.output
-    assert "cheap against frontier, critic picking: 4 picks of 4 prompts: 1 cheap, 1 ties, 2 frontier" in shown.stdout
+    assert "cheap against frontier, critic picking: 4 picks of 4 prompts: 1 cheap, 1 tie, 2 frontier" in shown.stdout
     assert "win rate of cheap, ties half: 37.5 %" in shown.stdout
     told = CliRunner().invoke(app, ["decisions", "ensemble", "--json", "-c", str(config)])
     [found] = json.loads(told.stdout)
