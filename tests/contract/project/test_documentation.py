@@ -69,11 +69,13 @@ def commands() -> dict[str, set[str]]:
 
 
 def used(text: str) -> list[list[str]]:
-    """The words of every `serve-graph …` in blocks of code."""
+    """The words of every `serve-graph …` in blocks of code, and in cells of tables."""
     blocks = re.findall(r"```(?:sh|bash)?\n(.*?)```|((?:^    .*\n)+)", text, re.DOTALL | re.MULTILINE)
     lines = "\n".join(a or b for a, b in blocks).replace("\\\n", " ").splitlines()
     parts = (part.strip() for line in lines for part in re.split(r"&&|;", re.sub(r"\s#.*", "", line)))
-    return [shlex.split(part)[1:] for part in parts if part.startswith("serve-graph ")]
+    rows = "\n".join(line for line in text.splitlines() if line.startswith("|"))
+    cells = re.findall(r"`(serve-graph [^`]+)`", rows)
+    return [shlex.split(part)[1:] for part in (*parts, *cells) if part.startswith("serve-graph ")]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
