@@ -61,7 +61,7 @@ k8s: env $(KUBERNETES)/js/.installed  ## manifests by the real kustomize and Kub
 	@KUBERNETES_TOOLS=$(KUBERNETES) $(BIN)/python -m pytest -q -m full tests/contract/project/kubernetes
 
 faults: env        ## every fault, before and after the commit and without a stream, as a table
-	@$(BIN)/python -m pytest -q tests/cluster/test_fault_matrix.py
+	@$(BIN)/python -m pytest -q --whole tests/cluster/test_fault_matrix.py
 
 attack: env        ## every attack that can be made from outside, against a live echo graph of its own, as a table
 	@$(BIN)/python -m tests.attack.table

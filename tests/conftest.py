@@ -7,7 +7,7 @@ import sys
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.fixtures.sampling import left_out, turn_of
+from tests.fixtures.sampling import dear_tests, left_out, others_turn, turn_of
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # before numpy is imported: more threads than cores make every worker slower
     for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -22,6 +22,8 @@ settings.load_profile("same examples")
 
 pytest_plugins = (
     "tests.fixtures.serving",
+    "tests.fixtures.servers.stores",
+    "tests.fixtures.servers.apis",
     "tests.fixtures.upstream",
     "tests.fixtures.outcomes",
     "tests.fixtures.registry",
@@ -32,13 +34,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--whole",
         action="store_true",
-        help="run every test marked `sampled`, not one in five, and property tests with new examples",
+        help="run all of what each commit runs another part of, and property tests with new examples",
     )
     parser.addoption(
         "--turn",
         type=int,
         metavar="N",
-        help="which sample of the tests marked `sampled`: a run prints its own; by default the commit's",
+        help="which part of the tests that are sampled: a run prints its own; by default the commit's",
     )
 
 
@@ -60,7 +62,11 @@ def _samples(config: pytest.Config) -> bool:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if _samples(config) and (left := set(left_out(items, config.option.turn))):
+    if not _samples(config):
+        return
+    turn = config.option.turn
+    others = set(others_turn(items, turn, dear_tests()))
+    if left := others | set(left_out([item for item in items if item not in others], turn)):
         config.hook.pytest_deselected(items=list(left))
         items[:] = [item for item in items if item not in left]
 

@@ -21,8 +21,8 @@ import yaml
 
 from serve_graph.access.keys import key_hash, locked, new_key, read_keys, write_keys
 from serve_graph.config.access import KeyConfig
-from tests.cluster.conftest import RunningGraph
-from tests.fixtures.serving import Api
+from tests.cluster.graphs.running_graph import RunningGraph
+from tests.fixtures.servers.apis import Api
 
 BODY_TIMEOUT_S = 3.0
 LONG = "a long question " * 60  # the builtin version sends prompts over 800 characters to the last tier

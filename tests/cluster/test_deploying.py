@@ -28,18 +28,25 @@ ENVIRONMENT = {
 SERVE = str(Path(sys.executable).with_name("serve"))
 
 
-@pytest.fixture
-def echo_folder(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def echo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder whose configs/local.yaml is the echo graph."""
-    (tmp_path / "configs").mkdir()
-    (tmp_path / "configs" / "local.yaml").write_text((ROOT / "configs" / "echo.yaml").read_text())
-    return tmp_path
+    folder = tmp_path_factory.mktemp("echo")
+    (folder / "configs").mkdir()
+    (folder / "configs" / "local.yaml").write_text((ROOT / "configs" / "echo.yaml").read_text())
+    return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def port() -> int:
+    """Where the graph listens: a cluster's first deployment decides."""
+    return free_ports(1)[0]
+
+
+@pytest.fixture(scope="module")
 def dashboard(echo_folder: Path) -> Iterator[str]:
     port = free_ports(1)[0]
-    head = Path(__file__).with_name("ray_head.py")
+    head = Path(__file__).parent / "graphs" / "ray_head.py"
     process = subprocess.Popen(
         [sys.executable, str(head), str(port)],
         stdin=subprocess.PIPE,
@@ -67,8 +74,9 @@ def test_serve_build_writes_the_graph_down(echo_folder: Path) -> None:
     assert all("autoscaling_config" in d for d in application["deployments"])
 
 
-def test_serve_deploy_brings_the_graph_up(echo_folder: Path, dashboard: str, wait_until: Callable[..., float]) -> None:
-    port = free_ports(1)[0]
+def test_serve_deploy_brings_the_graph_up(
+    echo_folder: Path, dashboard: str, port: int, wait_until: Callable[..., float]
+) -> None:
     graph = {
         "name": "serve-graph",
         "import_path": "serve_graph.app:build_app",
@@ -76,21 +84,23 @@ def test_serve_deploy_brings_the_graph_up(echo_folder: Path, dashboard: str, wai
     }
     settings = {"http_options": {"host": "127.0.0.1", "port": port}, "applications": [graph]}
     deploy(settings, echo_folder, dashboard)
-    assert first_answer(port, wait_until) == "echo cheap: hello"
+    await_answer("echo cheap: hello", port, wait_until)
 
 
 def test_the_application_of_a_ray_service_is_deployed_with_its_replicas_where_it_says(
-    echo_folder: Path, dashboard: str, wait_until: Callable[..., float]
+    echo_folder: Path, dashboard: str, port: int, wait_until: Callable[..., float]
 ) -> None:
-    """What `serve-graph manifests` embeds, with another path and port; no version is registered."""
-    path = echo_folder / "configs" / "local.yaml"
-    path.write_text(path.read_text().replace("version: builtin", "version: stable"))
+    """What `serve-graph manifests` embeds, with another path and port; no version is registered.
+
+    It takes the place of the graph that was deployed before.
+    """
+    echo, path = (echo_folder / "configs" / f"{name}.yaml" for name in ("local", "service"))
+    path.write_text(echo.read_text().replace("version: builtin", "version: stable"))
     settings = serve_config(load_config(path))
-    port = free_ports(1)[0]
     settings["http_options"] = {"host": "127.0.0.1", "port": port}
     settings["applications"][0]["args"]["config"] = str(path)
     deploy(settings, echo_folder, dashboard)
-    assert first_answer(port, wait_until) == "echo frontier: hello"
+    await_answer("echo frontier: hello", port, wait_until)
     told = httpx.get(f"{dashboard}/api/serve/applications/", timeout=30).json()["applications"]["serve-graph"]
     placed = {
         name: deployment["deployment_config"]["ray_actor_options"].get("resources")
@@ -110,16 +120,14 @@ def deploy(settings: dict[str, Any], folder: Path, dashboard: str) -> None:
     assert said.returncode == 0, said.stdout + said.stderr
 
 
-def first_answer(port: int, wait_until: Callable[..., float]) -> str:
+def await_answer(wanted: str, port: int, wait_until: Callable[..., float]) -> None:
     body = {"model": "auto", "messages": [{"role": "user", "content": "hello"}]}
-    url = f"http://127.0.0.1:{port}/v1/chat/completions"
 
     def answered() -> bool:
         try:
-            return httpx.post(url, json=body, timeout=20).status_code == 200
+            reply = httpx.post(f"http://127.0.0.1:{port}/v1/chat/completions", json=body, timeout=20)
         except httpx.TransportError:
             return False
+        return reply.status_code == 200 and bool(reply.json()["choices"][0]["message"]["content"] == wanted)
 
     wait_until(answered, 240)
-    content: str = httpx.post(url, json=body).json()["choices"][0]["message"]["content"]
-    return content

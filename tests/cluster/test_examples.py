@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from serve_graph.cli import app
 from serve_graph.config.graph import load_config
 from serve_graph.policy.serving_version import serving_version
 
@@ -39,8 +41,9 @@ def run(*words: object, **variables: str) -> str:
     return done.stdout
 
 
-def command(*words: object) -> str:
-    return run("-c", "from serve_graph.cli import main; main()", *words)
+def command(*words: object) -> None:
+    done = CliRunner().invoke(app, [str(word) for word in words])
+    assert done.exit_code == 0, (done.output, done.exception)
 
 
 def test_the_ten_lines_get_an_answer_of_the_last_tier_while_nothing_is_certified(hosted: Any) -> None:

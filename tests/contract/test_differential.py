@@ -19,8 +19,8 @@ import httpx
 import pytest
 
 from serve_graph.protocol.fields import CHAT_FIELDS, Handling
-from tests.fixtures.exchange_forms import received, straight_from, streams
-from tests.fixtures.exchange_grammar import Exchange, exchanges
+from tests.fixtures.exchanges.exchange_forms import received, straight_from, streams
+from tests.fixtures.exchanges.exchange_grammar import Exchange, exchanges
 from tests.fixtures.local_graph import HOSTED, LocalGraph, ScriptedApi, listening
 
 COUNT = 322

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests.cluster.conftest import RunningGraph, until
+from tests.cluster.graphs.running_graph import RunningGraph, until
 
 MARKER = "zebra-crossing-4711"
 DEPLOYMENTS = ("ingress", "cheap", "frontier")
@@ -33,8 +33,7 @@ def lines_of(logs: Path) -> list[dict[str, Any]]:
     return found
 
 
-def test_failures_carry_their_decision_and_no_log_holds_a_prompt(observed: RunningGraph) -> None:
-    graph = observed
+def test_failures_carry_their_decision_and_no_log_holds_a_prompt(graph: RunningGraph) -> None:
     for said in (MARKER, f"{MARKER} [echo:unsure]", f"{MARKER} [cheap:fail]", f"{MARKER} [echo:refuse]"):
         graph.chat(said)
         graph.chat(said, stream=True)
@@ -63,8 +62,7 @@ def test_failures_carry_their_decision_and_no_log_holds_a_prompt(observed: Runni
     assert MARKER not in graph.log.read_text()
 
 
-def test_every_line_of_a_replica_is_one_object_that_says_where_it_was_written(observed: RunningGraph) -> None:
-    graph = observed
+def test_every_line_of_a_replica_is_one_object_that_says_where_it_was_written(graph: RunningGraph) -> None:
     graph.chat("hello")
     logs = session_of(graph)
     until(lambda: set(DEPLOYMENTS) <= {line.get("deployment") for line in lines_of(logs)}, 30)

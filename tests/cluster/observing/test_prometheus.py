@@ -16,7 +16,7 @@ import yaml
 from serve_graph.cli.local.launch import free_port
 from serve_graph.config.kubernetes.monitoring.dashboards import DASHBOARDS, dashboard_json
 from serve_graph.config.kubernetes.monitoring.rules import ALERTS, RECORDED, rule_groups
-from tests.cluster.conftest import RunningGraph, until
+from tests.cluster.graphs.running_graph import RunningGraph, until
 
 pytestmark = pytest.mark.skipif(
     which("prometheus") is None, reason="Prometheus (Debian's package prometheus) is not installed"
@@ -47,10 +47,10 @@ NOT_HERE = {
 
 
 @pytest.fixture(scope="module")
-def prometheus(observed: RunningGraph, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def prometheus(graph: RunningGraph, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder, port = tmp_path_factory.mktemp("prometheus"), free_port()
     (folder / "rules.yaml").write_text(yaml.safe_dump({"groups": rule_groups()}))
-    scrape = {"job_name": "serve-graph", "static_configs": [{"targets": [observed.url.removeprefix("http://")]}]}
+    scrape = {"job_name": "serve-graph", "static_configs": [{"targets": [graph.url.removeprefix("http://")]}]}
     config = {
         "global": {"scrape_interval": "2s", "evaluation_interval": "2s", "scrape_timeout": "2s"},
         "rule_files": ["rules.yaml"],
@@ -89,10 +89,10 @@ def used() -> set[str]:
     return set(re.findall(r"\bserve_graph_\w+", text))
 
 
-def test_every_series_that_is_read_was_scraped(observed: RunningGraph, prometheus: str) -> None:
+def test_every_series_that_is_read_was_scraped(graph: RunningGraph, prometheus: str) -> None:
     for said in ("hello", "hello [echo:unsure]", "hello [cheap:fail]"):
-        observed.chat(said)
-    observed.client.post("/v1/chat/completions", json={"model": "nobody", "messages": []})
+        graph.chat(said)
+    graph.client.post("/v1/chat/completions", json={"model": "nobody", "messages": []})
     assert used() >= NOT_HERE.keys()
     wanted = used() - NOT_HERE.keys()
     try:
@@ -101,19 +101,19 @@ def test_every_series_that_is_read_was_scraped(observed: RunningGraph, prometheu
         assert wanted - set(asked(prometheus, "label/__name__/values")) == set()
 
 
-def test_its_rules_work_on_what_it_scraped(observed: RunningGraph, prometheus: str) -> None:
+def test_its_rules_work_on_what_it_scraped(graph: RunningGraph, prometheus: str) -> None:
     def healths() -> list[str]:
         return [rule["health"] for group in asked(prometheus, "rules")["groups"] for rule in group["rules"]]
 
     until(lambda: set(healths()) == {"ok"}, 60)
     assert len(healths()) == len(RECORDED) + len(ALERTS)
     for _ in range(30):
-        observed.chat("hello")
+        graph.chat("hello")
 
     def total() -> float:
         found = asked(prometheus, "query", query="sum(serve_graph_requests_total)")["result"]
         return float(found[0]["value"][1]) if found else 0.0
 
-    until(lambda: total() == len(observed.names_so_far()), 60)
+    until(lambda: total() == len(graph.names_so_far()), 60)
     recorded = "sum(serve_graph:requests:rate5m) > 0"
     until(lambda: bool(asked(prometheus, "query", query=recorded)["result"]), 60)

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -54,10 +55,10 @@ class Made:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+def made(tmp_path_factory: pytest.TempPathFactory, new_registry: Callable[[Path], str]) -> Made:
     """Of easy prompts the cheap tier knows 97 % where it sounds sure and 75 % where not; of hard ones few."""
     folder = tmp_path_factory.mktemp("certified")
-    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    uri = new_registry(folder / "mlflow.db")
     config = {"tiers": TIERS, "policy": POLICY, "tracking_uri": uri, "state_folder": str(folder / "state")}
     (folder / "graph.yaml").write_text(yaml.safe_dump(config))
     chance, engine = random.Random(5), EchoEngine(EchoTierConfig.model_validate(TIERS[0]))
@@ -139,7 +140,7 @@ def test_a_stream_is_shown_after_its_certified_beginning(
 def test_a_rejected_answer_is_shown_while_the_last_tier_is_full(
     served: Graph, made: Made, wait_until: Callable[..., float]
 ) -> None:
-    busy = threading.Thread(target=served.chat, args=("[frontier:slow=8] a long one", "frontier"))
+    busy = threading.Thread(target=served.chat, args=("[frontier:slow=5] a long one", "frontier"))
     busy.start()
     wait_until(lambda: served.busy() >= 1)
     spilled, hard = served.chat(made.rejected), served.chat("Prove in full that theorem 1007 of the list below holds.")
@@ -154,7 +155,8 @@ def test_a_rejected_answer_is_shown_while_the_last_tier_is_full(
 def test_a_price_that_changes_while_serving_ends_the_promise(
     new_graph: Callable[..., Graph], served: Graph, made: Made, wait_until: Callable[..., float]
 ) -> None:
-    for lead_s in (2 * served.up_s + 5, 300):
+    served.stop(signal.SIGTERM)
+    for lead_s in (1.3 * served.up_s + 4, 3 * served.up_s + 10, 300):
         moment = datetime.now(UTC) + timedelta(seconds=lead_s)
         dearer = {**TIERS[0]["price"], "output_usd_per_mtok": 0.03, "valid_from": moment.isoformat()}
         tiers = [TIERS[0] | {"price_changes": [dearer]}, TIERS[1]]

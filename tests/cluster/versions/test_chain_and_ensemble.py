@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -70,10 +71,10 @@ def first_sure(prompt: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+def made(tmp_path_factory: pytest.TempPathFactory, new_registry: Callable[[Path], str]) -> Made:
     """Of easy prompts each tier knows 97 % where it is sure and few where not; hard ones only the last one knows."""
     folder = tmp_path_factory.mktemp("chain")
-    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    uri = new_registry(folder / "mlflow.db")
     config = {"tiers": TIERS, "verifiers": [CRITIC], "policy": POLICY, "tracking_uri": uri}
     (folder / "graph.yaml").write_text(yaml.safe_dump(config | {"state_folder": str(folder / "state")}))
     outcomes, sure = recorded()

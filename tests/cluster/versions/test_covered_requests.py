@@ -3,6 +3,7 @@
 import random
 import signal
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -57,10 +58,10 @@ UNCOVERED: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> str:
+def registry(tmp_path_factory: pytest.TempPathFactory, new_registry: Callable[[Path], str]) -> str:
     """Where the version is registered: the cheap tier knows 98 % of the questions, under every condition."""
     folder = tmp_path_factory.mktemp("covered")
-    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    uri = new_registry(folder / "mlflow.db")
     config = {"tiers": TIERS, "policy": POLICY, "tracking_uri": uri, "state_folder": str(folder / "state")}
     (folder / "graph.yaml").write_text(yaml.safe_dump(config))
     outcomes = _outcomes()

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from tests.fixtures.sampling import in_sample, left_out, turn_of
+from tests.fixtures.sampling import DEAR, DEAR_ONE_IN, dear_tests, in_sample, left_out, others_turn, turn_of
 
 CASES = {f"{size}-{colour}-{kind}": {"size": size, "colour": colour, "kind": kind}
          for size, colour, kind in product(range(12), "abcdefgh", ("x", "y"))}  # fmt: skip
@@ -94,6 +94,62 @@ def test_the_mark_says_which_parameters_count_and_where_it_stands_what_is_drawn_
     drawn_from = (module, SimpleNamespace(args=("a",), kwargs={}))
     alone.iter_markers_with_node = lambda name: iter([drawn_from] if name == "sampled" else [])
     assert alone not in left_out([alone, *several[0]])
+
+
+def test_of_what_a_module_runs_on_one_has_its_turn_and_what_is_marked_always_runs_every_time(tmp_path: Path) -> None:
+    (tmp_path / "test_stores.py").write_text(
+        "import pytest\n\n"
+        "pytestmark = pytest.mark.in_turn('store')\n\n\n"
+        "@pytest.fixture(scope='module', params=['files', 'sqlite', 'postgres'])\n"
+        "def store(request): ...\n\n\n"
+        "@pytest.mark.parametrize('n', [0, pytest.param(1, marks=pytest.mark.always)])\n"
+        "def test_it(store, n): ...\n\n\n"
+        "def test_without(): ...\n"
+    )
+    root = Path(__file__).parents[3]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "--collect-only",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "tests.conftest",
+    ]
+    ran = []
+    for turn in ("7", "8", "9"):
+        done = subprocess.run(
+            [*command, "--turn", turn, "-c", root / "pyproject.toml", "--rootdir", tmp_path, tmp_path],
+            env=os.environ | {"PYTHONPATH": str(root)}, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        found = re.findall(r"::test_(\S+)", done.stdout)
+        assert {f"it[{store}-1]" for store in ("files", "sqlite", "postgres")} | {"without"} <= set(found)
+        ran.append({each for each in found if "-0]" in each})
+    assert sorted(ran, key=str) == [{"it[files-0]"}, {"it[postgres-0]"}, {"it[sqlite-0]"}]
+
+
+def test_every_dear_test_is_there_and_runs_at_one_commit_in_three() -> None:
+    root, named = Path(__file__).parents[3], dear_tests()
+    lines = [line for line in DEAR.read_text().splitlines() if not line.startswith("#")]
+    assert lines == sorted(set(lines))
+    for name in named:
+        path, _, test = name.partition("::")
+        assert (root / path).exists(), f"{path} of tests/dear.txt is gone: change the list with it"
+        assert f"def {test}(" in (root / path).read_text(), (
+            f"{name} of tests/dear.txt is gone: change the list with it"
+        )
+    assert not [name for name in named if name.startswith(("tests/contract/project/", "tests/contract/supply/"))]
+    items, dear = items_of("test_long", None), ["test_matrix.py::test_long"]
+    ran = [
+        {item.nodeid for item in items} - {item.nodeid for item in others_turn(items, turn, dear)}
+        for turn in (7, 8, 9)
+    ]
+    assert len(ran) == DEAR_ONE_IN
+    assert set().union(*ran) == {item.nodeid for item in items}
+    assert sum(map(len, ran)) == len(items), "each at one turn"
+    assert others_turn(items, 7) == []
 
 
 def test_values_that_cannot_be_hashed_are_counted_as_pytest_collects_them(tmp_path: Path) -> None:

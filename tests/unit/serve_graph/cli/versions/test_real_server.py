@@ -33,7 +33,7 @@ from serve_graph.policy.bindings import tier_binds, write_collected_binds
 from serve_graph.policy.registry_events import RegistryEvents
 from serve_graph.policy.serving_version import serving_version
 from tests.fixtures.local_graph import listening
-from tests.fixtures.serving import PostgresServer
+from tests.fixtures.servers.stores import PostgresServer
 
 pytestmark = [pytest.mark.postgres, pytest.mark.timeout(900)]
 MODEL = "serve-graph-router"

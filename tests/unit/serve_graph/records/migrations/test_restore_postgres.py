@@ -20,7 +20,7 @@ from serve_graph.records.schema import METADATA, VERSION_TABLE
 from serve_graph.records.served_versions import ServedRow, read_served, write_served
 from serve_graph.records.spool import SpooledSink
 from serve_graph.records.store import DecisionStore
-from tests.fixtures.serving import PostgresServer
+from tests.fixtures.servers.stores import PostgresServer
 
 pytestmark = [pytest.mark.postgres, pytest.mark.timeout(300)]
 ROOT = Path(__file__).parents[5]

@@ -9,7 +9,7 @@ import pytest
 from serve_graph.config.tiers import HostedTierConfig
 from serve_graph.engines.hosted.engine import HostedEngine
 from tests.fixtures.made_up_time import hurry, hurry_when
-from tests.fixtures.serving import Api
+from tests.fixtures.servers.apis import Api
 from tests.unit.serve_graph.engines.hosted.anthropic.conftest import (
     ANSWER,
     HELLO,

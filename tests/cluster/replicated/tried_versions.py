@@ -1,32 +1,30 @@
-"""A graph with a version that serves and one that may be tried beside it, and callers in conversations."""
+"""What tests ask of a graph that serves one version and may try another, and callers in conversations."""
 
 import json
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 import httpx
-import pytest
 from typer.testing import CliRunner
 
 from serve_graph.cli import app
-from serve_graph.config.graph import load_config
-from tests.fixtures.registry import PRICE, registered_version
+from tests.cluster.graphs.running_graph import until
 
 Graph = Any
-TIERS = [{"name": name, "engine": "echo", "price": PRICE} for name in ("cheap", "frontier")]
 STABLE, CANDIDATE = "serve-graph-router/1", "serve-graph-router/2"
 REACHES_WITHIN_S = 10.0
+UNSEEN_S = 3.0
+"""How long nobody may have been answered by a version that is gone: every replica has dozens of requests by then."""
+SESSIONS = 24
 
 
 @dataclass
 class Conversations:
     """Callers who each go through conversations of their own; when each was answered, how, and by which version."""
 
-    url: str
+    graph: Graph
     callers: int = 3
     each: int = 16
     replies: list[tuple[float, str, int, str, str]] = field(default_factory=list)
@@ -45,7 +43,7 @@ class Conversations:
             thread.join(60)
 
     def _ask(self, caller: int) -> None:
-        with httpx.Client(base_url=self.url, timeout=60) as client:
+        with httpx.Client(base_url=self.graph.url, timeout=60, headers=self.graph.headers) as client:
             n = 0
             while not self._over.wait(0.05):
                 session, n = f"c{caller}-s{n % self.each}", n + 1
@@ -59,6 +57,14 @@ class Conversations:
                 told = [str(reply.headers.get(f"x-serve-graph-{name}", "-")) for name in ("version", "decision")]
                 self.replies.append((time.monotonic(), session, reply.status_code, *told))
 
+    def last_of(self, version: str) -> float:
+        """When it answered for the last time."""
+        return max(at for at, _, _, name, _ in self.replies if name == version)
+
+    def until_gone(self, version: str) -> None:
+        """Wait until it has not answered anybody for a while; longer than a promotion may take is a fault."""
+        until(lambda: time.monotonic() - self.last_of(version) > UNSEEN_S, REACHES_WITHIN_S + UNSEEN_S + 2)
+
     def taken_back(self) -> list[tuple[str, float]]:
         """Conversations that the stable version answered long after the candidate had: by how many seconds."""
         first: dict[str, float] = {}
@@ -67,22 +73,6 @@ class Conversations:
                 first.setdefault(session, at)
         later = [(s, at - first[s]) for at, s, _, version, _ in self.replies if version == STABLE and s in first]
         return [(session, late) for session, late in later if late > REACHES_WITHIN_S]
-
-
-def two_versions(new_graph: Callable[..., Graph], tmp_path_factory: pytest.TempPathFactory, **records: Any) -> Graph:
-    """A graph of three ingress and two router replicas that serves version 1 and may try version 2."""
-    registry = tmp_path_factory.mktemp("registry") / "mlflow.db"
-    policy = {"version": "stable", "allow_loss": True, "follow_s": 0.5}
-    kept = {"records": {"retry_s": 0.3, **records}}
-    settings = {"tiers": TIERS, "policy": policy, "tracking_uri": f"sqlite:///{registry}", **kept}
-    folder = tmp_path_factory.mktemp("versions")
-    (folder / "graph.yaml").write_text(json.dumps(settings | {"state_folder": str(folder / "state")}))
-    config = load_config(folder / "graph.yaml")
-    for n, alias in ((1, "stable"), (2, None)):
-        registered_version(config, folder / str(n), datetime.now(UTC), 0.6 + n / 10, alias)
-    graph = new_graph(20.0, replicas={"ingress": 3, "router": 2}, **settings)
-    graph.registry = registry
-    return graph
 
 
 def invoked(graph: Graph, *words: str) -> str:
@@ -94,3 +84,17 @@ def invoked(graph: Graph, *words: str) -> str:
 def rollout(graph: Graph) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(invoked(graph, "versions", "rollout", "--json"))
     return found
+
+
+def moves(graph: Graph, since: int = 0) -> list[dict[str, Any]]:
+    """What the audit log says was done to the candidate, the oldest first, without as many as were there before."""
+    audit = json.loads(invoked(graph, "audit", "--json", "--limit", "1000"))
+    found = [one for one in reversed(audit) if one["target"] == CANDIDATE and one["action"].startswith("versions.")]
+    return found[since:]
+
+
+def answered_by(graph: Graph) -> dict[int, str]:
+    """Which version answers each of some conversations."""
+    asked = {n: graph.chat("which?", serve_graph={"session": f"s{n}"}) for n in range(SESSIONS)}
+    assert {reply.status_code for reply in asked.values()} == {200}
+    return {n: str(reply.headers["x-serve-graph-version"]) for n, reply in asked.items()}
