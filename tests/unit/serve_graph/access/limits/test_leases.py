@@ -3,86 +3,18 @@
 import asyncio
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from starlette.types import Message, Receive, Scope, Send
 
-from router_models.types import DecisionRecord
 from serve_graph.access.accounts import Accounts
-from serve_graph.access.auth import AuthMiddleware
-from serve_graph.access.keys import Keyring, key_hash
 from serve_graph.access.limits.leases import LEASE_S, LeaseAsk, LeasedBucket, LeaseGrant, Leases
-from serve_graph.access.limits.limit_pool import UNIT, LimitPool, LimitTerms, settled
-from serve_graph.config.access import KeyConfig
+from serve_graph.access.limits.limit_pool import UNIT, LimitTerms, settled
 from serve_graph.errors import BudgetSpentError, RateLimitedError
 from tests.fixtures.made_up_time import run
-
-NOON = datetime(2026, 11, 29, 12, tzinfo=UTC)
-
-
-@dataclass
-class MadeUpStore:
-    """Settles leases in memory, by the event loop's clock; `is_away`: nobody can."""
-
-    pools: dict[str, LimitPool] = field(default_factory=dict)
-    leases: dict[str, dict[str, tuple[int, int, float]]] = field(default_factory=dict)
-    calls: int = 0
-    is_away: bool = False
-
-    async def settle(self, asks: Sequence[LeaseAsk]) -> list[LeaseGrant]:
-        await asyncio.sleep(0.003)
-        if self.is_away:
-            raise ConnectionError("the store is away")
-        self.calls += 1
-        now, grants = asyncio.get_running_loop().time(), []
-        for ask in asks:
-            name = ask.terms.name
-            of_limit = self.leases.setdefault(name, {})
-            live = {holder: units if until > now else 0 for holder, (units, _, until) in of_limit.items()}
-            own, told = live.pop(ask.holder, 0), of_limit.get(ask.holder, (0, 0, 0.0))[1]
-            self.pools[name], units = settled(
-                self.pools.get(name), ask.terms, sum(live.values()), own, ask.total - told, ask.wanted, int(1000 * now)
-            )
-            of_limit[ask.holder] = units, ask.total, now + LEASE_S
-            grants.append(LeaseGrant(units, self.pools[name].level))
-        return grants
-
-
-class Replicas:
-    """Ingress replicas with one store."""
-
-    def __init__(self, number: int, store: MadeUpStore | None = None) -> None:
-        self.store = store or MadeUpStore()
-        loop = asyncio.get_running_loop()
-        self.leases = [Leases(self.store.settle, number, loop.time) for _ in range(number)]
-        self.accounts = [Accounts(clock=loop.time, today=lambda: NOON, leases=each) for each in self.leases]
-        self.running = [asyncio.ensure_future(each.run()) for each in self.leases]
-
-    async def asks(self, n: int, key: KeyConfig) -> bool:
-        """Whether replica n admits a request, after it has asked the store once where it ran short."""
-        for tries in range(3):
-            try:
-                self.accounts[n].admit(key)
-                return True
-            except RateLimitedError:
-                if tries == 2 or not await self.accounts[n].renewed():
-                    return False
-        return False
-
-    async def stop(self) -> None:
-        for each in self.running:
-            each.cancel()
-        await asyncio.gather(*self.running, return_exceptions=True)
-
-
-def key_of(**limits: Any) -> KeyConfig:
-    return KeyConfig.model_validate({"name": "a", "sha256": "0" * 64, **limits})
+from tests.unit.serve_graph.access.limits.made_up_replicas import Replicas, key_of, record
 
 
 def most_in_any_stretch(times: Sequence[float], per_min: float) -> float:
@@ -181,32 +113,6 @@ def test_while_the_store_is_away_each_replica_has_an_equal_part() -> None:
     run(story())
 
 
-def test_places_are_those_of_all_replicas_and_go_where_they_are_needed() -> None:
-    async def story() -> None:
-        replicas, key = Replicas(3), key_of(concurrency=2)
-
-        async def enters(n: int) -> bool:
-            for _ in range(3):
-                try:
-                    replicas.accounts[n].enter(key)
-                    return True
-                except RateLimitedError:
-                    if not await replicas.accounts[n].renewed():
-                        return False
-            return False
-
-        assert [await enters(n) for n in (0, 1, 2)] == [True, True, False]
-        for turn in range(30):
-            replicas.accounts[turn % 2].leave(key)
-            assert await enters(turn % 2)
-        for turn in range(12):  # one caller, whose requests come to another replica each time
-            replicas.accounts[(turn + 1) % 2 if turn < 1 else (turn + 2) % 3].leave(key)
-            assert await enters(turn % 3), f"request {turn}"
-        await replicas.stop()
-
-    run(story())
-
-
 def test_a_budget_is_spent_once_by_all_replicas() -> None:
     async def story() -> None:
         replicas, key = Replicas(3), key_of(usd_per_day="1.00")
@@ -227,13 +133,6 @@ def test_a_budget_is_spent_once_by_all_replicas() -> None:
         await replicas.stop()
 
     run(story())
-
-
-def record(name: str, usd: Decimal) -> DecisionRecord:
-    return DecisionRecord(
-        name, "2026-11-29T12:00:00.000+00:00", "auto", "frontier", "routed", "none", 200, False, "0" * 64, 1, "so",
-        None, None, None, None, (), usd, 0.1, "live", 1.0, key="a",
-    )  # fmt: skip
 
 
 def test_a_limit_that_is_changed_counts_at_once() -> None:
@@ -298,34 +197,6 @@ def test_a_replica_that_stops_gives_everything_back() -> None:
     run(story())
 
 
-def test_a_request_that_waits_for_a_place_counts_once() -> None:
-    async def story() -> None:
-        replicas, key = Replicas(2), key_of(requests_per_min=60, concurrency=2)
-        keyring = Keyring([key.model_copy(update={"sha256": key_hash("secret")})])
-
-        async def answers(scope: Scope, receive: Receive, send: Send) -> None:
-            await asyncio.sleep(0)
-
-        door = AuthMiddleware(answers, keyring, replicas.accounts[0])
-        scope = {
-            "type": "http", "method": "POST", "path": "/v1/chat/completions", "client": ("127.0.0.1", 1),
-            "headers": [(b"authorization", b"Bearer secret")],
-        }  # fmt: skip
-        await door(scope, receive_nothing, send_nothing)
-        await replicas.stop()
-        assert [told for _, told, _ in replicas.store.leases["requests a"].values()] == [UNIT]
-
-    run(story())
-
-
-async def receive_nothing() -> Message:
-    return {"type": "http.disconnect"}
-
-
-async def send_nothing(message: Message) -> None:
-    raise AssertionError(f"it was refused: {message}")
-
-
 def test_a_budget_that_was_never_asked_for_has_its_part_while_the_store_is_away() -> None:
     async def story() -> None:
         replicas, key = Replicas(2), key_of(usd_per_day="1.00")
@@ -356,28 +227,6 @@ def test_a_key_over_its_limit_asks_the_store_when_there_may_be_something_again()
             await asyncio.sleep(0.02)
         assert 55 <= passed <= 61, "what the limit gains is let through as it comes"
         assert (replicas.store.calls - calls) / 60 <= 2 * 2 + 1, "once a second each, and once for each that comes"
-        await replicas.stop()
-
-    run(story())
-
-
-def test_a_key_whose_places_are_taken_for_long_asks_the_store_less_and_less_often() -> None:
-    async def story() -> None:
-        replicas, key = Replicas(2), key_of(concurrency=1)
-        replicas.accounts[0].enter(key) if await replicas.accounts[0].renewed() else None
-        for _ in range(3):
-            with contextlib.suppress(RateLimitedError):
-                replicas.accounts[0].enter(key)
-                break
-            await replicas.accounts[0].renewed()
-        calls = replicas.store.calls
-        for _ in range(500):
-            with contextlib.suppress(RateLimitedError):
-                replicas.accounts[1].enter(key)
-                raise AssertionError("the place was taken")
-            await replicas.accounts[1].renewed()
-            await asyncio.sleep(0.02)
-        assert replicas.store.calls - calls < 10 * 5
         await replicas.stop()
 
     run(story())
