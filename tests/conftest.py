@@ -64,8 +64,11 @@ def _samples(config: pytest.Config) -> bool:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if not _samples(config):
         return
-    turn = config.option.turn
-    others = set(others_turn(items, turn, dear_tests()))
+    turn, named = config.option.turn, {config.invocation_params.dir / given for given in config.args}
+    dear = {
+        name: place for name, place in dear_tests().items() if config.rootpath / name.partition("::")[0] not in named
+    }
+    others = set(others_turn(items, turn, dear))
     if left := others | set(left_out([item for item in items if item not in others], turn)):
         config.hook.pytest_deselected(items=list(left))
         items[:] = [item for item in items if item not in left]
