@@ -17,7 +17,7 @@ from serve_graph.policy.bindings import (
 )
 from serve_graph.policy.pays import asked_usd
 from serve_graph.policy.serving_version import settings_of
-from tests.unit.serve_graph.cascade.asked.asked_world import NOW, World, certified, closed, graph, serving, tried
+from tests.contract.signals.asked_world import NOW, World, certified, closed, graph, serving, tried
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tests.unit.serve_graph.cascade.asked.asked_world import PROMPTS, SAMPLED, World, collected, graph
+from tests.contract.signals.asked_world import PROMPTS, SAMPLED, World, collected, graph
 
 
 @pytest.fixture(scope="session")

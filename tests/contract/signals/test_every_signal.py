@@ -206,5 +206,5 @@ def signals_page() -> str:
 
 
 def test_the_page_of_signals_is_the_table() -> None:
-    page = Path(__file__).resolve().parents[2] / "docs" / "reference" / "signals.md"
+    page = Path(__file__).resolve().parents[3] / "docs" / "reference" / "signals.md"
     assert signals_page() in page.read_text(encoding="utf-8")

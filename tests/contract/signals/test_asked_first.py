@@ -19,7 +19,7 @@ from serve_graph.policy.bindings import (
 )
 from serve_graph.policy.pays import asked_first_usd, break_even_of
 from serve_graph.policy.serving_version import settings_of
-from tests.unit.serve_graph.cascade.asked.asked_world import NOW, PROMPTS, World, certified, closed, serving
+from tests.contract.signals.asked_world import NOW, PROMPTS, World, certified, closed, serving
 
 
 @pytest.mark.parametrize("router", ["p-yes", "asked-first"])

@@ -33,7 +33,7 @@ from serve_graph.policy.pays import asked_usd, break_even_of
 from serve_graph.policy.served_version import ServedVersion
 from serve_graph.policy.serving_version import Served, settings_of
 from serve_graph.protocol.requests import RequestOptions
-from tests.unit.serve_graph.cascade.asked.asked_world import (
+from tests.contract.signals.asked_world import (
     EVERY,
     NOW,
     PROMPTS,
