@@ -198,7 +198,7 @@ def attacked(keys: bool = True, seconds_to_answer: float = 20.0) -> Iterator[Tar
             write_keys(state / "keys.yaml", known)
         graph = RunningGraph(state, configuration(api, secret_file), seconds_to_answer)
         graph.start()
-        ended.callback(graph.stop, signal.SIGTERM)
+        ended.callback(graph.end)
         yield Target(graph, secrets, api, elsewhere)
 
 

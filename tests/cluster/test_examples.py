@@ -1,7 +1,6 @@
 """The examples of two hosted tiers, on a cluster: ask.py gets its answers, and a task file becomes a version."""
 
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -29,7 +28,7 @@ def hosted(new_graph: Callable[..., Any], apis: Callable[[str], Any]) -> Iterato
     os.environ |= {"SMALL_URL": apis("small").url, "LARGE_URL": apis("large").url, "API_KEY": "none"}
     graph = new_graph(**yaml.safe_load(CONFIG.read_text()))
     yield graph
-    graph.stop(signal.SIGTERM)  # an idle graph is not free: nobody else's tests should wait for it
+    graph.end()  # an idle graph is not free: nobody else's tests should wait for it
 
 
 def run(*words: object, **variables: str) -> str:

@@ -6,7 +6,6 @@ record is in the store exactly once, and that no engine goes on generating for n
 """
 
 import json
-import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
@@ -105,7 +104,7 @@ def without_mlflow(new_graph: Callable[..., Graph]) -> Iterator[Graph]:
         graph = new_graph(tracking_uri="http://127.0.0.1:9", policy={"version": "stable"}, records={"retry_s": 0.3})
     assert "the registry cannot be reached" in graph.client.get("/readyz").json()["promise"]
     yield graph
-    graph.stop(signal.SIGTERM)
+    graph.end()
 
 
 @pytest.mark.sampled(one_in=3)

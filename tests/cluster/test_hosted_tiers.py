@@ -1,6 +1,5 @@
 """A hosted tier inside a running graph: one model behind two deployments, each a server process of its own."""
 
-import signal
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -58,7 +57,7 @@ def hosted(
     cheap = {"name": "cheap", "engine": "echo", "price": {"input_usd_per_mtok": 0.1, "output_usd_per_mtok": 0.2}}
     graph = new_graph(tiers=[cheap, frontier], records={"retry_s": 0.3})
     yield graph
-    graph.stop(signal.SIGTERM)  # an idle graph is not free: nobody else's tests should wait for it
+    graph.end()  # an idle graph is not free: nobody else's tests should wait for it
 
 
 @pytest.fixture(autouse=True)

@@ -15,6 +15,10 @@ import pytest
 from openai import BadRequestError, NotFoundError
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.attack.attack import Attack, carried_out
+from tests.attack.table import WITHOUT_KEYS
+from tests.attack.target import Target
+
 pytestmark = pytest.mark.timeout(1500)
 
 LONG = "a long question " * 60  # the builtin version sends prompts over 800 characters to the last tier
@@ -212,6 +216,13 @@ def test_nobody_else_on_the_network_can_reach_it(graph: Graph) -> None:
     for address in (a for a in addresses if not a.startswith("127.")):
         with pytest.raises(httpx.TransportError):
             httpx.get(f"http://{address}:{graph.port}/healthz", timeout=5)
+
+
+@pytest.mark.parametrize("each", WITHOUT_KEYS, ids=lambda each: each.name)
+def test_an_attack_on_a_graph_without_keys_is_refused_as_wanted(graph: Graph, each: Attack) -> None:
+    nobody: Any = None  # no API behind it is asked
+    result = carried_out(each, Target(graph, {}, nobody, nobody))
+    assert result.ok, f"{each.sent}: wanted {each.wanted}; {result.got}"
 
 
 def test_two_hundred_mixed_requests_leave_two_hundred_records(graph: Graph, wait_until: Callable[..., float]) -> None:

@@ -4,6 +4,8 @@ import asyncio
 import json
 import math
 import os
+import re
+import shutil
 import signal
 import socket
 import sqlite3
@@ -29,6 +31,8 @@ from serve_graph.records.store import DecisionStore
 HERE = Path(__file__).parent
 ECHO = HERE.parents[2] / "configs" / "echo.yaml"
 MARKER = "SERVE_GRAPH_TEST_RUN"
+SCRATCH = re.compile(r"/tmp/sg-[a-z0-9_]{8}(?=/)")
+"""The folder of a start, which HAProxy's command names."""
 
 
 @dataclass
@@ -185,6 +189,18 @@ class RunningGraph:
             if hasattr(self, "client"):  # it came up
                 self.client.close()
                 self.openai.close()
+
+    def end(self) -> None:
+        """Kill all of it, where no test is about how it stops, which takes five seconds."""
+        scratch: set[str] = set()
+        while left := self.processes():  # one that is killed later may have begun another
+            for process in left:
+                scratch |= set(SCRATCH.findall(" ".join(_quietly(process.cmdline, []))))
+                _quietly(process.kill, None)
+            psutil.wait_procs(left, 30)
+        self.stop(signal.SIGKILL)
+        for folder in scratch:
+            shutil.rmtree(folder, ignore_errors=True)
 
     @property
     def store_url(self) -> str:

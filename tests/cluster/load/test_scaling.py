@@ -31,7 +31,7 @@ def scaling_graph(new_graph: Callable[..., Graph]) -> Iterator[Graph]:
     frontier = tier("frontier", min_replicas=1, max_replicas=3, downscale_delay_s=600)
     graph = new_graph(150.0, tiers=[cheap, frontier])
     yield graph
-    graph.stop(15)
+    graph.end()
 
 
 def awake(graph: Graph) -> bool:

@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import signal
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -101,7 +100,7 @@ def call(*words: object) -> str:
 def served(new_graph: Callable[..., Graph], made: Made) -> Iterator[Graph]:
     graph = new_graph(20.0, tiers=TIERS, policy=POLICY, tracking_uri=made.uri, records={"retry_s": 0.3})
     yield graph
-    graph.stop(signal.SIGTERM)  # an idle graph is not free: nobody else's tests should wait for it
+    graph.end()  # an idle graph is not free: nobody else's tests should wait for it
 
 
 def test_the_certified_threshold_is_what_is_served(served: Graph, made: Made) -> None:
@@ -155,7 +154,7 @@ def test_a_rejected_answer_is_shown_while_the_last_tier_is_full(
 def test_a_price_that_changes_while_serving_ends_the_promise(
     new_graph: Callable[..., Graph], served: Graph, made: Made, wait_until: Callable[..., float]
 ) -> None:
-    served.stop(signal.SIGTERM)
+    served.end()
     for lead_s in (1.3 * served.up_s + 4, 3 * served.up_s + 10, 300):
         moment = datetime.now(UTC) + timedelta(seconds=lead_s)
         dearer = {**TIERS[0]["price"], "output_usd_per_mtok": 0.03, "valid_from": moment.isoformat()}
@@ -164,7 +163,7 @@ def test_a_price_that_changes_while_serving_ends_the_promise(
         before = graph.chat(made.accepted).headers["x-serve-graph-outcome"]
         if datetime.now(UTC) < moment:
             break
-        graph.stop(signal.SIGTERM)  # on a busy machine a start may take much longer than the one before
+        graph.end()  # on a busy machine a start may take much longer than the one before
     else:
         pytest.skip("no graph starts within five minutes here: nothing can be seen before the price changes")
     assert before == "accepted"
@@ -173,4 +172,4 @@ def test_a_price_that_changes_while_serving_ends_the_promise(
     assert (after.headers["x-serve-graph-tier"], after.headers["x-serve-graph-outcome"]) == ("frontier", "fallback")
     assert "prices" in graph.client.get(f"/v1/decisions/{graph.record_of(after).id}").text
     assert not graph.client.get("/readyz").json()["certified"]
-    graph.stop(signal.SIGTERM)
+    graph.end()

@@ -2,7 +2,6 @@
 
 import json
 import random
-import signal
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -119,7 +118,7 @@ def served(new_graph: Callable[..., Graph], made: Made) -> Iterator[Graph]:
         20.0, tiers=TIERS, verifiers=[CRITIC], policy=POLICY, tracking_uri=made.uri, records={"retry_s": 0.3}
     )
     yield graph
-    graph.stop(signal.SIGTERM)
+    graph.end()
 
 
 def calls_of(record: DecisionRecord) -> list[tuple[str, str]]:

@@ -1,7 +1,6 @@
 """A version certified for two system prompts and two decodings by the commands, served: it covers exactly these."""
 
 import random
-import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -105,7 +104,7 @@ def call(*words: object) -> str:
 def served(new_graph: Callable[..., Graph], registry: str) -> Iterator[Graph]:
     graph = new_graph(20.0, tiers=TIERS, policy=POLICY, tracking_uri=registry, records={"retry_s": 0.3})
     yield graph
-    graph.stop(signal.SIGTERM)
+    graph.end()
 
 
 def test_exactly_what_was_certified_is_promised(served: Graph) -> None:
