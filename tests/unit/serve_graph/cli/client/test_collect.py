@@ -1,84 +1,31 @@
-"""Collecting: resumable, never mixing engines, never overwriting unasked; asked of the shipped fakes."""
+"""`collect` writes what tiers answer, goes on where it was, and knows which engines answered."""
 
-import asyncio
 import json
-import time
-from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 from typer.testing import CliRunner
 
-from router_models.data.outcomes import prompt_id, read_outcomes
-from router_models.data.starter import Task
+from router_models.data.outcomes import read_outcomes
 from router_models.types.drawn import oldest
 from serve_graph.cli import app
-from serve_graph.cli.client.ask import RETRIES, api_client, ask
 from serve_graph.cli.client.collect import binds_behind, collect_outcomes
 from serve_graph.cli.client.unfinished import claim, failures_of, other_tiers, partial_of, refuse_finished
 from serve_graph.config.graph import GraphConfig, load_config
 from serve_graph.errors import EngineError, ServeGraphError
 from serve_graph.policy.bindings import binds_digest, collected_binds, tier_binds
-from tests.fixtures.made_up_time import hurry, hurry_when
-
-BINDS = {"cheap.engine": "a" * 64, "frontier.engine": "b" * 64}
-TIERS = ("cheap", "frontier")
-ROOT = Path(__file__).parents[5]
-TOKENS = [
-    {"token": text, "logprob": -0.1, "bytes": None, "top_logprobs": []} for text in ("It", " is", " brown.", "<end>")
-]
-
-
-def task(i: int) -> Task:
-    return Task(f"t{i}", f"What is the colour of the cat number {i}?", "notes", 1, "en", "mentions",
-                {"accepted": ["brown"]}, "brown", 8)  # fmt: skip
-
-
-TASKS = [task(i) for i in range(4)]
-
-
-async def pieces(*parts: bytes) -> AsyncIterator[bytes]:
-    for part in parts:
-        yield part
-
-
-class Api:
-    """An OpenAI-compatible API that says `brown`, keeps what it was asked and fails as told."""
-
-    def __init__(self, fail: Callable[[str, str, int], int] = lambda tier, prompt, n: 200) -> None:
-        self.fail = fail
-        self.asked: list[tuple[str, str]] = []
-        self.binds: str | None = None
-
-    def __call__(self, request: httpx.Request) -> httpx.Response:
-        body = json.loads(request.content)
-        tier, prompt = body["model"], body["messages"][0]["content"]
-        self.asked.append((tier, prompt))
-        status = self.fail(tier, prompt, self.asked.count((tier, prompt)))
-        if status != 200:
-            return httpx.Response(status, text="no", headers={"retry-after-ms": "1"})
-        choice = {
-            "index": 0,
-            "finish_reason": "stop",
-            "message": {"role": "assistant", "content": "It is brown."},
-            "logprobs": {"content": TOKENS},
-        }
-        usage = {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13}
-        reply = {"id": "x", "object": "chat.completion", "created": 0, "model": tier, "choices": [choice]}
-        whole = json.dumps(reply | {"usage": usage, "serve_graph": {"tier": tier}}).encode()
-        return httpx.Response(200, content=pieces(whole))  # read by the client, which times that
-
-
-def client_of(api: Callable[[httpx.Request], httpx.Response]) -> httpx.AsyncClient:
-    return httpx.AsyncClient(transport=httpx.MockTransport(api))
-
-
-async def run(api: Api, out: Path, binds: dict[str, str] | None = BINDS) -> Any:
-    return await collect_outcomes("http://test", TIERS, TASKS, out, binds=binds, http_client=client_of(api))
+from tests.unit.serve_graph.cli.client.collecting import (
+    BINDS,
+    ROOT,
+    TASKS,
+    TIERS,
+    Api,
+    client_of,
+    run,
+)
 
 
 async def test_a_table_is_written_with_its_engines_and_nothing_partial_is_left(tmp_path: Path) -> None:
@@ -140,92 +87,6 @@ async def test_what_was_collected_is_graded_again_by_the_grader_of_today(tmp_pat
     partial.write_text(partial.read_text().replace('"grade": 1.0', '"grade": 0.0'))
     api = Api()
     assert {o.grade for o in await run(api, out)} == {1.0}
-
-
-ANSWERED = {"fault": "none"}
-PAUSED_S = 0.05
-
-
-async def tried(api: Any, times: int) -> None:
-    """Wait for so many tries; the pauses before them pass at once, and so does the time-out of one that hangs."""
-    for before in range(1, times):
-        await hurry_when(lambda before=before: api.state()["seen"] == before, 0.0)  # type: ignore[misc]
-        await asyncio.sleep(PAUSED_S)
-        assert api.state()["seen"] == before, "a pause comes first"
-        while api.state()["seen"] == before:
-            hurry(30.0)
-            await asyncio.sleep(0.01)
-
-
-@pytest.mark.parametrize(
-    ("faults", "seen"),
-    [
-        ([{"fault": "status", "status": 429, "times": 3}], 4),
-        ([{"fault": "status", "status": 500}, {"fault": "reset"}], 3),
-        ([{"fault": "hang"}], 2),
-    ],
-    ids=["busy", "an error and a broken connection", "silence"],
-)
-async def test_what_may_pass_is_tried_again(api: Any, faults: list[dict[str, Any]], seen: int) -> None:
-    api.plays(*faults, ANSWERED)
-    started = time.monotonic()
-    async with api_client(api.url.removesuffix("/v1"), timeout_s=600.0) as client:
-        asking = asyncio.ensure_future(ask(client, "cheap", TASKS[0]))
-        await tried(api, seen)
-        outcome = await asking
-    assert (outcome.prompt_id, api.state()["seen"]) == (prompt_id(TASKS[0].prompt), seen)
-    # The latency is of the try that answered, without those before and the pauses between.
-    assert time.monotonic() - started - outcome.latency_s > PAUSED_S * (seen - 1)
-
-
-@pytest.mark.parametrize(
-    ("fault", "message"),
-    [
-        ({"fault": "status", "status": 400, "message": "too long"}, "cheap answered 400 to task t0: .*too long"),
-        ({"fault": "status", "status": 429, "retry_after": 43200, "message": "spent"}, "answered 429 .*spent"),
-        ({"fault": "malformed"}, "cheap gave task t0 no answer: JSONDecodeError"),
-        ({"fault": "no_choices"}, "cheap gave task t0 no answer: ValueError"),
-    ],
-    ids=["a refusal", "a spent budget", "half a reply", "no choice"],
-)
-async def test_what_will_not_pass_is_an_error_at_once(api: Any, fault: dict[str, Any], message: str) -> None:
-    api.plays(fault)
-    async with api_client(api.url.removesuffix("/v1")) as client, asyncio.timeout(60):
-        with pytest.raises(EngineError, match=message):
-            await ask(client, "cheap", TASKS[0])
-    assert api.state()["seen"] == 1
-
-
-async def test_a_pause_that_the_reply_asks_for_is_made(api: Any) -> None:
-    api.plays({"fault": "status", "status": 429, "retry_after": 60}, ANSWERED)
-    async with api_client(api.url.removesuffix("/v1")) as client:
-        asking = asyncio.ensure_future(ask(client, "cheap", TASKS[0]))
-        await hurry_when(lambda: api.state()["seen"] == 1, 0.0)
-        await asyncio.sleep(PAUSED_S)
-        hurry(50.0)
-        await asyncio.sleep(PAUSED_S)
-        assert api.state()["seen"] == 1
-        hurry(10.0)
-        await asking
-    assert api.state()["seen"] == 2
-
-
-async def test_a_tier_that_keeps_failing_is_given_up(api: Any) -> None:
-    api.plays({"fault": "status", "status": 503, "times": 9})
-    async with api_client(api.url.removesuffix("/v1")) as client:
-        asking = asyncio.ensure_future(ask(client, "cheap", TASKS[0]))
-        await tried(api, 1 + RETRIES)
-        with pytest.raises(EngineError, match="answered 503"):
-            await asking
-    assert api.state()["seen"] == 1 + RETRIES
-
-
-def test_the_key_is_the_graphs_own_and_not_a_providers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-provider")
-    monkeypatch.delenv("SERVE_GRAPH_KEY", raising=False)
-    assert api_client("http://test").api_key == "none"
-    monkeypatch.setenv("SERVE_GRAPH_KEY", "sg-own")
-    assert api_client("http://test").api_key == "sg-own"
 
 
 async def test_a_run_begun_with_other_engines_is_not_finished_with_these(tmp_path: Path) -> None:
