@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.attack.attack import Attack, Result, carried_out, failed, refused, table
-from tests.attack.load import Honest, Measured, burn, passed, report
+from tests.attack.honest import Honest, Measured, passed, report
+from tests.attack.load import burn
 from tests.attack.table import WITH_KEYS
 from tests.attack.target import Answer, Target, attacked
 
