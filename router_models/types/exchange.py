@@ -30,8 +30,7 @@ REWARD_PREFIX = "reward:"
 
 def verifier_of(name: str) -> str | None:
     """Return the verifier model whose score a signal is; None for any other signal."""
-    model = name.removeprefix(REWARD_PREFIX)
-    return model if model and model != name else None
+    return name[len(REWARD_PREFIX) :] or None if name.startswith(REWARD_PREFIX) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,8 @@ def purposes(calls: Sequence[Call], tier: str, action: Action) -> tuple[Call, ..
     shown = max((i for i, call in enumerate(calls) if call.tier == tier), default=-1)
     others = ("cancelled" if call.what == "cancelled" else "attempt" for call in calls)
     words = [ways.get(action, "answer") if i == shown else other for i, other in enumerate(others)]
-    return tuple(replace(call, what=word) for call, word in zip(calls, words, strict=True))
+    found = zip(calls, words, strict=True)
+    return tuple(call if call.what == word else replace(call, what=word) for call, word in found)
 
 
 def total(amounts: Iterable[Decimal]) -> Decimal:

@@ -172,8 +172,8 @@ def _answered(rules: Rules, state: RequestState, last: Step, event: Answered) ->
         may_abstain = may_abstain and state.action in (Action.ROUTED, Action.ESCALATED)
         if last.on_trial or (may_abstain and last.delivery is Delivery.WHOLE):
             is_short = last.commit_policy.prefix_tokens is not None
-            judge = replace(last, do=Do.JUDGE, note="", completion=completion, commit_policy=CommitPolicy())
-            return replace(judge, is_short=is_short)
+            judged = CommitPolicy()
+            return replace(last, do=Do.JUDGE, note="", completion=completion, commit_policy=judged, is_short=is_short)
     return Step(Do.REPLY, state.tier, state.action, completion=completion)
 
 

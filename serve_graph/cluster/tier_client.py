@@ -71,7 +71,8 @@ class HandleEngine:
             attempts = reply.pop("attempts", ())
             raise_error(reply, self.config.name, attempts)
             try:
-                return replace(completion_of(reply, time.perf_counter() - started), attempts=attempts)
+                made = completion_of(reply, time.perf_counter() - started)
+                return replace(made, attempts=attempts) if attempts else made
             except MALFORMED as error:
                 raise EngineError(
                     f"tier {self.config.name!r} gave a reply that is no completion ({type(error).__name__})", attempts

@@ -158,7 +158,8 @@ def request_context(
         top = policy.top
         safe_tier = safe_tier if safe_tier in policy.tiers else top
     usual_s = routing.latencies.expected_s(top) if math.isfinite(deadline.seconds) else None
-    deadline = replace(deadline, reserve_s=usual_s or 0.0)
+    if deadline.reserve_s != (reserve_s := usual_s or 0.0):
+        deadline = replace(deadline, reserve_s=reserve_s)
     session = routing.sessions.get(resolved.session, query) if resolved.session and query is not None else None
     forbids_abstaining = resolved.forbids_abstaining or routing.forbids_abstaining
     apart, uncovered, longest, coverage = None, None, None, routing.coverage
@@ -200,26 +201,31 @@ def request_context(
             else judged_whole(query),
         )
         apart = set_apart(facts, routing.joint, context.policy)
+
+    def rules(promise: AnswerPromise | None = None) -> RequestConstraints:
+        return RequestConstraints(
+            context, resolved, routing, top, deadline, promise, began, capable, session, uncovered, share
+        )
+
+    floor = resolved.quality_floor
     made = replace(
         context,
+        constraints=None if floor is not None else rules(),
         policy=policy,
-        safe_tier=top if resolved.quality_floor is not None else safe_tier,
+        safe_tier=top if floor is not None else safe_tier,
         deadline=deadline,
         certificate=certificate,
-        quality_floor=resolved.quality_floor,
+        quality_floor=floor,
         forbids_abstaining=forbids_abstaining,
         unmeasured=unmeasured,
         uncovered=uncovered,
         set_apart=apart,
         longest_answer=longest,
     )
-    promise = None
-    if resolved.quality_floor is not None:
-        promise = answer_promise(routing.shares, made, mode=None if stream is None else stream.mode)
-    rules = RequestConstraints(
-        context, resolved, routing, top, made.deadline, promise, began, capable, session, uncovered, share
-    )
-    return replace(made, constraints=rules)
+    if floor is None:
+        return made
+    promise = answer_promise(routing.shares, made, mode=None if stream is None else stream.mode)
+    return replace(made, constraints=rules(promise))
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ _TEXTS = ("role", "content", "refusal", "reasoning", "reasoning_content")
 MOST_TOKENS = 10_000_000
 """No call has more tokens: the largest context windows are as large."""
 _MOST_DETAILS = 32
+_PLAIN = frozenset({"prompt_tokens", "completion_tokens", "total_tokens"})
 _KNOWN = frozenset(name for names in USAGE_NAMES.values() for name in names)
 _BILLED = _KNOWN - frozenset(USAGE_NAMES["reasoning"])
 _NESTED = frozenset(name.partition(".")[0] for name in _KNOWN if "." in name)
@@ -204,6 +205,8 @@ def _count(value: Any) -> int | None:
 
 def usage_of(usage: Any) -> Usage:
     """Return what one usage object says, whatever names it has; an empty Usage where it says nothing sensible."""
+    if (plain := _plain_usage(usage)) is not None:
+        return plain
     counts = UsageCounts()
     counts.add(usage)
     return counts.usage()
@@ -211,9 +214,25 @@ def usage_of(usage: Any) -> Usage:
 
 def usage_shown(completion: Completion) -> dict[str, Any]:
     """Return OpenAI's usage object of a completion, with the details that its engine gave."""
+    given = completion.payload.get("usage")
+    if _plain_usage(given) == completion.usage:  # there are no details
+        return usage_json(completion.usage)
     counts = UsageCounts()
-    counts.add(completion.payload.get("usage"))
+    counts.add(given)
     return counts.json() if counts.usage() == completion.usage else usage_json(completion.usage)
+
+
+def _plain_usage(usage: Any) -> Usage | None:
+    """What `UsageCounts` makes of the three counts that most engines give, and no more, where they add up; else None.
+
+    It is read several times a request, and most of `UsageCounts` is for what other APIs say.
+    """
+    if type(usage) is not dict or len(usage) != len(_PLAIN) or not _PLAIN.issuperset(usage):
+        return None
+    prompt, output, total = (usage[name] for name in ("prompt_tokens", "completion_tokens", "total_tokens"))
+    if not type(prompt) is type(output) is type(total) is int:
+        return None
+    return Usage(prompt, output) if prompt > 0 and output >= 0 and prompt + output == total <= MOST_TOKENS else None
 
 
 def usage_json(usage: Usage) -> dict[str, Any]:

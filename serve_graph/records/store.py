@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import fields
 from decimal import Decimal
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import case, delete, event, func, select, text
@@ -27,14 +28,14 @@ from serve_graph.records.schema import COMPARISONS, DECISIONS, EMBEDDING_SUMS, F
 
 PICO = 10**12  # what a dollar is in the column that SQL adds up: sums of it are exact, floats' are not
 MOST_PICO = 2**63 - 1
-_RECORD = tuple(each.name for each in fields(DecisionRecord))
-_LINE, _USAGE = tuple(each.name for each in fields(Call)), tuple(each.name for each in fields(Usage))
+_RECORD, _LINE, _USAGE = (tuple(each.name for each in fields(made)) for made in (DecisionRecord, Call, Usage))
+_of_record, _of_line, _of_usage = (attrgetter(*names) for names in (_RECORD, _LINE, _USAGE))
 JSON_COLUMNS = ("calls", "overhead", "metadata", "evidence")
 
 
 def record_to_json(record: DecisionRecord) -> dict[str, Any]:
     """A record as JSON-able data; money as strings, never floats."""
-    data: dict[str, Any] = {name: getattr(record, name) for name in _RECORD}  # `asdict` copies every leaf: .16 ms
+    data: dict[str, Any] = dict(zip(_RECORD, _of_record(record), strict=True))  # `asdict` copies every leaf: .16 ms
     data |= {"metadata": dict(record.metadata), "evidence": dict(record.evidence)}
     data["cost_usd"] = plain_decimal(record.cost_usd)
     data["calls"] = [line_to_json(call) for call in record.calls]
@@ -51,8 +52,8 @@ def record_from_json(data: dict[str, Any]) -> DecisionRecord:
 def line_to_json(line: Call) -> dict[str, Any]:
     """A line of a bill as JSON-able data; money as strings."""
     parts = {name: plain_decimal(amount) for name, amount in line.parts.items()}
-    data = {name: getattr(line, name) for name in _LINE}
-    usage = {name: getattr(line.usage, name) for name in _USAGE}
+    data = dict(zip(_LINE, _of_line(line), strict=True))
+    usage = dict(zip(_USAGE, _of_usage(line.usage), strict=True))
     return data | {"usage": usage, "cost_usd": plain_decimal(line.cost_usd), "parts": parts}
 
 

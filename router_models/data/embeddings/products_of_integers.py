@@ -29,6 +29,9 @@ from router_models.data.embeddings.rows_of_integers import (
 )
 
 DATA_TYPE, NAME, RAW = 2, 8, 9  # of TensorProto
+NODE_DOMAIN = 7  # of NodeProto
+OWN_OPERATORS = b"com.microsoft"
+"""The domain of onnxruntime's own operators."""
 FLOAT, UINT8, INT8 = 1, 2, 3  # TensorProto.DataType
 OPSETS, DOMAIN, VERSION = 8, 1, 2  # of ModelProto and OperatorSetIdProto
 GRAPH_OUTPUT, VALUE_NAME = 12, 1  # of GraphProto and ValueInfoProto
@@ -85,9 +88,12 @@ def products_of_integers(model: bytes, *, mixed: bool) -> bytes | None:
         zeros = (f"{PREFIX}128",) if mixed else (f"{PREFIX}128", f"{PREFIX}128")
         replaced[node] = [
             *new,
-            Node("MatMulInteger", (f"{PREFIX}{x}_u", multiplied, *zeros), (f"{made}_i",), b""),
-            Node("Cast", (f"{made}_i",), (f"{made}_f",), _attribute("to", FLOAT)),
-            Node("Mul", (f"{made}_f", scale), (f"{made}_s",), b""),
+            Node(
+                "MatMulIntegerToFloat",
+                (f"{PREFIX}{x}_u", multiplied, f"{PREFIX}1f", scale, *zeros),
+                (f"{made}_s",),
+                model_field(NODE_DOMAIN, OWN_OPERATORS),
+            ),
             Node("Mul", (f"{made}_s", f"{PREFIX}{x}_scale"), (out,), b""),
         ]
     if not replaced:
@@ -104,13 +110,17 @@ def products_of_integers(model: bytes, *, mixed: bool) -> bytes | None:
         else:
             written += raw
     for name, kind, data in (
+        ("0", UINT8, b"\0"),
         ("128", UINT8, b"\x80"),
+        ("1f", FLOAT, struct.pack("<f", 1)),
         ("127f", FLOAT, struct.pack("<f", 127)),
         ("128f", FLOAT, struct.pack("<f", 128)),
         ("least", FLOAT, struct.pack("<f", 1e-9)),
     ):
         written += model_field(INITIALIZER, _scalar(f"{PREFIX}{name}", kind, data))
-    return b"".join(model_field(GRAPH, bytes(written)) if number == GRAPH else bytes(raw) for number, _, _, raw in top)
+    own = model_field(OPSETS, model_field(DOMAIN, OWN_OPERATORS) + _varint_field(VERSION, 1))
+    rest = [model_field(GRAPH, bytes(written)) if number == GRAPH else bytes(raw) for number, _, _, raw in top]
+    return b"".join([*rest, *([] if OWN_OPERATORS in _domains(top) else [own])])
 
 
 def _is_signed_bytes(tensor: memoryview) -> bool:
@@ -126,6 +136,12 @@ def _is_floats(tensor: memoryview) -> bool:
 _KINDS = MappingProxyType({INT8: _is_signed_bytes, FLOAT: _is_floats})
 _Shapes = Mapping[int, Mapping[str, tuple[int, ...]]]
 """The shapes of tensors by name, for each of `_KINDS`."""
+
+
+def _domains(model: _Fields) -> set[bytes]:
+    """The domains of operators that a model says it reads; empty: ONNX's own."""
+    imports = [value for number, _, value, _ in model if number == OPSETS]
+    return {bytes(value) for one in imports for number, _, value, _ in message_fields(one) if number == DOMAIN}
 
 
 def _opset(model: _Fields) -> int:
@@ -188,8 +204,7 @@ def _rounding(x: str) -> list[Node]:
         Node("Div", (f"{PREFIX}127f", f"{at}_most"), (f"{at}_times",), b""),
         Node("Mul", (x, f"{at}_times"), (f"{at}_scaled",), b""),
         Node("Add", (f"{at}_scaled", f"{PREFIX}128f"), (f"{at}_moved",), b""),
-        Node("Round", (f"{at}_moved",), (f"{at}_round",), b""),
-        Node("Cast", (f"{at}_round",), (f"{at}_u",), _attribute("to", UINT8)),
+        Node("QuantizeLinear", (f"{at}_moved", f"{PREFIX}1f", f"{PREFIX}0"), (f"{at}_u",), b""),  # rounds to even
         Node("Div", (f"{at}_most", f"{PREFIX}127f"), (f"{at}_scale",), b""),
     ]
 

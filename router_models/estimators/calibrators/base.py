@@ -125,7 +125,7 @@ def confidences_of(scores: ArrayLike) -> FloatArray:
             f"confidences must lie in [0, 1], found {finite.min():g} to {finite.max():g}: "
             "pass log-probabilities and other features to LogisticCalibrator"
         )
-    return np.clip(s, P_MIN, 1 - P_MIN)
+    return np.asarray(np.minimum(np.maximum(s, P_MIN), 1 - P_MIN), dtype=np.float64)
 
 
 def logit_of(scores: ArrayLike) -> FloatArray:

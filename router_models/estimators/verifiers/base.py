@@ -164,4 +164,5 @@ def signals_of(X: Answers, names: tuple[str, ...]) -> FloatArray:
     missing = [name for name in names if name not in X.signals]
     if missing:
         raise DataError(f"this verifier needs the signal(s) {', '.join(missing)}; present: {', '.join(X.signals)}")
-    return np.column_stack([X.signals[name] for name in names]).astype(np.float64)
+    columns = [np.asarray(X.signals[name], dtype=np.float64)[:, None] for name in names]
+    return np.concatenate(columns, axis=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ class Stage:
     verifier_calibrator: ScoreCalibrator | None
     fallback: LengthFallback | None = None
 
-    @property
+    @cached_property
     def asked(self) -> tuple[str, ...]:
         """The signals that its verifier reads and that are asked for, in the order of their table."""
         return asked_among(self.verifier.wants_signals)

@@ -29,7 +29,7 @@ WINSOR = 5.0
 
 def logit(p: FloatArray) -> FloatArray:
     """Return ln(p / (1 - p)) of probabilities, clipped to [1e-6, 1 - 1e-6]; NaN stays NaN."""
-    p = np.clip(np.asarray(p, dtype=np.float64), 1e-6, 1.0 - 1e-6)
+    p = np.minimum(np.maximum(np.asarray(p, dtype=np.float64), 1e-6), 1.0 - 1e-6)
     return np.asarray(np.log(p / (1.0 - p)), dtype=np.float64)
 
 
@@ -138,7 +138,8 @@ def _moments(F: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 def _standardise(F: FloatArray, center: FloatArray, scale: FloatArray) -> FloatArray:
     Z = np.where(np.isfinite(F), (F - center) / scale, 0.0)
-    return np.clip(Z, -WINSOR, WINSOR)
+    # Of one row `np.clip` takes ten times as long.
+    return np.asarray(np.minimum(np.maximum(Z, -WINSOR), WINSOR), dtype=np.float64)
 
 
 def _both_classes(y: FloatArray, folds: IntArray) -> bool:

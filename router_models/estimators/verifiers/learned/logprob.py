@@ -22,6 +22,7 @@ from router_models.types.exchange import LOGPROB_NAMES
 
 _ODDS_KNOTS = (0.0, 2.0, 4.0, 6.0, 8.0, 10.0)
 _LENGTH_KNOTS = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0)
+_AT_ODDS, _AT_LENGTHS = np.array(_ODDS_KNOTS), np.array(_LENGTH_KNOTS)
 
 LOGPROB_COLUMNS = (
     *LOGPROB_NAMES,
@@ -38,14 +39,15 @@ def logprob_columns(X: Answers) -> FloatArray:
     A row with any quantile missing is NaN throughout except its last column, the indicator `lp_missing` = 1.
     """
     raw = signals_of(X, LOGPROB_NAMES)
-    quantiles = np.clip(raw[:, :-1], -30.0, 0.0)
+    quantiles = np.minimum(np.maximum(raw[:, :-1], -30.0), 0.0)  # of one row `np.clip` takes ten times as long
     odds = quantiles - np.log(-np.expm1(np.minimum(quantiles, -1e-7)))
-    missing = ~np.isfinite(raw[:, :-1]).all(axis=1)
-    bent_odds = np.maximum(odds[:, :1] - np.array(_ODDS_KNOTS), 0.0)
-    bent_length = np.maximum(raw[:, -1:] - np.array(_LENGTH_KNOTS), 0.0)
-    columns = np.column_stack([quantiles, raw[:, -1], odds, bent_odds, bent_length])
-    columns[missing] = np.nan
-    return np.column_stack([columns, missing.astype(np.float64)])
+    missing = np.asarray(~np.isfinite(raw[:, :-1]).all(axis=1))
+    bent_odds = np.maximum(odds[:, :1] - _AT_ODDS, 0.0)
+    bent_length = np.maximum(raw[:, -1:] - _AT_LENGTHS, 0.0)
+    parts = [quantiles, raw[:, -1:], odds, bent_odds, bent_length, missing[:, None]]
+    columns: FloatArray = np.concatenate(parts, axis=1, dtype=np.float64)
+    columns[missing, :-1] = np.nan
+    return columns
 
 
 class LogprobVerifier(VerifierModel):

@@ -68,9 +68,9 @@ def signal_columns(X: Answers, names: Sequence[str]) -> FloatArray:
     raw = signals_of(X, tuple(names))
     missing = ~np.isfinite(raw)
     values = [logit(raw[:, i]) if name in PROBABILITY_SIGNALS else raw[:, i] for i, name in enumerate(names)]
-    columns = np.column_stack(values) if values else raw
-    columns[missing] = np.nan
-    return np.hstack([columns, missing.astype(np.float64)])
+    columns = np.concatenate([*(column[:, None] for column in values), missing], axis=1) if values else raw
+    columns[:, : len(values)][missing] = np.nan
+    return columns
 
 
 def plain_columns(X: Answers, source: str, signals: Sequence[str]) -> FloatArray:

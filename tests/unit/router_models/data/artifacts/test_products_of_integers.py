@@ -58,10 +58,27 @@ def test_integers_come_out_exactly_and_an_input_is_rounded_once(mixed: bool) -> 
     assert rewritten is not None
     onnx.checker.check_model(onnx.load_from_string(rewritten), full_check=True)
     kinds = [node.op_type for node in onnx.load_from_string(rewritten).graph.node]
-    assert (kinds.count("MatMulInteger"), kinds.count("ReduceMax"), kinds.count("MatMul")) == (2, 1, 0)
+    assert (kinds.count("MatMulIntegerToFloat"), kinds.count("ReduceMax"), kinds.count("MatMul")) == (2, 1, 0)
     x = DRAWN.integers(-127, 128, (2, 3, 64)).astype(np.float32)
     x[..., 0] = 127  # every row's greatest: its scale is 1, and nothing is rounded
     np.testing.assert_allclose(said(rewritten, x), 2 * (x @ WEIGHTS.astype(np.float32)) * SCALE, rtol=1e-6)
+
+
+def multiplied(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """One of the two products, one step after another, in the numbers of versions that are trained already."""
+    most = np.maximum(np.abs(x).max(axis=-1, keepdims=True), np.float32(1e-9))
+    rounded = np.rint(x * (np.float32(127) / most) + np.float32(128)).astype(np.int64) - 128
+    return (rounded @ WEIGHTS.astype(np.int64)).astype(np.float32) * SCALE * (most / np.float32(127))
+
+
+@pytest.mark.parametrize("mixed", [True, False])
+def test_numbers_are_to_the_last_bit_those_of_its_steps_one_by_one(mixed: bool) -> None:
+    rewritten = products_of_integers(model(), mixed=mixed)
+    assert rewritten is not None
+    x = DRAWN.standard_t(2, size=(40, 25, 64)).astype(np.float32)
+    x[0] = np.round(x[0]) / 2  # many lie halfway between two integers
+    x[0, :, 0] = 127
+    assert np.array_equal(said(rewritten, x), multiplied(x) + multiplied(x))
 
 
 def test_signed_and_unsigned_weights_say_the_same_and_rows_do_not_see_each_other() -> None:

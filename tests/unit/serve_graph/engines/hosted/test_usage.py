@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router_models.types import Usage
-from serve_graph.protocol.responses import UsageCounts, usage_of
+from router_models.types import Completion, Usage
+from serve_graph.protocol.responses import UsageCounts, usage_json, usage_of, usage_shown
 from serve_graph.protocol.usage_names import USAGE_NAMES
 
 Upstream = Any  # tests.fixtures.upstream.Upstream
 D = Decimal
+TOTALS = ("prompt_tokens", "completion_tokens", "total_tokens")
 
 # name → (what the API sends, prompt, output, cached, written)
 SENSIBLE: dict[str, tuple[dict[str, Any], Usage]] = {
@@ -190,6 +191,22 @@ def test_whatever_an_api_counts_the_parts_fit_the_whole(usage: dict[str, Any]) -
 
 
 COUNTED = st.fixed_dictionaries({"prompt_tokens": st.integers(1, 99), "completion_tokens": st.integers(0, 99)})
+
+
+PLAIN = st.fixed_dictionaries(
+    {name: st.integers(0, 3) | st.sampled_from([True, -1, 1.0, "1", None, 10**7, 10**7 + 1]) for name in TOTALS},
+    optional={"cached_tokens": st.integers(0, 2), "prompt_tokens_details": st.none(), "else": st.just(1)},
+)
+
+
+@given(PLAIN)
+def test_the_plainest_usage_is_read_as_every_other(usage: dict[str, Any]) -> None:
+    """Of three counts alone there is a shorter way."""
+    counts = UsageCounts()
+    counts.add(usage)
+    assert usage_of(usage) == counts.usage()
+    shown = usage_shown(Completion("", usage=usage_of(usage), payload={"usage": usage}))
+    assert shown == (counts.json() if counts.usage() == usage_of(usage) else usage_json(usage_of(usage)))
 
 
 @given(st.lists(COUNTED, min_size=1))
