@@ -17,6 +17,9 @@ UNSAFE_CALLS = {
     "torch.hub.load",
 }  # fmt: skip
 UNSAFE_ARGUMENTS = {"allow_pickle=True", "weights_only=False", "trust_remote_code=True"}
+IMPORTING = ("__import__", "importlib.import_module")
+CALLED = {name.rpartition(".")[2] for name in (*SAFE_ARGUMENT, *UNSAFE_CALLS, *IMPORTING)}
+GIVEN = {argument.partition("=")[0] for argument in (*SAFE_ARGUMENT.values(), *UNSAFE_ARGUMENTS)}
 
 
 def unpickles(source: str) -> list[str]:
@@ -30,13 +33,14 @@ def unpickles(source: str) -> list[str]:
             names = [node.module or ""]
         said = [f"import {name}" for name in names if name.split(".")[0] in PICKLING]
         if isinstance(node, ast.Call):
-            called = ast.unparse(node.func)
-            arguments = {ast.unparse(keyword.value if keyword.arg is None else keyword) for keyword in node.keywords}
+            last = getattr(node.func, "attr", getattr(node.func, "id", ""))
+            called = ast.unparse(node.func) if last in CALLED else ""
+            arguments = {ast.unparse(keyword) for keyword in node.keywords if keyword.arg in GIVEN}
             wanted = SAFE_ARGUMENT.get(called)
             if called in UNSAFE_CALLS or (wanted is not None and wanted not in arguments):
                 said.append(called)
             said += sorted(arguments & UNSAFE_ARGUMENTS)
-            if called in ("__import__", "importlib.import_module") and node.args:
+            if called in IMPORTING and node.args:
                 said += [f"import {name}" for name in PICKLING if ast.unparse(node.args[0]).strip("'\"") == name]
         found += [f"{getattr(node, 'lineno', 0)}: {what}" for what in said]
     return found
