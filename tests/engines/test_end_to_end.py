@@ -1,6 +1,5 @@
 """The whole graph with real engines: what a newcomer gets from `make up`, asked through the openai client."""
 
-import io
 import json
 import runpy
 import sqlite3
@@ -20,6 +19,7 @@ from router_models.types.exchange import ASKED_NAMES
 from serve_graph.cli.batch.forecast import share_of
 from serve_graph.config.graph import GraphConfig
 from tests.engines.datasets import FOREIGN, OWN, dataset_run
+from tests.engines.served_batches import batch_line, begun, has_ended, lines_of, reached, recorded, window_over
 
 # Ray, vLLM and what they start warn of much that is theirs to mend.
 pytestmark = [pytest.mark.timeout(1500), pytest.mark.filterwarnings("ignore")]
@@ -71,13 +71,17 @@ def test_the_version_is_certified_and_says_so(graph: tuple[str, GraphConfig]) ->
     assert state["promise"].startswith("P(cheap wrong and last tier right | cheap accepted) <=")
 
 
+ROUTED = [
+    *(f'Extract the name and age as JSON from this sentence: "{n} is {a} years old."' for n, a in
+      (("Omar", 41), ("Lena", 33), ("Paul", 62), ("Rita", 27), ("Hugo", 55), ("Iris", 38))),
+    "Sort these words by their last letter: lamp, tree, moon, desk.", "What is 347 * 29? Only the number.",
+    *(f"What is the capital of {country}?" for country in ("France", "Japan", "Italy", "Spain", "Germany")),
+]  # fmt: skip
+
+
 def test_routing_accepts_some_cheap_answers_and_refuses_others(graph: tuple[str, GraphConfig]) -> None:
-    asked = [f'Extract the name and age as JSON from this sentence: "{n} is {a} years old."' for n, a in
-             (("Omar", 41), ("Lena", 33), ("Paul", 62), ("Rita", 27), ("Hugo", 55), ("Iris", 38))]  # fmt: skip
-    asked += ["Sort these words by their last letter: lamp, tree, moon, desk.", "What is 347 * 29? Only the number."]
-    asked += [f"What is the capital of {country}?" for country in ("France", "Japan", "Italy", "Spain", "Germany")]
     outcomes = set()
-    for prompt in asked:
+    for prompt in ROUTED:
         body = {"model": "auto", "messages": [{"role": "user", "content": prompt}], "max_tokens": 64}
         reply = httpx.post(f"{graph[0]}/v1/chat/completions", json=body, headers=HEADERS, timeout=120)
         outcomes.add(reply.headers["x-serve-graph-outcome"])
@@ -180,34 +184,6 @@ def test_every_request_has_its_record(graph: tuple[str, GraphConfig], client: op
     assert float(row[2]) > 0
 
 
-def batch_line(name: str, prompt: str, model: str = "auto", most: int = 24) -> dict[str, Any]:
-    body = {"model": model, "messages": [{"role": "user", "content": prompt}], "max_tokens": most, "temperature": 0}
-    return {"custom_id": name, "method": "POST", "url": "/v1/chat/completions", "body": body}
-
-
-def begun(client: openai.OpenAI, *lines: dict[str, Any] | str) -> openai.types.Batch:
-    content = "".join((one if isinstance(one, str) else json.dumps(one)) + "\n" for one in lines).encode()
-    file = client.files.create(file=("in.jsonl", io.BytesIO(content)), purpose="batch")
-    return client.batches.create(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h")
-
-
-def reached(client: openai.OpenAI, batch: openai.types.Batch, done: Callable[[Any], bool]) -> openai.types.Batch:
-    give_up = time.monotonic() + 240
-    while not done(batch):
-        assert time.monotonic() < give_up, batch
-        time.sleep(0.2)
-        batch = client.batches.retrieve(batch.id)
-    return batch
-
-
-def has_ended(batch: openai.types.Batch) -> bool:
-    return batch.status in ("completed", "failed", "cancelled", "expired")
-
-
-def lines_of(client: openai.OpenAI, file_id: str | None) -> list[dict[str, Any]]:
-    return [json.loads(one) for one in client.files.content(file_id or "").text.splitlines()]
-
-
 def test_a_batch_goes_from_upload_to_results_and_is_its_keys_own(
     graph: tuple[str, GraphConfig], client: openai.OpenAI
 ) -> None:
@@ -245,16 +221,49 @@ def test_a_malformed_line_fails_its_batch_before_any_model_is_asked(client: open
     assert batch.output_file_id is None
 
 
-def test_a_cancelled_batch_keeps_the_answers_so_far(client: openai.OpenAI) -> None:
-    asked = [batch_line(f"row-{n}", f"Count from {n} upwards, one number a line.", "cheap", 200) for n in range(150)]
-    batch = reached(client, begun(client, *asked), lambda one: one.request_counts.completed >= 2)
-    client.batches.cancel(batch.id)
+@pytest.mark.parametrize("last", ["cancelled", "expired"])
+def test_a_batch_that_is_stopped_midway_keeps_the_answers_so_far(
+    graph: tuple[str, GraphConfig], client: openai.OpenAI, last: str
+) -> None:
+    models = ("cheap", "frontier", "auto")
+    asked = [
+        batch_line(f"row-{n}", f"Count from {n} upwards, one number a line.", models[n % 3], 48) for n in range(150)
+    ]
+    batch = reached(client, begun(client, *asked), lambda one: one.request_counts.completed >= 4)
+    if last == "cancelled":
+        client.batches.cancel(batch.id)
+    else:
+        window_over(graph[1].state_folder, batch.id)
     batch = reached(client, batch, has_ended)
-    assert batch.status == "cancelled"
+    assert batch.status == last
+    assert batch.request_counts is not None
     answered, left = (lines_of(client, name) for name in (batch.output_file_id, batch.error_file_id))
-    assert len(answered) >= 2
-    assert len(answered) + len(left) == 150
-    assert {one["error"]["code"] for one in left} == {"batch_cancelled"}
+    assert 4 <= len(answered) == batch.request_counts.completed < 150
+    assert all(one["response"]["body"]["choices"][0]["message"]["content"] for one in answered)
+    assert {one["response"]["body"]["serve_graph"]["tier"] for one in answered} == {"cheap", "frontier"}
+    assert {(one["response"], one["error"]["code"]) for one in left} == {(None, f"batch_{last}")}
+    names = [one["custom_id"] for one in (*answered, *left)]
+    assert sorted(names, key=lambda name: int(name[4:])) == [f"row-{n}" for n in range(150)]
+
+
+def test_a_batchs_routed_rows_are_decided_by_the_certified_version(
+    graph: tuple[str, GraphConfig], client: openai.OpenAI
+) -> None:
+    version = httpx.get(f"{graph[0]}/readyz", headers=HEADERS).json()["version"]
+    batch = reached(client, begun(client, *(batch_line(f"row-{n}", one) for n, one in enumerate(ROUTED))), has_ended)
+    assert batch.request_counts is not None
+    assert (batch.status, batch.request_counts.completed) == ("completed", len(ROUTED))
+    found = lines_of(client, batch.output_file_id)
+    assert [one["custom_id"] for one in found] == [f"row-{n}" for n in range(len(ROUTED))]
+    facts = [one["response"]["body"]["serve_graph"] for one in found]
+    assert {one["version"] for one in facts} == {version}
+    outcomes = {one["outcome"] for one in facts}
+    assert "accepted" in outcomes
+    assert outcomes & {"routed", "escalated", "abstained"}
+    assert batch.usage is not None
+    assert batch.usage.output_tokens == sum(one["response"]["body"]["usage"]["completion_tokens"] for one in found)
+    records = recorded(graph[1].state_folder, [one["decision"] for one in facts])
+    assert records == {one["decision"]: (one["tier"], one["outcome"]) for one in facts}
 
 
 INVOICES = runpy.run_path(str(ROOT / "examples" / "invoices" / "write_invoices.py"))
