@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from router_models.estimators.asked_signals import asked_signal, may_be_asked
-from router_models.types import Completion, Query
-from serve_graph.cascade.billing import answered, unanswered
+from router_models.types import Attempt, Completion, Query
+from serve_graph.cascade.billing import answered, charged_attempts, unanswered
 from serve_graph.cascade.context import AskedTerms, CascadeContext
 from serve_graph.cascade.steps import RequestState
 from serve_graph.errors import EngineError
@@ -77,7 +77,7 @@ def told_signals(
     made = list(zip(calls, replies, strict=True))
     for call, reply in made:
         if isinstance(reply.found, EngineError):
-            state.overhead.append(unanswered(context.prices, call.tier, reply.seconds, reply.found))
+            _bill_unanswered(context, call, reply.found, reply.seconds, state)
         else:
             _bill(context, call, reply.found, reply.seconds, state)
     values: dict[str, float] = {}
@@ -231,6 +231,21 @@ def _bill(context: CascadeContext, call: AskedCall, reply: Completion, seconds: 
     line = answered(context.prices, call.tier, reply, seconds)
     state.overhead.append(replace(line, what=call.name))
     state.unmetered |= not line.metered
+    _bill_attempts(context, call, reply.attempts, state)
+
+
+def _bill_unanswered(
+    context: CascadeContext, call: AskedCall, error: BaseException, seconds: float, state: RequestState
+) -> None:
+    state.overhead.append(unanswered(context.prices, call.tier, seconds, error))
+    if isinstance(error, EngineError):
+        _bill_attempts(context, call, error.attempts, state)
+
+
+def _bill_attempts(context: CascadeContext, call: AskedCall, attempts: Sequence[Attempt], state: RequestState) -> None:
+    """What a call for a signal was charged for without an answer, under the signal's name."""
+    charged = charged_attempts(context.prices, call.tier, attempts)
+    state.overhead += [replace(line, what=call.name) for line in charged]
 
 
 async def make_call(context: CascadeContext, asked: AskedCall, state: RequestState, left_s: float) -> Completion:
@@ -242,8 +257,7 @@ async def make_call(context: CascadeContext, asked: AskedCall, state: RequestSta
                 reply = await context.asked.engines[tier].generate(asked.query, left_s)
             span.answered(reply)
     except BaseException as error:
-        line = unanswered(context.prices, tier, time.perf_counter() - started, error)
-        state.overhead.append(line)
+        _bill_unanswered(context, asked, error, time.perf_counter() - started, state)
         if isinstance(error, TimeoutError):
             raise EngineError(f"tier {tier!r} took over {left_s:.3g} s", recordable=f"over {left_s:.3g} s") from None
         raise

@@ -15,8 +15,9 @@ from types import MappingProxyType
 from typing import Any
 
 from router_models.pricing.prices import Price, PriceList, Tariff, rounded_usd
-from router_models.types import Action, Call, Completion, Usage
+from router_models.types import Action, Attempt, Call, Completion, Usage
 from serve_graph.errors import EngineTimeoutError
+from serve_graph.protocol.responses import usage_of
 
 Prices = Mapping[str, Price | PriceList]
 # What a hosted API calls the tariff it applied, in the reply's `service_tier`; anything else is the standard one.
@@ -52,6 +53,20 @@ def unanswered(prices: Prices, tier: str, seconds: float, error: BaseException) 
     waited = isinstance(error, Exception) and not isinstance(error, TimeoutError | EngineTimeoutError)
     what = "failed" if waited else "cancelled"
     return Call(tier, Usage(), seconds, total(parts.values()), what, parts, metered=False)
+
+
+def charged_attempts(prices: Prices, tier: str, attempts: Sequence[Attempt]) -> list[Call]:
+    """The lines of a tier's calls that gave no answer and were charged all the same."""
+    return [
+        answered(
+            prices,
+            tier,
+            Completion("", usage=usage_of(one.usage), payload={"service_tier": one.usage.get("service_tier")}),
+            one.latency_s,
+        )
+        for one in attempts
+        if one.usage
+    ]
 
 
 def timed(who: str, what: str, seconds: float, usd_per_s: Decimal) -> Call:

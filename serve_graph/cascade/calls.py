@@ -11,7 +11,7 @@ from typing import Any
 from router_models.estimators.verifiers.checks.formats import declares_shape, read_answer
 from router_models.types import Action, Attempt, Completion, Decision, Query, Verdict
 from serve_graph.cascade.asked import AskedCall, asked_calls, first_asked, with_first_signals, with_signals
-from serve_graph.cascade.billing import answered, timed, unanswered
+from serve_graph.cascade.billing import answered, charged_attempts, timed, unanswered
 from serve_graph.cascade.context import CascadeContext
 from serve_graph.cascade.steps import (
     Answered,
@@ -267,11 +267,7 @@ def record_attempts(context: CascadeContext, tier: str, attempts: Sequence[Attem
     if attempts:
         steps = ", ".join(f"{a.deployment} ({a.status} after {a.latency_s:.2f} s)" for a in attempts)
         state.notes.append(f"{tier} called {steps}")
-    for attempt in attempts:
-        if attempt.usage:
-            tariff = {"service_tier": attempt.usage.get("service_tier")}
-            failed = Completion("", usage=usage_of(attempt.usage), payload=tariff)
-            state.calls.append(answered(context.prices, tier, failed, attempt.latency_s))
+    state.calls += charged_attempts(context.prices, tier, attempts)
 
 
 def bill_unanswered(

@@ -6,17 +6,16 @@ import asyncio
 import copy
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
-from router_models.types import Call, Completion, Query
-from serve_graph.cascade.billing import Prices, answered, total, unanswered
+from router_models.types import Attempt, Completion, Query
+from serve_graph.cascade.billing import Prices, answered, charged_attempts, total, unanswered
 from serve_graph.cascade.interfaces import Engine
 from serve_graph.errors import EngineError, EngineTimeoutError
 from serve_graph.learning.judging.call_metrics import CallMetrics
 from serve_graph.learning.judging.judge_budget import Budget, hold_whole, settle_whole
-from serve_graph.protocol.responses import usage_of
 
 logger = logging.getLogger(__name__)
 LOOKS_AGAIN_S = 0.1
@@ -98,8 +97,9 @@ class JudgeCalls:
                 completion = await self.tiers.engines[tier].generate(query, self.timeout_s)
                 line = answered(self.tiers.prices, tier, completion, time.perf_counter() - started)
                 self.metrics.add_call(replace(line, what=what))
-                cost = line.cost_usd if line.metered else max(held, line.cost_usd)
-                return completion, line.cost_usd
+                spent = line.cost_usd + self._count_charged(tier, completion.attempts)
+                cost = spent if line.metered else max(held, spent)
+                return completion, spent
             except NotJudgedError:
                 cost = Decimal(0)
                 raise
@@ -120,15 +120,15 @@ class JudgeCalls:
 
     def _count_failed(self, tier: str, seconds: float, error: EngineError) -> Decimal:
         """The dollars of a call that failed: its time, and the tokens of attempts that were charged all the same."""
-        prices = self.tiers.prices
-        charged = [attempt for attempt in error.attempts if attempt.usage]
-        said = [answered(prices, tier, Completion("", usage=usage_of(one.usage)), one.latency_s) for one in charged]
-        lines: list[Call] = [
-            unanswered(prices, tier, seconds, error),
-            *(replace(line, what="failed") for line in said),
-        ]
+        line = unanswered(self.tiers.prices, tier, seconds, error)
+        self.metrics.add_call(line)
+        return line.cost_usd + self._count_charged(tier, error.attempts)
+
+    def _count_charged(self, tier: str, attempts: Sequence[Attempt]) -> Decimal:
+        """The dollars of attempts that gave no answer and were charged all the same."""
+        lines = charged_attempts(self.tiers.prices, tier, attempts)
         for line in lines:
-            self.metrics.add_call(line)
+            self.metrics.add_call(replace(line, what="failed"))
         return total(line.cost_usd for line in lines)
 
     async def _hold(self, usd: Decimal) -> str:

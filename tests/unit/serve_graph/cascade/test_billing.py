@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -9,9 +10,12 @@ import pytest
 
 from router_models.pricing.prices import Price, PriceList
 from router_models.pricing.savings import savings
-from router_models.types import Action, Call, Completion, Query, Usage
+from router_models.types import Action, Attempt, Call, Completion, Query, Usage
+from serve_graph.cascade.asked import AskedCall, AskedReply, make_call, told_signals
 from serve_graph.cascade.billing import answered, purposes, timed, total, unanswered
+from serve_graph.cascade.context import AskedTerms
 from serve_graph.cascade.fakes import FakeDecider, FakeEngine, FakeJudge, ListSink, fake_context
+from serve_graph.cascade.steps import RequestState
 from serve_graph.errors import EngineError, EngineTimeoutError, PolicyUnavailableError
 from serve_graph.gateway.handler import Service
 from serve_graph.protocol.responses import usage_of
@@ -192,3 +196,32 @@ async def test_forced_requests_pay_no_router(endpoint: Endpoints) -> None:
     at = endpoint(decider=FakeDecider())
     await at.chat("frontier")
     assert [line.what for line in at.record.bill] == ["answer"]
+
+
+@pytest.mark.parametrize("answers", [True, False])
+async def test_what_a_call_for_a_signal_was_charged_without_an_answer_is_on_the_bill(answers: bool) -> None:
+    """Both ways of asking: with a tier at hand, and with replies from elsewhere, as in passes over a dataset."""
+    charged = (Attempt("a", 502, 0.1, {"prompt_tokens": 100, "completion_tokens": 7}), Attempt("b", 503, 0.1))
+    said = Completion("yes", usage=Usage(100, 1), attempts=charged)
+    failed = EngineError("no answer", charged)
+
+    class Charging(FakeEngine):
+        async def generate(self, query: Query, left_s: float = 9.0) -> Completion:
+            if answers:
+                return said
+            raise failed
+
+    context = replace(fake_context(), asked=AskedTerms({"cheap": ("p_true",)}, "frontier", {"cheap": Charging()}))
+    calls = [AskedCall("p_true", "cheap", Query(()))]
+    near, far = RequestState(), RequestState()
+    with nullcontext() if answers else pytest.raises(EngineError, match="no answer"):
+        await make_call(context, calls[0], near, 9.0)
+    reply = AskedReply(said if answers else failed, 0.1)
+    told_signals(context, Completion("an answer"), ("p_true",), calls, [reply], far)
+    own = "p_true" if answers else "failed"
+    for state in (near, far):
+        assert [(line.what, line.usage.prompt_tokens) for line in state.overhead] == [
+            (own, 100 if answers else 0), ("p_true", 100),
+        ]  # fmt: skip
+        price = context.prices["cheap"].at(datetime.now(UTC))
+        assert state.overhead[1].cost_usd == price.cost(Usage(100, 7)) > 0

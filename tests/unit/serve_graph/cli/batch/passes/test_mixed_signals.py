@@ -1,5 +1,6 @@
 """What answers are judged by, where a provider's batch gives them in passes: signals that are asked for, logprobs."""
 
+import json
 from decimal import Decimal
 from typing import Any
 
@@ -28,6 +29,25 @@ def test_signals_are_lines_of_a_batch_where_the_tier_that_is_asked_is_hosted(
     assert costs(found) == Decimal(summary["total_usd"])
     asked = Decimal(41 * PRICES[hosted]) / 10**6 / 2
     assert Decimal(summary["records"]["signals"]["usd"]) == 6 * asked
+
+
+def test_a_line_for_a_signal_that_was_billed_without_an_answer_is_on_its_rows_bill(
+    mixed: Mixed, provider: ProviderServer
+) -> None:
+    def answer(body: dict[str, Any]) -> dict[str, Any]:
+        reply = saying(body)
+        is_signal = reply["usage"]["total_tokens"] == 41
+        return reply | {"choices": []} if is_signal and "row 3" in json.dumps(body["messages"]) else reply
+
+    provider.answer = answer
+    rows = [{"prompt": f"row {n}"} for n in range(6)]
+    summary, found, _ = mixed(rows, ("cheap",), verifier=fitted_verifier("p-true"))
+    assert shown(found[3]) == ("frontier", "escalated"), "without its signal nothing is accepted"
+    asked = Decimal(41 * PRICES["cheap"]) / 10**6 / 2
+    own = [Decimal(row["serve_graph_cost_usd"]) for row in found if row["serve_graph_tier"] == "cheap"]
+    assert set(own) == {HALF["cheap"] + asked}
+    assert Decimal(summary["records"]["signals"]["usd"]) == 6 * asked
+    assert costs(found) == Decimal(summary["total_usd"])
 
 
 def with_logprobs(body: dict[str, Any]) -> dict[str, Any]:
