@@ -11,7 +11,7 @@ import asyncio
 import io
 import ssl
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import aclosing, contextmanager, suppress
 from http.cookiejar import DefaultCookiePolicy
 from urllib.request import getproxies
 
@@ -27,6 +27,8 @@ IDLE_KEPT_S = 4.0
 closing fails. httpx keeps them for five.
 """
 HEARING_TURNS = 2
+MOST_REPLY_BYTES = 128 * 2**20
+"""The longest reply that is read whole: two thousand embeddings of three thousand numbers, written out, have 80 MB."""
 WRITTEN_AT_ONCE = 2**20
 """Bytes of a body up to which it is written at once, in aiohttp's own words; longer ones are read piece by piece."""
 
@@ -47,6 +49,29 @@ def hosted_api_client() -> httpx.AsyncClient:
 
 class BrokenReplyError(httpx.RemoteProtocolError):
     """A reply that is no HTTP; says why, without its bytes."""
+
+
+class LongReplyError(httpx.RemoteProtocolError):
+    """A reply that is longer than is read whole."""
+
+
+async def send_whole(client: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
+    """Send a request and read its reply; raises LongReplyError where that has more than MOST_REPLY_BYTES."""
+    response = await client.send(request, stream=True)
+    async with aclosing(response):
+        await read_whole(response)
+    return response
+
+
+async def read_whole(response: httpx.Response) -> None:
+    """Read a reply's body, unpacked; raises LongReplyError where it has more than MOST_REPLY_BYTES."""
+    pieces, size = list[bytes](), 0
+    async for piece in response.aiter_bytes():
+        pieces.append(piece)
+        size += len(piece)
+        if size > MOST_REPLY_BYTES:
+            raise LongReplyError(f"longer than {MOST_REPLY_BYTES >> 20} MiB")
+    response._content = b"".join(pieces)  # as its own `aread`
 
 
 class AiohttpTransport(httpx.AsyncBaseTransport):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 BOM = b"\xef\xbb\xbf"
 MOST_BYTES = 32 * 2**20
-"""The longest line, and the longest reply that is not a stream."""
+"""The longest line, the longest event, and the most that is kept of what came beside the events."""
 LAST_WORD_S = 5.0
 """For how long a stream is read on whose answer is whole: for its usage and its end."""
 
@@ -26,14 +26,16 @@ class ApiEvent:
 
 
 class EventReader:
-    """Split bytes into events. `feed` and `end` raise ValueError where a line has no end."""
+    """Split bytes into events. `feed` and `end` raise ValueError where a line or an event has no end."""
 
     def __init__(self) -> None:
-        self._buffer = b""
+        self._buffer = bytearray()
         self._is_first = True
         self._name: str | None = None
         self._data: list[str] = []
+        self._data_size = 0
         self._other: list[str] = []
+        self._other_size = 0
 
     @property
     def text(self) -> str:
@@ -42,25 +44,31 @@ class EventReader:
 
     def feed(self, piece: bytes) -> Iterator[ApiEvent]:
         """Yield the events that are complete with these bytes."""
+        may_end = self._is_first or self._buffer.endswith(b"\r") or b"\n" in piece or b"\r" in piece
         self._buffer += piece
-        if self._is_first:
-            if len(self._buffer) < len(BOM) and BOM.startswith(self._buffer):
-                return
-            self._buffer, self._is_first = self._buffer.removeprefix(BOM), False
-        held = b"\r" if self._buffer.endswith(b"\r") else b""  # it may be half of a CRLF
-        lines = self._buffer.removesuffix(held).replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
-        self._buffer = lines.pop() + held
-        for line in lines:
-            yield from self._line(line)
+        if may_end:  # what is no end of a line is not looked through again for each piece of a long one
+            yield from self._lines_of(bytes(self._buffer))
         if len(self._buffer) > MOST_BYTES:
             raise ValueError("a line without an end")
 
     def end(self) -> Iterator[ApiEvent]:
         """Yield what is left once the bytes have ended."""
-        for line in self._buffer.replace(b"\r", b"\n").split(b"\n"):
+        for line in bytes(self._buffer).replace(b"\r", b"\n").split(b"\n"):
             yield from self._line(line)
-        self._buffer = b""
+        self._buffer.clear()
         yield from self._dispatch()
+
+    def _lines_of(self, text: bytes) -> Iterator[ApiEvent]:
+        """Read the lines that are whole, and keep the rest."""
+        if self._is_first:
+            if len(text) < len(BOM) and BOM.startswith(text):
+                return
+            text, self._is_first = text.removeprefix(BOM), False
+        held = b"\r" if text.endswith(b"\r") else b""  # it may be half of a CRLF
+        lines = text.removesuffix(held).replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+        self._buffer = bytearray(lines.pop() + held)
+        for line in lines:
+            yield from self._line(line)
 
     def _line(self, raw: bytes) -> Iterator[ApiEvent]:
         line = raw.decode("utf-8", "replace")
@@ -71,14 +79,18 @@ class EventReader:
         value = value.removeprefix(" ")
         if colon and field == "data":
             self._data.append(value)
+            self._data_size += len(value) + 1
+            if self._data_size > MOST_BYTES:
+                raise ValueError("an event without an end")
         elif colon and field == "event":
             self._name = value.strip()
-        elif not line.startswith((":", "id:", "retry:")) and sum(map(len, self._other)) < MOST_BYTES:
+        elif not line.startswith((":", "id:", "retry:")) and self._other_size < MOST_BYTES:
             self._other.append(line)
+            self._other_size += len(line)
 
     def _dispatch(self) -> Iterator[ApiEvent]:
         name, data = self._name, self._data
-        self._name, self._data = None, []
+        self._name, self._data, self._data_size = None, [], 0
         if data:
             yield from (ApiEvent(name, text) for text in _separated(data))
 

@@ -14,7 +14,7 @@ from serve_graph.engines.error_meanings import ErrorFault, meaning_of
 from serve_graph.engines.hosted.deployment_error import REFUSED, DeploymentError
 from serve_graph.engines.hosted.error_bodies import ApiError, read_error, read_error_body
 from serve_graph.engines.hosted.error_sentences import open_word, sentence_of, unreadable_sentence
-from serve_graph.engines.http_client import BrokenReplyError
+from serve_graph.engines.http_client import BrokenReplyError, LongReplyError
 from serve_graph.errors import ConfigError
 from serve_graph.protocol.retry_after import retry_after_s
 
@@ -67,6 +67,8 @@ def _failure_of(error: Exception, timeout_s: float) -> DeploymentError:
         return error
     if isinstance(error, TimeoutError | httpx.TimeoutException):
         return DeploymentError(f"the hosted API did not answer within {timeout_s:.3g} s", 504)
+    if isinstance(error, LongReplyError):
+        return DeploymentError(f"the hosted API's reply is {error}", 502)
     if isinstance(error, BrokenReplyError):
         return DeploymentError(f"the hosted API's reply is no valid HTTP: {error}", 502)
     if isinstance(error, httpx.TransportError):

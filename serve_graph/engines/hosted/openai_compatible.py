@@ -16,7 +16,7 @@ from serve_graph.engines.hosted.deployment_error import DeploymentError
 from serve_graph.engines.hosted.event_stream import LAST_WORD_S, EventReader
 from serve_graph.engines.hosted.failures import error_in_reply, failure_of, refused_by_api
 from serve_graph.engines.hosted.replies import ReplyStream, plain_events, whole_reply
-from serve_graph.engines.http_client import hosted_api_client
+from serve_graph.engines.http_client import hosted_api_client, read_whole, send_whole
 from serve_graph.engines.joined_chunks import joined_as_read
 from serve_graph.engines.telemetry.call_context import trace_headers
 
@@ -43,7 +43,7 @@ class OpenAICompatibleEngine:
         """Return a chat.completion as the API sent it."""
         try:
             async with asyncio.timeout(timeout_s):
-                response = await self.client.send(self._request("chat/completions", self._arguments(body)))
+                response = await send_whole(self.client, self._request("chat/completions", self._arguments(body)))
             if not response.is_success:
                 raise refused_by_api(response)
             return whole_reply(response.content)
@@ -56,7 +56,7 @@ class OpenAICompatibleEngine:
         asked = {**body, "model": model, "encoding_format": body.get("encoding_format") or "float"}
         try:
             async with asyncio.timeout(timeout_s):
-                response = await self.client.send(self._request("embeddings", asked))
+                response = await send_whole(self.client, self._request("embeddings", asked))
             if not response.is_success:
                 raise refused_by_api(response)
             data = json.loads(response.content)
@@ -83,7 +83,7 @@ class OpenAICompatibleEngine:
             async with aclosing(response):
                 if not response.is_success:
                     async with asyncio.timeout(deadline - time.monotonic()):
-                        await response.aread()
+                        await read_whole(response)
                     raise refused_by_api(response)
                 pieces = response.aiter_bytes()
                 while not stream.done:

@@ -10,6 +10,7 @@ from serve_graph.config.tier_parts import HostedDeploymentConfig
 from serve_graph.engines.hosted.deployment_error import DeploymentError
 from serve_graph.engines.hosted.failures import error_in_reply, failure_of, refused_by_api
 from serve_graph.engines.hosted.openai_compatible import OpenAICompatibleEngine
+from serve_graph.engines.http_client import send_whole
 from serve_graph.engines.scores import Scoring, score_completion
 
 
@@ -29,7 +30,7 @@ class HostedScorer(OpenAICompatibleEngine):
         asked = {new: asked[name] for name, new in names.items() if new is not None}
         try:
             async with asyncio.timeout(timeout_s):
-                response = await self.client.send(self._request(self.scoring.route, asked))
+                response = await send_whole(self.client, self._request(self.scoring.route, asked))
             if not response.is_success:
                 raise refused_by_api(response)
             data = json.loads(response.content)

@@ -30,6 +30,7 @@ from serve_graph.engines.hosted.anthropic.failure import STATUSES
 from serve_graph.engines.hosted.anthropic.reply import chat_completion
 from serve_graph.engines.hosted.anthropic.request import anthropic_request
 from serve_graph.engines.hosted.deployment_error import DeploymentError
+from serve_graph.engines.http_client import read_whole, send_whole
 from serve_graph.protocol.responses import MALFORMED
 
 TOKEN_CHARS, KEY_CHARS = 16, 48
@@ -168,7 +169,7 @@ class AnthropicBatchApi:
         try:
             async with self.engine.client.stream("GET", url, headers=self._headers(), timeout=self.timeout_s) as reply:
                 if reply.status_code != 200:
-                    await reply.aread()
+                    await read_whole(reply)
                     raise ProviderError(_said(reply), reply.status_code)
                 async for line in reply.aiter_lines():
                     try:
@@ -183,9 +184,10 @@ class AnthropicBatchApi:
     async def _json(self, method: str, url: str, content: bytes | None = None) -> dict[str, Any]:
         headers = self._headers() | ({} if content is None else {"content-type": "application/json"})
         try:
-            reply = await self.engine.client.request(
+            asked = self.engine.client.build_request(
                 method, url, headers=headers, content=content, timeout=self.timeout_s
             )
+            reply = await send_whole(self.engine.client, asked)
         except httpx.HTTPError as error:
             raise ProviderError(type(error).__name__) from error
         try:

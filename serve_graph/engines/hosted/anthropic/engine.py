@@ -18,7 +18,7 @@ from serve_graph.engines.hosted.anthropic.request import anthropic_request
 from serve_graph.engines.hosted.deployment_error import DeploymentError
 from serve_graph.engines.hosted.event_stream import LAST_WORD_S, EventReader
 from serve_graph.engines.hosted.failures import failure_of, refused_by_api
-from serve_graph.engines.http_client import hosted_api_client
+from serve_graph.engines.http_client import hosted_api_client, read_whole, send_whole
 from serve_graph.engines.telemetry.call_context import trace_headers
 from serve_graph.protocol.responses import MALFORMED
 
@@ -48,7 +48,7 @@ class AnthropicEngine:
         """Return a chat.completion."""
         try:
             async with asyncio.timeout(timeout_s):
-                response = await self.client.send(self._request(body))
+                response = await send_whole(self.client, self._request(body))
             if response.status_code != 200:
                 raise refused_by_api(response)
             return chat_completion(json.loads(response.content))
@@ -72,7 +72,7 @@ class AnthropicEngine:
             async with aclosing(response):
                 if response.status_code != 200:
                     async with asyncio.timeout(deadline - time.monotonic()):
-                        await response.aread()
+                        await read_whole(response)
                     raise refused_by_api(response)
                 pieces = response.aiter_bytes()
                 while not message.ended:

@@ -3,6 +3,8 @@
 import math
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
+from itertools import chain
+from time import process_time
 from typing import Any
 
 import httpx
@@ -10,6 +12,10 @@ import pytest
 
 from router_models.types import Completion, Query
 from serve_graph.cascade.fakes import FakeEngine
+from serve_graph.config.judge import HostedVerifierConfig
+from serve_graph.config.tiers import HostedTierConfig
+from serve_graph.engines.hosted.engine import HostedEngine
+from serve_graph.engines.hosted.event_stream import EventReader
 from serve_graph.errors import EngineError
 from serve_graph.protocol.chunks import check_chunk
 from serve_graph.protocol.responses import MALFORMED, completion_of
@@ -153,3 +159,99 @@ async def test_a_reply_that_cannot_be_converted_is_not_recorded_as_delivered(
     at = endpoint()
     reply = await ask(at, "/v1/responses", {"input": "q"})
     assert (reply.status_code, at.record.status) == (500, 500)
+
+
+def test_an_event_without_an_end_is_given_up() -> None:
+    reader, line = EventReader(), b"data: " + b"x" * 2**20 + b"\n"
+    with pytest.raises(ValueError, match="an event without an end"):
+        list(chain.from_iterable(map(reader.feed, [line] * 40)))
+
+
+def test_a_long_line_is_read_in_a_time_that_grows_with_its_length() -> None:
+    """Of 20 MB in pieces of 1 kB: a few copies of all, not one for each piece, which took minutes."""
+    reader, piece = EventReader(), b"x" * 1024
+    began = process_time()
+    events = [event for part in (b"data: ", *[piece] * 20_000, b"\r", b"\n", b"\n") for event in reader.feed(part)]
+    assert [len(event.data) for event in events] == [20_000 * 1024]
+    assert process_time() - began < 5.0
+
+
+def test_many_lines_beside_the_events_are_kept_in_a_time_that_grows_with_their_number() -> None:
+    reader, lines = EventReader(), b"a line\n" * 1000
+    began = process_time()
+    assert [event for _ in range(100) for event in reader.feed(lines)] == []
+    assert process_time() - began < 5.0
+    assert len(reader.text.splitlines()) == 100_000
+
+
+class Endless(httpx.AsyncByteStream):
+    """A reply's body that goes on and on."""
+
+    async def __aiter__(self) -> AsyncGenerator[bytes, None]:
+        piece = b" " * 2**20
+        while True:
+            yield piece
+
+
+HOSTED = {"price": {"input_usd_per_mtok": 1, "output_usd_per_mtok": 2}, "failover": {"max_attempts": 1}}
+ASKED = {"messages": [{"role": "user", "content": "q"}], "max_tokens": 5}
+SAID_WHOLE = {"choices": [GOOD], "usage": {"prompt_tokens": 1, "completion_tokens": 1}}
+
+
+def hosted(config: type[HostedTierConfig], status: int, **more: Any) -> HostedEngine:
+    """A hosted tier whose API at `endless` sends a reply without an end; any other one answers."""
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        if request.url.host == "endless":
+            return httpx.Response(status, stream=Endless())
+        return httpx.Response(200, json=SAID_WHOLE)
+
+    given = {"name": "big", "engine": "openai", **HOSTED, **more}
+    return HostedEngine(config.model_validate(given), httpx.AsyncClient(transport=httpx.MockTransport(handle)))
+
+
+ONE: dict[str, Any] = {"model": "m", "base_url": "http://endless/v1", "api_key_env": "API_KEY"}
+
+
+@pytest.mark.parametrize("status", [200, 500])
+@pytest.mark.parametrize(
+    ("config", "more", "way"),
+    [
+        (HostedTierConfig, {}, "generate"),
+        (HostedTierConfig, {"api": "anthropic"}, "generate"),
+        (HostedTierConfig, {}, "embed"),
+        (HostedVerifierConfig, {}, "generate"),
+    ],
+)
+async def test_a_reply_without_an_end_is_given_up_with_its_length(
+    config: type[HostedTierConfig], more: dict[str, Any], way: str, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("API_KEY", "none")
+    engine = hosted(config, status, **ONE, **more)
+    reply = await getattr(engine, way)({**ASKED, "input": "q"}, 60.0)
+    assert (reply["error"]["code"], reply["error"]["fault"]) == (502, "unavailable")
+    assert "the hosted API's reply is longer than 128 MiB" in reply["error"]["message"]
+    await engine.close()
+
+
+@pytest.mark.parametrize("api", ["openai", "anthropic"])
+async def test_a_refusal_of_a_stream_without_an_end_is_given_up(api: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("API_KEY", "none")
+    engine = hosted(HostedTierConfig, 503, **ONE, api=api)
+    [last] = [chunk async for chunk in engine.stream({**ASKED, "stream": True}, 60.0)]
+    assert "longer than 128 MiB" in last["error"]["message"]
+    await engine.close()
+
+
+async def test_a_deployment_whose_reply_has_no_end_is_left_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("API_KEY", "none")
+    own = {"model": "m", "api_key_env": "API_KEY"}
+    apis = [
+        {"name": "first", "base_url": "http://endless/v1", **own},
+        {"name": "second", "base_url": "http://well/v1", "weight": 0, **own},
+    ]
+    engine = hosted(HostedTierConfig, 200, deployments=apis, failover={"max_attempts": 2, "backoff_s": 0.01})
+    reply = await engine.generate(ASKED, 60.0)
+    assert reply["choices"][0]["message"]["content"] == "hi"
+    assert [(one.deployment, one.status) for one in reply["attempts"]] == [("first", 502), ("second", 200)]
+    await engine.close()
