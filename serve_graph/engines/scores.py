@@ -16,6 +16,8 @@ from serve_graph.config.judge import AnswerReader, HostedVerifierConfig
 from serve_graph.protocol.responses import MALFORMED
 
 Route = Literal["classify", "score", "rerank"]
+NO_SCORE = "no_score"
+"""The type of the error that a reply without a score is: the same model says the same of the same answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +65,14 @@ class Scoring:
 def score_completion(scoring: Scoring, reply: Mapping[str, Any], name: str) -> dict[str, Any]:
     """Return a reply as a chat.completion without a text, whose score is under `score`; usage is kept.
 
-    Where it holds no score: an error object with code 502.
+    Where it holds no score: an error object with code 502 and the type NO_SCORE.
     """
     try:
         score = scoring.score(reply)
     except MALFORMED as error:
         said = str(error) if isinstance(error, ValueError) else type(error).__name__
-        return {"error": {"message": f"verifier {name!r} gave a reply without a score ({said})", "code": 502}}
+        message = f"verifier {name!r} gave a reply without a score ({said})"
+        return {"error": {"message": message, "code": 502, "type": NO_SCORE}}
     usage = reply.get("usage")
     return completion_with(score, name, dict(usage) if isinstance(usage, Mapping) else {})
 

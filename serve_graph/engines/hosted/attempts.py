@@ -15,6 +15,7 @@ from serve_graph.config.tier_parts import FailoverConfig
 from serve_graph.engines.error_meanings import ErrorFault, ErrorMeaning
 from serve_graph.engines.hosted.breaker import Breaker
 from serve_graph.engines.hosted.deployment_error import REFUSED, DeploymentError
+from serve_graph.engines.scores import NO_SCORE
 
 MOMENT_S = 0.001  # anything sooner counts as now
 WHOLE_SHARE = 0.9
@@ -116,7 +117,7 @@ class Attempts:
             self.dropped(tried)
         else:
             breaker.failed(tried.probe, now, error.retry_after_s, is_setups_fault=error.is_setups_fault)
-        if error.is_setups_fault:
+        if error.is_setups_fault or error.kind == NO_SCORE:
             self.ruled_out.add(name)
         before = sum(attempt.deployment == name for attempt in self.made) - 1
         backoff = min(self.config.backoff_max_s, self.config.backoff_s * 2**before)

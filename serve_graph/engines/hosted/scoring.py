@@ -11,7 +11,7 @@ from serve_graph.engines.hosted.deployment_error import DeploymentError
 from serve_graph.engines.hosted.failures import error_in_reply, failure_of, refused_by_api
 from serve_graph.engines.hosted.openai_compatible import OpenAICompatibleEngine
 from serve_graph.engines.http_client import send_whole
-from serve_graph.engines.scores import Scoring, score_completion
+from serve_graph.engines.scores import NO_SCORE, Scoring, score_completion
 
 
 class HostedScorer(OpenAICompatibleEngine):
@@ -40,5 +40,6 @@ class HostedScorer(OpenAICompatibleEngine):
             raise refused
         found = score_completion(self.scoring, data if isinstance(data, dict) else {}, self.config.name)
         if "error" in found:
-            raise DeploymentError(str(found["error"]["message"]), 502)
+            usage = data.get("usage") if isinstance(data, dict) else None
+            raise DeploymentError(str(found["error"]["message"]), 502, usage=usage, kind=NO_SCORE)
         return found

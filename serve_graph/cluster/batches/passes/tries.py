@@ -9,6 +9,7 @@ from typing import Any
 
 from router_models.types import Attempt
 from serve_graph.engines.error_meanings import ErrorFault
+from serve_graph.engines.scores import NO_SCORE
 
 ROW_TRIES = 5
 """As many as a row that is asked over HTTP has; each makes as many calls as `failover` says of any request."""
@@ -48,7 +49,7 @@ class RowTries:
 def passing_wait_s(reply: Mapping[str, Any]) -> float | None:
     """For how long an API asks to wait before it is asked again; None: the reply is final."""
     error = reply.get("error")
-    if not error:
+    if not error or error.get("type") == NO_SCORE:
         return None
     fault = error.get("fault") or (ErrorFault.TIMEOUT if error.get("code") == 504 else ErrorFault.REQUEST)
     return float(error.get("retry_after_s") or 0.0) if fault in PASSING_FAULTS else None

@@ -17,7 +17,7 @@ from serve_graph.config.judge import EchoVerifierConfig, HostedVerifierConfig
 from serve_graph.engines.echo.engine import EchoError, question_draw
 from serve_graph.engines.echo.verifier import EchoVerifier
 from serve_graph.engines.hosted.engine import HostedEngine
-from serve_graph.engines.scores import Scoring, score_completion
+from serve_graph.engines.scores import NO_SCORE, Scoring, score_completion
 from serve_graph.errors import EngineError, EngineRequestError, EngineTimeoutError, SaturatedError
 from serve_graph.protocol.responses import completion_of
 from tests.fixtures.upstream import DirectHandle
@@ -77,7 +77,7 @@ def test_the_score_is_a_logit_or_the_log_odds_of_the_label_that_counts(
 )
 def test_a_reply_without_a_score_is_an_error_that_says_so(scoring: Scoring, reply: dict[str, Any], said: str) -> None:
     error = score_completion(scoring, reply, "critic")["error"]
-    assert error["code"] == 502
+    assert (error["code"], error["type"]) == (502, NO_SCORE)
     assert "verifier 'critic' gave a reply without a score" in error["message"]
     assert said in error["message"]
 

@@ -5,6 +5,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,9 +14,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from serve_graph.cluster.batches.passes.tries import ROW_TRIES
+from serve_graph.cluster.batches.passes.tries import ROW_TRIES, RowTries
 from serve_graph.cluster.batches.passes.workers import TierWorker
+from serve_graph.config.judge import HostedVerifierConfig
 from serve_graph.config.tiers import HostedTierConfig
+from serve_graph.engines.error_meanings import ErrorFault
+from serve_graph.engines.scores import NO_SCORE
 from tests.fixtures.local_graph import listening
 
 ANSWER = {
@@ -141,3 +145,45 @@ async def test_where_nothing_listens_it_is_asked_five_times(monkeypatch: pytest.
     worker.tries = replace(worker.tries, pause_s=0.0)
     [reply] = await replies(worker, "ok")
     assert [attempt["status"] for attempt in reply["attempts"]] == [503] * ROW_TRIES
+
+
+@pytest.mark.parametrize("logits", [[1.0, 2.0, 3.0], ["high"]])
+async def test_a_reply_that_can_never_hold_a_score_is_asked_for_once(
+    monkeypatch: pytest.MonkeyPatch, logits: list[Any]
+) -> None:
+    """A verifier model of several labels of which none is named, or whose scores are no numbers."""
+    monkeypatch.setenv("API_KEY", "none")
+    asked = Counter[str]()
+
+    async def classify(_: Request) -> Response:
+        asked["critic"] += 1
+        return JSONResponse({"data": [{"probs": logits}], "usage": {"prompt_tokens": 9, "total_tokens": 9}})
+
+    app = Starlette(routes=[Route("/classify", classify, methods=["POST"])])
+    with listening(app) as url:
+        critic = HostedVerifierConfig.model_validate(
+            {"name": "critic", "engine": "openai", "model": "m", "base_url": url, "api_key_env": "API_KEY",
+             "price": {"input_usd_per_mtok": 1, "output_usd_per_mtok": 0}}
+        )  # fmt: skip
+        worker = TierWorker(critic)
+        worker.tries = replace(worker.tries, pause_s=0.0)
+        call = json.dumps([0, {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}])
+        found = await worker({"key": ["row"], "body": [""], "story": [""], "call": [call]})
+        await worker.close()
+    reply = json.loads(found["reply"][0])
+    assert "gave a reply without a score" in reply["error"]["message"]
+    assert asked["critic"] == 1
+    assert [attempt["usage"]["prompt_tokens"] for attempt in reply["attempts"]] == [9], "it was charged"
+
+
+async def test_a_verifier_model_in_ray_serve_that_can_give_no_score_is_asked_once() -> None:
+    said = {"error": {"message": "gave a reply without a score", "code": 502, "type": NO_SCORE}}
+    asked, tries = Counter[str](), RowTries("critic", pause_s=0.0)
+
+    async def ask(fault: dict[str, Any]) -> tuple[dict[str, Any], float]:
+        asked[str(fault["error"]["type"])] += 1
+        return {"error": {**fault["error"], "fault": ErrorFault.UNAVAILABLE}}, 0.1
+
+    await tries.run(partial(ask, said))
+    await tries.run(partial(ask, {"error": {"message": "its engine died", "code": 500, "type": None}}))
+    assert asked == {NO_SCORE: 1, "None": ROW_TRIES}
