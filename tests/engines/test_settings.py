@@ -7,7 +7,9 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+from pydantic import ValidationError
 
+from serve_graph.cluster.batches.passes.vllm_stage import USUAL_STEP_TOKENS
 from serve_graph.config.records import TracingConfig
 from serve_graph.config.tiers import VllmTierConfig
 from serve_graph.engines.vllm.settings import llm_config
@@ -104,3 +106,11 @@ async def test_first_requests_for_an_adapter_have_it_loaded_once() -> None:
     finally:
         context._serve_request_context.reset(token)
     assert replica.engine.loaded
+
+
+def test_vllms_usual_tokens_of_a_step_are_those_that_passes_count_on() -> None:
+    from vllm.config import SchedulerConfig
+
+    assert SchedulerConfig.DEFAULT_MAX_NUM_BATCHED_TOKENS == USUAL_STEP_TOKENS
+    with pytest.raises(ValidationError, match="must be greater than or equal to max_num_seqs"):
+        SchedulerConfig(max_model_len=512, is_encoder_decoder=False, max_num_seqs=USUAL_STEP_TOKENS + 1)

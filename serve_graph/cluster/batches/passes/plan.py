@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from serve_graph.cluster.batches.passes.row_cascade import PassesPlan
 from serve_graph.cluster.batches.passes.vllm_stage import passes_faults, with_max_num_seqs
 from serve_graph.cluster.service import alarm_watch
 from serve_graph.config.graph import GraphConfig
-from serve_graph.config.tiers import VllmTierConfig
+from serve_graph.config.tiers import AnyTierConfig, VllmTierConfig
 from serve_graph.errors import ConfigError
 from serve_graph.policy.served_version import ServedVersion
 from serve_graph.policy.serving_version import Served, serving_version
@@ -42,7 +44,9 @@ def checked_plan(config: GraphConfig, max_num_seqs: int | None = None) -> Checke
     own = [tier for tier in config.tiers if isinstance(tier, VllmTierConfig)]
     if max_num_seqs is not None and not own:
         raise ConfigError("--max-num-seqs is for tiers of vLLM, and the configuration has none")
-    others = [tier.name for tier in own if with_max_num_seqs(tier, max_num_seqs) != tier]
+    wide = {tier.name: with_max_num_seqs(tier, max_num_seqs) for tier in own}
+    others = [tier.name for tier in own if wide[tier.name] != tier]
+    steps = {name: n for name in others if (n := _step_tokens(wide[name])) != _step_tokens(config.tier(name))}
     faults = [fault for tier in own if (fault := passes_faults(tier))]
     if faults:
         raise ConfigError(
@@ -60,7 +64,7 @@ def checked_plan(config: GraphConfig, max_num_seqs: int | None = None) -> Checke
     elif revoked is not None:
         said = f"nothing is promised of these rows: {revoked}"
     else:
-        said = promise_held(others, max_num_seqs)
+        said = promise_held(others, max_num_seqs, steps)
     plan = PassesPlan(config, policy, served.files, revoked)
     digest = "none" if served.files is None else served.files.digest
     told = config.policy.model_dump_json() + "".join(
@@ -71,8 +75,17 @@ def checked_plan(config: GraphConfig, max_num_seqs: int | None = None) -> Checke
     return CheckedPlan(plan, policy.name, policy.promise, said, made_under)
 
 
-def promise_held(others: list[str], max_num_seqs: int | None) -> str:
-    """That a certificate holds; `others`: the tiers whose engines compute another number of rows at a time."""
+def _step_tokens(tier: AnyTierConfig) -> int | None:
+    return tier.engine_kwargs.get("max_num_batched_tokens") if isinstance(tier, VllmTierConfig) else None
+
+
+def promise_held(
+    others: list[str], max_num_seqs: int | None, steps: Mapping[str, int | None] = MappingProxyType({})
+) -> str:
+    """That a certificate holds; `others`: the tiers whose engines compute another number of rows at a time.
+
+    `steps`: those of them whose steps have another number of tokens for it, and which.
+    """
     said = (
         "its certificate holds of these rows: the engines have the weights, arguments and decoding that it was "
         "made for, and router and verifier are the graph's own; what it does not cover is answered as "
@@ -80,9 +93,11 @@ def promise_held(others: list[str], max_num_seqs: int | None) -> str:
     )
     if not others:
         return said
+    more = "".join(f", {name} with max_num_batched_tokens {tokens}" for name, tokens in steps.items())
     return (
-        f"{said}. One argument differs: {' and '.join(others)} computed up to {max_num_seqs} rows at a time, not as "
-        "many as served; below 32 bits an answer's last bits depend on what is computed beside it, there as here"
+        f"{said}. {'Two arguments differ' if steps else 'One argument differs'}: {' and '.join(others)} computed up "
+        f"to {max_num_seqs} rows at a time, not as many as served{more}; below 32 bits an answer's last bits depend "
+        "on what is computed beside it, there as here"
     )
 
 

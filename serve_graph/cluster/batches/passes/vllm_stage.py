@@ -47,6 +47,8 @@ TRIES_OF_A_PIECE = 1
 """How often a piece is tried again whose engine died."""
 MOST_SEQS = 256
 """vLLM's usual `max_num_seqs`, by which the number of batches under way is chosen where none is configured."""
+USUAL_STEP_TOKENS = 2048
+"""vLLM's usual `max_num_batched_tokens` of an engine that is no server; a step computes a token of every row."""
 
 
 def passes_faults(tier: VllmTierConfig) -> str | None:
@@ -79,7 +81,8 @@ def worker_place(tier: VllmTierConfig) -> tuple[str, dict[str, str]]:
 def with_max_num_seqs(tier: VllmTierConfig, seqs: int | None) -> VllmTierConfig:
     """The tier with an engine that computes up to `seqs` rows at a time; as it is served where None.
 
-    Nobody waits for a single row of a pass, so that more rows at a time cost nobody anything but memory.
+    Nobody waits for a single row of a pass, so that more rows at a time cost nobody anything but memory. Where they
+    are more than the tokens of a step, by vLLM's usual number, the step has as many.
 
     Raises ConfigError where the tier's `max_num_batched_tokens` has no room for a token of each.
     """
@@ -91,7 +94,12 @@ def with_max_num_seqs(tier: VllmTierConfig, seqs: int | None) -> VllmTierConfig:
             f"{tier.name} has max_num_batched_tokens {tokens}, which is less than --max-num-seqs {seqs}: a step "
             "computes a token of every row at least"
         )
-    return tier.model_copy(update={"engine_kwargs": {**tier.engine_kwargs, "max_num_seqs": seqs}})
+    own = {"max_num_seqs": seqs}
+    usual = USUAL_STEP_TOKENS * (1 + (tier.engine_kwargs.get("performance_mode") == "throughput"))
+    if tokens is None and seqs > usual:
+        whole = tier.engine_kwargs.get("enable_chunked_prefill") is False  # a step takes a prompt as a whole
+        own["max_num_batched_tokens"] = max(seqs, tier.context_limit or 0) if whole else seqs
+    return tier.model_copy(update={"engine_kwargs": {**tier.engine_kwargs, **own}})
 
 
 def pieces_at_once(tier: VllmTierConfig) -> int:

@@ -203,6 +203,30 @@ def test_an_engine_of_a_pass_may_compute_more_rows_at_a_time_than_served() -> No
     assert with_max_num_seqs(narrow, 512).engine_kwargs["max_num_seqs"] == 512
 
 
+@pytest.mark.parametrize(
+    ("given", "seqs", "tokens"),
+    [
+        ({}, 2048, None),
+        ({}, 2049, 2049),
+        ({"performance_mode": "throughput"}, 4096, None),
+        ({"performance_mode": "throughput"}, 4097, 4097),
+        ({"enable_chunked_prefill": False, "max_model_len": 9000}, 4096, 9000),
+        ({"max_num_batched_tokens": 8192}, 4096, 8192),
+    ],
+)
+def test_a_step_has_a_token_for_every_row_where_vllms_usual_number_has_not(
+    given: dict[str, Any], seqs: int, tokens: int | None
+) -> None:
+    """vLLM refuses to start an engine otherwise."""
+    assert with_max_num_seqs(tier(engine_kwargs=given), seqs).engine_kwargs.get("max_num_batched_tokens") == tokens
+
+
+def test_a_promise_says_which_steps_have_another_number_of_tokens() -> None:
+    said = promise_held(["cheap", "big"], 4096, {"big": 4096})
+    assert "Two arguments differ: cheap and big computed up to 4096 rows at a time, not as many as served" in said
+    assert "big with max_num_batched_tokens 4096" in said
+
+
 def test_a_promise_says_which_engines_compute_another_number_of_rows() -> None:
     assert promise_held([], 64) == promise_held([], None)
     said = promise_held(["cheap", "big"], 64)
