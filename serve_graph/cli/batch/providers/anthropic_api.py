@@ -11,6 +11,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -123,6 +124,16 @@ class AnthropicBatchApi:
             return told
 
         return await tried_again(read, self.pause_s)
+
+    async def remains(self, found: ProviderBatch, lines: Sequence[ProviderLine]) -> dict[str, ProviderReply]:
+        """What the results say, where these are still there; raises where no batches are at this address at all."""
+        await tried_again(lambda: self._json("GET", f"{self.url}?limit=1"), self.pause_s)
+        try:
+            return await self.replies(replace(found, answers=(f"{self.url}/{found.id}/results",)), lines)
+        except ProviderError as error:
+            if not error.is_gone:
+                raise
+            return {}
 
     async def tidy(self, found: ProviderBatch) -> None:
         """Delete a batch with its results; where that fails it stays until the provider's own retention ends."""

@@ -11,6 +11,9 @@ from serve_graph.cli.batch.providers.provider_ledger import ProviderLine, Submis
 
 ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
 PASSING = frozenset({408, 409, 429, 500, 502, 503, 504, 529})
+GONE_STATUSES = frozenset({404, 410})
+GONE = "gone"
+"""The status of a batch that is not at the provider any more, or whose answers are not."""
 PROVIDER_TRIES, LONGEST_WAIT_S = 8, 60.0
 ProviderReply = dict[str, Any]
 """OpenAI's chat.completion with `service_tier: batch`, or an object with its `error`."""
@@ -24,6 +27,11 @@ class ProviderError(Exception):
         super().__init__(said)
         self.said = said
         self.status = status
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether what was asked for is not there."""
+        return self.status in GONE_STATUSES
 
     @property
     def may_pass(self) -> bool:
@@ -68,6 +76,9 @@ class BatchApi(Protocol):
 
     async def replies(self, found: ProviderBatch, lines: Sequence[ProviderLine]) -> dict[str, ProviderReply]:
         """What came of the lines of a batch that has ended, by their keys."""
+
+    async def remains(self, found: ProviderBatch, lines: Sequence[ProviderLine]) -> dict[str, ProviderReply]:
+        """What can still be read of the answers of a batch that is gone, by the lines' keys."""
 
     async def tidy(self, found: ProviderBatch) -> None:
         """Delete what a batch left at the provider; where that fails it stays until its own retention ends."""

@@ -9,15 +9,28 @@ from decimal import Decimal
 from typing import Any
 
 from router_models.errors import by_number
-from serve_graph.cli.batch.providers.batch_api import PASSING, BatchApi, ProviderBatch, ProviderError, ProviderReply
+from serve_graph.cli.batch.providers.batch_api import (
+    GONE,
+    PASSING,
+    BatchApi,
+    ProviderBatch,
+    ProviderError,
+    ProviderReply,
+)
 from serve_graph.cli.batch.providers.held_money import HeldMoney
 from serve_graph.cli.batch.providers.provider_ledger import ProviderLedger, ProviderLine, Submission
+from serve_graph.engines.error_meanings import ErrorFault
 from serve_graph.errors import ConfigError, EngineError
 
 MOST_LINES, MOST_BATCH_BYTES = 50_000, 100_000_000
 """Of a batch; OpenAI's own bounds are 50,000 lines and 200 MB."""
 MOST_TRIES = 3
 """How often a line is sent that a batch left unanswered: expired, cancelled, an error that may pass."""
+
+LOST = (
+    "its batch {} is not at the provider any more (deleted, too old, or of another project than this key's), nor is "
+    "an answer to this line: whether it was answered, and billed, cannot be known; --retry-failed sends it again"
+)
 
 
 @dataclass
@@ -138,8 +151,7 @@ class BatchPool:
         """Send what is not sent yet, wait until it has ended, and hand out what came of it."""
         try:
             batch = begun.batch or await self._create(begun, lines, is_new)
-            found = await self._ended(batch)
-            replies = await self.api.replies(found, lines)
+            found, replies = await self._came_of(batch, lines)
         except (ProviderError, ConfigError) as error:
             said = error.said if isinstance(error, ProviderError) else str(error)[:300]
             self.purse.stop(f"the batches of tier {self.tier!r} do not work: {said}")
@@ -152,20 +164,43 @@ class BatchPool:
         if not is_new and (there := await self.api.find_batch(begun, lines)) is not None:
             self.ledger.note(begun.token, batch=there)
             return there
-        file = begun.file
-        if file is None:
-            file = await self.api.file_of(begun, lines, is_new)
-            self.ledger.note(begun.token, file=file)
-        batch = await self.api.create(begun, file, lines)
+        try:
+            file = begun.file if begun.file is not None else await self._uploaded(begun, lines, is_new)
+            batch = await self.api.create(begun, file, lines)
+        except ProviderError as error:
+            if not error.is_gone or begun.file is None:
+                raise
+            batch = await self.api.create(begun, await self._uploaded(begun, lines, True), lines)  # the file is gone
         self.ledger.note(begun.token, batch=batch)
         return batch
 
+    async def _uploaded(self, begun: Submission, lines: list[ProviderLine], is_new: bool) -> str:
+        file = await self.api.file_of(begun, lines, is_new)
+        self.ledger.note(begun.token, file=file)
+        return file
+
+    async def _came_of(self, batch: str, lines: list[ProviderLine]) -> tuple[ProviderBatch, dict[str, ProviderReply]]:
+        """A batch that has ended, with its replies; of one that is gone, those that can still be read."""
+        found = ProviderBatch(batch, GONE)
+        try:
+            found = await self._ended(batch)
+            return found, await self.api.replies(found, lines)
+        except ProviderError as error:
+            if not error.is_gone:
+                raise
+        replies = await self.api.remains(found, lines)
+        lost = sum(line.key not in replies for line in lines)
+        self.tell(f"{self.tier}: batch {batch} is gone at the provider, and the answers to {lost:,} of its lines")
+        return replace(found, status=GONE), replies
+
     async def _ended(self, batch: str) -> ProviderBatch:
+        missing = 0
         while True:
             try:
-                found = await self.api.look(batch)
+                found, missing = await self.api.look(batch), 0
             except ProviderError as error:
-                if error.status is not None:
+                missing = missing + 1 if error.is_gone else 0
+                if error.status is not None and missing != 1:  # one that was just made may not be shown yet
                     raise
                 await asyncio.sleep(self.poll_s)  # it is worked on all the same: a night's network may be away
                 continue
@@ -207,6 +242,8 @@ class BatchPool:
 
 
 def _unanswered(found: ProviderBatch) -> dict[str, Any]:
+    if found.status == GONE:
+        return {"message": LOST.format(found.id), "code": 502, "fault": str(ErrorFault.UNAVAILABLE), "reason": None}
     said = "; ".join(found.said)
     return {"message": f"the batch {found.id} is {found.status}{': ' if said else ''}{said}", "code": 503}
 

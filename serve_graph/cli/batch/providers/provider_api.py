@@ -103,6 +103,25 @@ class ProviderApi:
                 told[str(one.get("custom_id"))] = read_line(one)
         return told
 
+    async def remains(self, found: ProviderBatch, lines: Sequence[ProviderLine]) -> dict[str, ProviderReply]:
+        """What result files say that are still there; the provider names them after their batch."""
+
+        async def listed() -> list[str]:
+            async with _translated():
+                files = [file async for file in self.client.files.list(purpose="batch_output")]
+            return [str(file.id) for file in files if file.filename.startswith(f"{found.id}_")]
+
+        told: dict[str, ProviderReply] = {}
+        for file in {*found.answers, *await tried_again(listed, self.pause_s)}:
+            try:
+                rows = await self._read(file)
+            except ProviderError as error:
+                if not error.is_gone:
+                    raise
+                continue
+            told |= {str(one.get("custom_id")): read_line(one) for one in rows}
+        return told
+
     async def tidy(self, found: ProviderBatch) -> None:
         """Delete a batch's files; where that fails they stay until the provider's own retention ends."""
         for file in found.files:

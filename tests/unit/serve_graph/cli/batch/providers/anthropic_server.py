@@ -21,7 +21,8 @@ class AnthropicServer:
     """Batches end when they are looked at for the `looks`-th time. `kinds`: what becomes of requests, by their text.
 
     `on`: called once a batch is created, before the reply. `refuses`: statuses of the next replies to creations, after
-    they are done. `statuses`: the same before anything is done. `foreign`: what `results_url` says instead.
+    they are done. `statuses`: the same before anything is done. `foreign`: what `results_url` says instead. `loses`:
+    whether batches are gone, the `batch` itself or `all` of it.
     """
 
     looks: int = 1
@@ -30,6 +31,7 @@ class AnthropicServer:
     refuses: list[int] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)
     foreign: str | None = None
+    loses: str = ""
     batches: dict[str, dict[str, Any]] = field(default_factory=dict)
     sizes: list[int] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
@@ -90,10 +92,14 @@ class AnthropicServer:
 
     async def _look(self, request: Request) -> Response:
         name = request.path_params["id"]
+        if self.loses:
+            return _error(404)
         self.batches[name]["looked"] += 1
         return JSONResponse(self._told(name, request))
 
     async def _results(self, request: Request) -> Response:
+        if self.loses == "all":
+            return _error(404)
         lines = [self._result(one) for one in self.batches[request.path_params["id"]]["requests"]]
         return Response("".join(json.dumps(line) + "\n" for line in reversed(lines)))
 

@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 Answer = Callable[[dict[str, Any]], dict[str, Any]]
+NOT_FOUND = JSONResponse({"error": {"message": "no such thing"}}, 404)
 
 
 @dataclass
@@ -24,7 +25,8 @@ class ProviderServer:
     `answered`: how many lines of a batch that expires, or is cancelled, have an answer. `on`: called with what was
     just done ("file", "batch") or is read ("content"), before the reply. `refuses`: statuses of the next replies to
     what creates something, after it is done. `statuses`: of single lines, by what their last message says. `paid`: how
-    often each custom id was answered. `chats`: calls that were made one by one.
+    often each custom id was answered. `chats`: calls that were made one by one. `loses`: how the next batches end, ""
+    for not at all, before they are gone when they are looked at. `lists`: whether there are lists of files.
     """
 
     answer: Answer
@@ -40,6 +42,8 @@ class ProviderServer:
     sizes: list[int] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
     chats: int = 0
+    loses: list[str] = field(default_factory=list)
+    lists: bool = True
     url: str = ""
     numbers: Iterator[int] = field(default_factory=lambda: count(1))
 
@@ -78,6 +82,8 @@ class ProviderServer:
 
     async def _create(self, request: Request) -> Response:
         given = await request.json()
+        if given["input_file_id"] not in self.files:
+            return NOT_FOUND
         lines = self.files[given["input_file_id"]]["content"].splitlines()
         self.sizes.append(len(lines))
         made = {
@@ -92,8 +98,12 @@ class ProviderServer:
 
     async def _look(self, request: Request) -> Response:
         batch = self.batches.get(request.path_params["id"])
+        if batch is not None and self.loses:
+            if how := self.loses.pop(0):
+                self._end(batch, how)
+            batch = self.batches.pop(batch["id"]) and None
         if batch is None:
-            return JSONResponse({"error": {"message": "no such batch"}}, 404)
+            return NOT_FOUND
         batch["looked"] += 1
         if batch["looked"] == self.looks:
             self._end(batch, self.ends.pop(0) if self.ends else "completed")
@@ -123,13 +133,15 @@ class ProviderServer:
         for name, rows in (("output_file_id", out), ("error_file_id", errors)):
             if rows:
                 content = "".join(json.dumps(row) + "\n" for row in reversed(rows)).encode()
-                batch[name] = self._keep(content, name)["id"]
+                batch[name] = self._keep(content, f"{batch['id']}_{name.removesuffix('_file_id')}.jsonl")["id"]
 
     async def _chat(self, request: Request) -> Response:
         self.chats += 1
         return JSONResponse(self.answer(await request.json()))
 
     async def _list_files(self, _: Request) -> Response:
+        if not self.lists:
+            return NOT_FOUND
         data = [file["told"] for file in self.files.values()]
         return JSONResponse({"object": "list", "data": data, "has_more": False})
 
@@ -138,7 +150,8 @@ class ProviderServer:
 
     async def _content(self, request: Request) -> Response:
         self.on("content")
-        return Response(self.files[request.path_params["id"]]["content"])
+        found = self.files.get(request.path_params["id"])
+        return NOT_FOUND if found is None else Response(found["content"])
 
     async def _delete(self, request: Request) -> Response:
         self.deleted.append(request.path_params["id"])
