@@ -6,11 +6,14 @@ has one without a proxy, marked as a batch run's: what a killed run left ends wi
 
 from __future__ import annotations
 
+import time
+import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+import ray
 from ray import serve
 from ray.exceptions import RayActorError
 from ray.serve import Application
@@ -32,6 +35,8 @@ AWAY = (RayActorError, DeploymentUnavailableError, ReplicaUnavailableError, Back
 """What is raised where no replica takes a call, or the one that took it ended."""
 PASSES_ROOT = "/batch-passes/"
 """Before a run's name, the root path of a Serve that it started: its mark, as nothing listens there."""
+MARKS, STARTING, ENDING = "serve_graph_batch_passes", "starting-", "ending-"
+SEEN_EVERY_S = 0.1
 
 
 def bind_vllm_verifier(verifier: VllmVerifierConfig, config: GraphConfig) -> Application:
@@ -54,15 +59,25 @@ def served_for_a_pass(verifier: VllmVerifierConfig, config: GraphConfig, run: st
     No route leads to it. Raises ServeGraphError where it does not start.
     """
     name = application_of(verifier.name, run)
-    begin_serve(run)
     try:
-        try:
-            serve.run(bind_vllm_verifier(verifier, config), name=name, route_prefix=None)
-        except RuntimeError as error:
-            raise ServeGraphError(f"the verifier model {verifier.name} did not start: {error}") from error
+        with serve_for(run):
+            try:
+                serve.run(bind_vllm_verifier(verifier, config), name=name, route_prefix=None)
+            except RuntimeError as error:
+                raise ServeGraphError(f"the verifier model {verifier.name} did not start: {error}") from error
         yield name
     finally:
         _end([name])
+
+
+@contextmanager
+def serve_for(run: str) -> Iterator[None]:
+    """Have Ray Serve run while a run starts an application on it: no other run ends it meanwhile."""
+    with _mark(STARTING):
+        while _marks(ENDING):
+            time.sleep(SEEN_EVERY_S)
+        begin_serve(run)
+        yield
 
 
 def begin_serve(run: str) -> None:
@@ -70,8 +85,13 @@ def begin_serve(run: str) -> None:
 
     It ends with the run: a graph that is started later would listen nowhere.
     """
-    if not serve_runs():
+    if serve_runs():
+        return
+    try:
         serve.start(proxy_location="Disabled", http_options={"root_path": PASSES_ROOT + run})
+    except ValueError:  # another run was a moment sooner
+        if not serve_runs():
+            raise
 
 
 def application_of(verifier: str, run: str) -> str:
@@ -98,11 +118,41 @@ def check_serve_of_graphs() -> None:
 
 
 def _end(applications: list[str]) -> None:
-    """Delete applications; and Serve where a run started it and nothing else is left on it."""
+    """Delete applications; and Serve where a run started it, nothing else is on it, and no run is about to use it.
+
+    A run that starts marks that, and then looks whether another ends Serve; one that ends looks after it has marked
+    that: whichever is the later one sees the other.
+    """
     for name in applications:
         serve.delete(name)
-    if (root_path_of_serve() or "").startswith(PASSES_ROOT) and not serve.status().applications:
-        serve.shutdown()
+    if not (root_path_of_serve() or "").startswith(PASSES_ROOT):
+        return
+    with _mark(ENDING):
+        if not _marks(STARTING) and serve_runs() and not serve.status().applications:
+            serve.shutdown()
+
+
+class _Mark:
+    """An actor of whose name other processes of the cluster read what its owner is about; it ends with its owner."""
+
+
+@contextmanager
+def _mark(kind: str) -> Iterator[None]:
+    """Have a mark on the cluster; it is gone for everybody once this is left."""
+    name = f"{kind}{uuid.uuid4().hex}"
+    made = ray.remote(num_cpus=0)(_Mark).options(name=name, namespace=MARKS).remote()
+    ray.get(made.__ray_ready__.remote())
+    try:
+        yield
+    finally:
+        ray.kill(made)
+        while name in _marks(kind):
+            time.sleep(SEEN_EVERY_S)
+
+
+def _marks(kind: str) -> list[str]:
+    found = ray.util.list_named_actors(all_namespaces=True)
+    return [one["name"] for one in found if one["namespace"] == MARKS and one["name"].startswith(kind)]
 
 
 def asked_in_a_pass(verifier: str, application: str) -> AskVerifier:

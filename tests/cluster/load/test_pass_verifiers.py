@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -19,12 +20,16 @@ from ray import serve
 from serve_graph.cluster.batches.passes.tries import ROW_TRIES
 from serve_graph.cluster.batches.passes.workers import TierWorker
 from serve_graph.cluster.batches.served_verifier import (
+    ENDING,
+    PASSES_ROOT,
+    _mark,
     application_of,
     asked_in_a_pass,
     begin_serve,
     forget_applications,
+    serve_for,
 )
-from serve_graph.cluster.proxy_address import serve_runs
+from serve_graph.cluster.proxy_address import root_path_of_serve, serve_runs
 from serve_graph.config.judge import VllmVerifierConfig
 
 pytestmark = [
@@ -93,6 +98,40 @@ def test_a_serve_that_an_operator_started_is_left_running_and_listening(wait_unt
         return False
 
     wait_until(listens, 30)
+
+
+def test_a_run_that_ends_leaves_serve_to_one_that_is_about_to_start_on_it() -> None:
+    begin_serve("other")
+    serve_critic(application_of("critic", "other"))
+    with serve_for("mine"):
+        forget_applications("other")
+        assert serve_runs(), "it was ended between what this run had found and its application"
+        serve_critic(application_of("critic", "mine"))
+    assert asyncio.run(asked_in_a_pass("critic", application_of("critic", "mine"))({"score": 7})) == {"score": 7}
+    assert root_path_of_serve() == PASSES_ROOT + "other", "no Serve was begun by the way, with a proxy"
+    forget_applications("mine")
+    assert not serve_runs()
+
+
+def test_a_run_starts_once_another_has_ended_serve() -> None:
+    begin_serve("other")
+    began = threading.Event()
+
+    def start() -> None:
+        with serve_for("mine"):
+            began.set()
+            serve_critic(application_of("critic", "mine"))
+
+    starting = threading.Thread(target=start)
+    with _mark(ENDING):
+        starting.start()
+        assert not began.wait(4.0)
+        serve.shutdown()
+    starting.join(120)
+    assert root_path_of_serve() == PASSES_ROOT + "mine"
+    assert list(serve.status().applications) == [application_of("critic", "mine")]
+    forget_applications("mine")
+    assert not serve_runs()
 
 
 class DyingCritic(Critic):
