@@ -15,6 +15,7 @@ import httpx
 from router_models.errors import by_number
 from serve_graph.cli.batch.asking import RowAsk, RowAsker
 from serve_graph.cli.batch.journal import Journal, JournalTotals
+from serve_graph.cli.batch.providers.provider_ledger import paid_for_lines
 from serve_graph.cli.batch.quality.foretold import Proof, configured_proof
 from serve_graph.cli.batch.row_records import read_records
 from serve_graph.cli.client.api_key import key_headers
@@ -119,7 +120,7 @@ class RunningGraph:
         return configured_proof(self.config, self.version, self.certified)
 
     def spent(self, journal: Journal) -> Decimal:
-        return journal.totals().usd
+        return journal.totals().usd + paid_for_lines(journal.connection)
 
     def ask(self, rows: Iterator[RowAsk], journal: Journal, budget: Decimal | None, shown: RunProgress) -> RunTotals:
         return asyncio.run(self._asked(rows, journal, budget, shown))

@@ -52,6 +52,8 @@ class RowAsker:
     pause_s: float = 1.0
     advance: Callable[[], None] = lambda: None
     interrupted: Callable[[], None] = lambda: None
+    answered: Callable[[str], None] = lambda key: None
+    """Called with a row's key as its answer is noted, and written with it."""
 
     async def run(self, rows: Iterator[RowAsk]) -> None:
         """RowAsk every row; where this is cancelled, what is under way ends all the same."""
@@ -136,7 +138,9 @@ class RowAsker:
         self.advance()
 
     def _done(self, key: str, result: dict[str, Any]) -> None:
-        self.journal.note(key, True, result)
+        with self.journal.at_once():
+            self.journal.note(key, True, result)
+            self.answered(key)
         self.asked += 1
         self.tokens += int(result["tokens"])
         if self.budget is not None and result["cost_usd"] is None:

@@ -18,7 +18,12 @@ from serve_graph.cli.batch.asking import RowAsk
 from serve_graph.cli.batch.journal import Journal
 from serve_graph.cli.batch.passes.pass_run import PassRun
 from serve_graph.cli.batch.passes.under_way import RowsUnderWay
-from serve_graph.cli.batch.providers.provider_ledger import ProviderLedger, lines_sent
+from serve_graph.cli.batch.providers.provider_ledger import (
+    ProviderLedger,
+    lines_sent,
+    most_for_lines,
+    paid_for_lines,
+)
 from serve_graph.cli.batch.quality.foretold import Proof, proof_of
 from serve_graph.cluster.batches.passes.passes import Passes
 from serve_graph.cluster.batches.passes.plan import checked_plan
@@ -79,8 +84,9 @@ class OwnPasses:
 
     def spent(self, journal: Journal) -> Decimal:
         """What was spent before: of rows that have ended, of those between two passes, and for lines of batches."""
-        noted = journal.totals().usd + RowsUnderWay(journal, self.checked.made_under).spent()
-        return noted if self.batches is None else noted + ProviderLedger(journal.connection).unaccounted_usd()
+        db = journal.connection
+        beside = paid_for_lines(db) if self.batches is None else ProviderLedger(db).unaccounted_usd()
+        return journal.totals().usd + RowsUnderWay(journal, self.checked.made_under).spent() + beside
 
     def ask(self, rows: Iterator[RowAsk], journal: Journal, budget: Decimal | None, shown: RunProgress) -> RunTotals:
         if self.make is not None:
@@ -102,7 +108,8 @@ class OwnPasses:
         self, passes: Passes, rows: Iterator[RowAsk], journal: Journal, budget: Decimal | None, shown: RunProgress
     ) -> PassRun:
         """Have rows of tiers that have batches of their provider asked by these."""
-        for tier, lines in lines_sent(journal.connection).items():
+        db = journal.connection
+        for tier, lines in lines_sent(db).items():
             if self.batches is None or tier not in self.batches.tiers:
                 shown.say(
                     f"{lines:,} {by_number(lines, 'line')} of {tier} {by_number(lines, 'was', 'were')} sent to "
@@ -110,7 +117,16 @@ class OwnPasses:
                     "paid again"
                 )
         if self.batches is None:
-            return self._asked(self._run(passes, journal, budget), rows, shown)
+            run, paid, most = self._run(passes, journal, budget), paid_for_lines(db), most_for_lines(db)
+            if most:
+                shown.say(
+                    f"for lines that were sent and not read up to ${most:.6f} may be due: a budget leaves room for "
+                    "that, and the sum holds it once a run with --provider-batches has read them"
+                )
+            run.beside = lambda: paid + most
+            self._asked(run, rows, shown)
+            run.spent += paid
+            return run
         from serve_graph.cli.batch.passes.provider_passes import ProviderPasses
 
         ledger = ProviderLedger(journal.connection)
@@ -118,6 +134,8 @@ class OwnPasses:
             run = self._run(mixed, journal, budget, ledger)
             run.beside, run.halted = mixed.beside, mixed.halted
             self._asked(run, rows, shown)
+            if run.stopped is None:
+                mixed.read_ended()
             self.provider_batches = mixed.told()
             run.spent += ledger.unaccounted_usd()
             return run

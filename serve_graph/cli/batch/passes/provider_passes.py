@@ -19,6 +19,7 @@ from router_models.estimators.signals import TierKind
 from router_models.types.exchange import LOGPROB_NAMES
 from router_models.versions.router_version import RouterVersion
 from serve_graph.cli.batch.passes.piece_lines import PieceLines
+from serve_graph.cli.batch.providers.batched_tiers import batch_pool
 from serve_graph.cli.batch.providers.held_money import HeldMoney
 from serve_graph.cli.batch.providers.provider_ledger import ProviderLedger
 from serve_graph.cluster.batches.passes.pass_rows import ReplyPieces, RowPieces, RowProgress
@@ -73,6 +74,18 @@ class ProviderPasses:
     def halted(self) -> str | None:
         """Why nothing is sent any more."""
         return self.money.stopped
+
+    def read_ended(self) -> None:
+        """Read batches of earlier runs that have ended, for which no row waited: the sum holds what they cost then."""
+        left = {begun.tier for begun in self.ledger.open() if begun.batch is not None}
+        for name in left & self.terms.tiers.keys():
+            asyncio.run(self._read(self.terms.tiers[name]))
+
+    async def _read(self, tier: HostedTierConfig) -> None:
+        terms, money = self.terms, HeldMoney(stopped="the run has ended")
+        pool = batch_pool(tier, self.ledger, money, terms.poll_s, terms.linger_s, self.tell)
+        await pool.read_ended()
+        await pool.finish()
 
     def told(self) -> dict[str, dict[str, Any]]:
         """For the summary: how many batches of each tier, at which part of its prices, in how many passes."""

@@ -70,6 +70,7 @@ class BatchPool:
         if (known := self.ledger.reply(line.key)) is not None:
             if "error" in known:
                 self.ledger.forget(line.key)
+            self.ledger.tell(line)
             return known
         if self.purse.stopped is not None:
             raise EngineError(self.purse.stopped)
@@ -78,7 +79,27 @@ class BatchPool:
             answer = self.answers[line.key] = asyncio.get_running_loop().create_future()
             if not self.ledger.is_sent(line.key):
                 self._wait(line)
-        return await asyncio.shield(answer)
+        reply = await asyncio.shield(answer)
+        self.ledger.tell(line)
+        return reply
+
+    async def read_ended(self) -> None:
+        """Read what has ended of what was sent, though nobody waits for it: what it cost is known then."""
+        for begun in self.ledger.open():
+            if begun.tier != self.tier or begun.batch is None:
+                continue
+            lines = self.ledger.lines(begun.token)
+            try:
+                found = await self.api.look(begun.batch)
+                replies = await self.api.replies(found, lines) if found.has_ended else {}
+            except ProviderError as error:
+                self.tell(f"{self.tier}: batch {begun.batch} cannot be read: {error.said}")
+                continue
+            if found.has_ended:
+                for line in lines:
+                    self.purse.hold(line.most_usd)
+                self._hand_out(begun, found, replies, lines)
+                self.deleting.add(asyncio.create_task(self.api.tidy(found)))
 
     def stop(self) -> None:
         """Nothing is sent any more, and nobody waits: what was sent is found again by the next run."""
@@ -231,7 +252,7 @@ class BatchPool:
         if found.status == "failed" and not replies:  # the provider takes none of it: another would fare the same
             self.purse.stop(f"a batch of tier {self.tier!r} failed: {_unanswered(found)['message']}")
             return
-        for line in again:
+        for line in again if self.purse.stopped is None else ():
             self._wait(line)
         for key, (reply, _) in kept.items():
             answer = self.answers.pop(key, None)

@@ -70,6 +70,7 @@ class GraphInProcess:
     app: Any
     version: ServedVersion
     purse: HeldMoney
+    ledger: ProviderLedger
     pools: dict[str, BatchPool] = field(default_factory=dict)
 
     @property
@@ -128,7 +129,7 @@ async def graph_in_process(
     status = CertificateStatus(policy.validity, version.name)
     service = build_service(without_deadline, policy, context, status, sink, secrets.token_bytes(32))
     app = build_http(Backend(service, store.get, _nothing, _no_metrics, _until_shutdown, LONGEST_ROW))
-    made = GraphInProcess(app, version, purse, pools)
+    made = GraphInProcess(app, version, purse, ledger, pools)
     for pool in pools.values():
         pool.take_up()
     moving = asyncio.create_task(sink.run())

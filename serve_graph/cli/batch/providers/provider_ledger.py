@@ -28,6 +28,12 @@ CREATE INDEX IF NOT EXISTS provider_lines_for ON provider_lines (row);
 """
 
 
+PASSED_OVER = (
+    "reply IS NOT NULL AND row IN (SELECT key FROM answers WHERE ok = 1) AND row NOT IN (SELECT key FROM under_way)"
+)
+"""Lines whose rows were answered without them: those that a row is answered with are settled as it is noted."""
+
+
 @dataclass(frozen=True, slots=True)
 class ProviderLine:
     """One request: its key (the provider's `custom_id`), the row it is for, its body, what it may cost at most.
@@ -63,15 +69,24 @@ class ProviderLedger:
         for statement in PROVIDER_SCHEMA.split(";"):
             self._db.execute(statement)
         self._db.execute("DELETE FROM provider_lines WHERE token IS NULL AND reply IS NULL")  # never sent
-        self._db.execute(
-            "DELETE FROM provider_lines WHERE reply IS NOT NULL AND row IN (SELECT key FROM answers WHERE ok = 1) "
-            "AND row NOT IN (SELECT key FROM under_way)"  # it is answered anew, and that was for it
-        )
+        with _transaction(self._db):  # what was paid for a row that was then answered otherwise stays in the sum
+            self._db.execute(f"INSERT INTO replaced SELECT row, usd FROM provider_lines WHERE {PASSED_OVER}")
+            self._db.execute(f"DELETE FROM provider_lines WHERE {PASSED_OVER}")
+        self._told: dict[str, list[str]] = {}
 
     def reply(self, key: str) -> dict[str, Any] | None:
         """What a line was answered; None: nothing yet."""
         found = self._db.execute("SELECT reply FROM provider_lines WHERE key = ?", (key,)).fetchone()
         return None if found is None or found[0] is None else json.loads(found[0])
+
+    def tell(self, line: ProviderLine) -> None:
+        """Remember that a row's request was answered with a line's reply, until the row is noted (`settle_told`)."""
+        self._told.setdefault(line.row, []).append(line.key)
+
+    def settle_told(self, row: str) -> None:
+        """Forget the replies that a row was answered with: what they cost is on its bill."""
+        keys = [(key,) for key in self._told.pop(row, ())]
+        self._db.executemany("DELETE FROM provider_lines WHERE key = ? AND reply IS NOT NULL", keys)
 
     def is_sent(self, key: str) -> bool:
         """Whether a line is part of a batch that has not ended."""
@@ -128,6 +143,7 @@ class ProviderLedger:
 
     def settle(self, row: str, tier: str) -> None:
         """Forget a row's replies of a tier: they are part of what is noted of it, with what they cost."""
+        self._told.pop(row, None)
         self._db.execute("DELETE FROM provider_lines WHERE row = ? AND tier = ? AND reply IS NOT NULL", (row, tier))
 
     def paid_usd(self, row: str, tier: str) -> Decimal:
@@ -142,20 +158,40 @@ class ProviderLedger:
         return sum((Decimal(row[0]) for row in rows), Decimal(0))
 
     def unaccounted_usd(self) -> Decimal:
-        """What was paid for lines of rows that are not answered yet, in whichever run."""
-        rows = self._db.execute("SELECT usd FROM provider_lines WHERE usd IS NOT NULL")
-        return sum((Decimal(row[0]) for row in rows), Decimal(0))
+        """What was paid for lines that are on no row's bill, in whichever run."""
+        return paid_for_lines(self._db)
 
 
 def lines_sent(db: sqlite3.Connection) -> dict[str, int]:
     """How many lines of which tier a journal's runs had sent, whose rows are not answered yet."""
-    if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'provider_lines'").fetchone() is None:
+    if not _has_lines(db):
         return {}
     chosen = (
         "SELECT tier, count(*) FROM provider_lines WHERE token IS NOT NULL "
         "AND row NOT IN (SELECT key FROM answers WHERE ok = 1) GROUP BY tier"
     )
     return {str(tier): int(count) for tier, count in db.execute(chosen)}
+
+
+def paid_for_lines(db: sqlite3.Connection) -> Decimal:
+    """What a journal's runs have paid for lines that are on no row's bill."""
+    return _sum_of(db, "usd", "usd IS NOT NULL")
+
+
+def most_for_lines(db: sqlite3.Connection) -> Decimal:
+    """The most that lines may cost which a journal's runs have sent and of which no reply was read."""
+    return _sum_of(db, "most_usd", "token IS NOT NULL AND reply IS NULL")
+
+
+def _sum_of(db: sqlite3.Connection, column: str, where: str) -> Decimal:
+    if not _has_lines(db):
+        return Decimal(0)
+    rows = db.execute(f"SELECT {column} FROM provider_lines WHERE {where}")
+    return sum((Decimal(row[0]) for row in rows), Decimal(0))
+
+
+def _has_lines(db: sqlite3.Connection) -> bool:
+    return db.execute("SELECT 1 FROM sqlite_master WHERE name = 'provider_lines'").fetchone() is not None
 
 
 class _transaction:  # noqa: N801 (a statement's word)

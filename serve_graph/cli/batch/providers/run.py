@@ -75,6 +75,7 @@ class ProviderBatches:
         )
         async with graph_in_process(terms, journal, self.tell) as graph, in_process_client(graph) as client:
             asker = RowAsker(client, journal, options.settings, options.concurrency, spent=self.spent(journal))
+            asker.answered = graph.ledger.settle_told
 
             def stop(reason: str) -> None:
                 asker.stopped = asker.stopped or reason
