@@ -38,10 +38,10 @@ WITHOUT_TOKEN = {"RAY_AUTH_MODE": "disabled", "RAY_raylet_start_wait_time_s": "1
 COMMAND = (sys.executable, "-m", "tests.cluster.load.counted_passes")
 
 
-def by_logprobs() -> CombinedVerifier:
+def by_logprobs(sure: float = -0.01, unsure: float = -3.0) -> CombinedVerifier:
     """A verifier that takes an answer of small logprobs for a wrong one."""
     right = np.array([1.0, 0.0] * 50)
-    summaries = [logprob_summary([-0.01 if ok else -3.0] * 5) for ok in right]
+    summaries = [logprob_summary([sure if ok else unsure] * 5) for ok in right]
     told = {name: np.array([one[name] for one in summaries]) for name in LOGPROB_NAMES}
     answers = Answers(Prompts(tuple(f"question {n}" for n in range(100))), ("a",) * 100, ("stop",) * 100, told)
     return CombinedVerifier(sources=("logprob",)).fit(answers, right)
