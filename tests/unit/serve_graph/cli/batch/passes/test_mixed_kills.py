@@ -99,7 +99,7 @@ def test_a_run_that_does_not_read_what_was_sent_says_so(provider: ProviderServer
     summary = run_batch(Dataset.found([str(tmp_path / "in.jsonl")], out=options.out), options, told.append, own)
     assert (summary["answered"], provider.chats) == (ROWS, ROWS)
     assert told[0].startswith(
-        "12 lines of frontier were sent to its provider as batches, which this run does not read"
+        "12 lines of frontier were sent to its provider in batches, which this run does not read"
     )
 
 
