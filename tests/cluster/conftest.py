@@ -119,8 +119,8 @@ def _healthy_before_and_after(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 def sse(response: httpx.Response) -> list[dict[str, Any]]:
-    """The events of a streamed reply, without [DONE]."""
-    lines = [line.removeprefix("data: ") for line in response.text.split("\n\n") if line]
+    """The events of a streamed reply, without [DONE] and comments."""
+    lines = [line.removeprefix("data: ") for line in response.text.split("\n\n") if line and line[0] != ":"]
     return [json.loads(line) for line in lines if line != "[DONE]"]
 
 

@@ -58,8 +58,9 @@ FAULTS = (
         "[frontier:hang=60]",
         kill="cheap|frontier",
     ),
-    Fault("router SIGKILLed", (ANSWERED, WHOLE, ANSWERED), "", "[frontier:hang=2]", kill="router"),
-    Fault(  # unhurt where its successor stands before the cheap answer does, which a quick machine does in two seconds
+    # Unhurt where the successor stands before it is given up, or is asked, which a quick machine does in two seconds.
+    Fault("router SIGKILLed", (ANSWERED | UNHURT, WHOLE, ANSWERED | UNHURT), "", "[frontier:hang=2]", kill="router"),
+    Fault(
         "verifier SIGKILLed",
         (ANSWERED | UNHURT, WHOLE, ANSWERED | UNHURT),
         "[cheap:slow=2]",

@@ -116,8 +116,8 @@ def test_killed_router_means_the_safe_tier_until_ray_has_replaced_it(
     assert outcome(response) == "fallback"
     assert response.headers["x-serve-graph-tier"] == "frontier"
     streamed = graph.chat("hello", stream=True)
-    assert outcome(streamed) == "fallback"
-    assert events(streamed)[-1]["serve_graph"]["tier"] == "frontier"
+    facts = events(streamed)[-1]["serve_graph"]
+    assert (facts["outcome"], facts["tier"]) in {("fallback", "frontier"), ("accepted", "cheap")}, "it may be back"
     record = graph.record_of(response)
     assert "router unavailable" in record.route_reason
     assert [call.tier for call in record.calls] == ["frontier"]
@@ -139,8 +139,8 @@ def test_killed_verifier_means_the_safe_tier_until_ray_has_replaced_it(
     response = graph.chat("hello")
     assert outcome(response) == "fallback"
     streamed = graph.chat("hello", stream=True)
-    assert outcome(streamed) == "fallback"
-    assert events(streamed)[-1]["serve_graph"]["tier"] == "frontier"
+    facts = events(streamed)[-1]["serve_graph"]
+    assert (facts["outcome"], facts["tier"]) in {("fallback", "frontier"), ("accepted", "cheap")}, "it may be back"
     record = graph.record_of(response)
     assert "verifier unavailable" in record.route_reason
     assert [call.tier for call in record.calls] == ["cheap", "frontier"]
