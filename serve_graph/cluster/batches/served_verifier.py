@@ -37,6 +37,8 @@ PASSES_ROOT = "/batch-passes/"
 """Before a run's name, the root path of a Serve that it started: its mark, as nothing listens there."""
 MARKS, STARTING, ENDING = "serve_graph_batch_passes", "starting-", "ending-"
 SEEN_EVERY_S = 0.1
+ENDS_WITHIN_S, FORGOTTEN_WITHIN_S = 120.0, 10.0
+"""How long another run may take to end Serve, and the cluster to forget a mark that is gone."""
 
 
 def bind_vllm_verifier(verifier: VllmVerifierConfig, config: GraphConfig) -> Application:
@@ -72,10 +74,16 @@ def served_for_a_pass(verifier: VllmVerifierConfig, config: GraphConfig, run: st
 
 @contextmanager
 def serve_for(run: str) -> Iterator[None]:
-    """Have Ray Serve run while a run starts an application on it: no other run ends it meanwhile."""
+    """Have Ray Serve run while a run starts an application on it: no other run ends it meanwhile.
+
+    Raises ServeGraphError where another that is ending Serve does not come to an end with it.
+    """
     with _mark(STARTING):
-        while _marks(ENDING):
-            time.sleep(SEEN_EVERY_S)
+        if not _wait_until(lambda: not _marks(ENDING), ENDS_WITHIN_S):
+            raise ServeGraphError(
+                f"another batch run has been ending Ray Serve on this cluster for {ENDS_WITHIN_S:g} s: end that "
+                "process, or `serve shutdown`, and run this once more"
+            )
         begin_serve(run)
         yield
 
@@ -123,6 +131,8 @@ def _end(applications: list[str]) -> None:
     A run that starts marks that, and then looks whether another ends Serve; one that ends looks after it has marked
     that: whichever is the later one sees the other.
     """
+    if not serve_runs():
+        return  # as where it did not start, whose reason is raised
     for name in applications:
         serve.delete(name)
     if not (root_path_of_serve() or "").startswith(PASSES_ROOT):
@@ -146,8 +156,17 @@ def _mark(kind: str) -> Iterator[None]:
         yield
     finally:
         ray.kill(made)
-        while name in _marks(kind):
-            time.sleep(SEEN_EVERY_S)
+        _wait_until(lambda: name not in _marks(kind), FORGOTTEN_WITHIN_S)
+
+
+def _wait_until(is_so: Callable[[], bool], within_s: float) -> bool:
+    """Look again and again; False where it is not so in time."""
+    until = time.monotonic() + within_s
+    while not is_so():
+        if time.monotonic() > until:
+            return False
+        time.sleep(SEEN_EVERY_S)
+    return True
 
 
 def _marks(kind: str) -> list[str]:

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
@@ -17,6 +18,7 @@ import pytest
 import ray
 from ray import serve
 
+from serve_graph.cluster.batches import served_verifier
 from serve_graph.cluster.batches.passes.tries import ROW_TRIES
 from serve_graph.cluster.batches.passes.workers import TierWorker
 from serve_graph.cluster.batches.served_verifier import (
@@ -28,9 +30,11 @@ from serve_graph.cluster.batches.served_verifier import (
     begin_serve,
     forget_applications,
     serve_for,
+    served_for_a_pass,
 )
 from serve_graph.cluster.proxy_address import root_path_of_serve, serve_runs
 from serve_graph.config.judge import VllmVerifierConfig
+from serve_graph.errors import ServeGraphError
 
 pytestmark = [
     pytest.mark.full,
@@ -131,6 +135,28 @@ def test_a_run_starts_once_another_has_ended_serve() -> None:
     assert root_path_of_serve() == PASSES_ROOT + "mine"
     assert list(serve.status().applications) == [application_of("critic", "mine")]
     forget_applications("mine")
+    assert not serve_runs()
+
+
+def test_a_serve_that_does_not_start_or_is_not_ended_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(run: str) -> None:
+        raise RuntimeError(f"no room for the controller of {run}")
+
+    critic: Any = SimpleNamespace(name="critic")
+    with monkeypatch.context() as patched:
+        patched.setattr(served_verifier, "begin_serve", full)
+        with (
+            pytest.raises(RuntimeError, match="no room for the controller of mine"),
+            served_for_a_pass(critic, cast("Any", None), "mine"),
+        ):
+            pass
+    monkeypatch.setattr(served_verifier, "ENDS_WITHIN_S", 0.5)
+    with (
+        _mark(ENDING),
+        pytest.raises(ServeGraphError, match=r"ending Ray Serve on this cluster for 0\.5 s"),
+        served_for_a_pass(critic, cast("Any", None), "mine"),
+    ):
+        pass
     assert not serve_runs()
 
 
