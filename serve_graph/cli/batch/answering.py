@@ -15,7 +15,7 @@ import httpx
 from router_models.errors import by_number
 from serve_graph.cli.batch.asking import RowAsk, RowAsker
 from serve_graph.cli.batch.journal import Journal, JournalTotals
-from serve_graph.cli.batch.providers.provider_ledger import paid_for_lines
+from serve_graph.cli.batch.providers.provider_ledger import most_for_lines, paid_for_lines, unread_text
 from serve_graph.cli.batch.quality.foretold import Proof, configured_proof
 from serve_graph.cli.batch.row_records import read_records
 from serve_graph.cli.client.api_key import key_headers
@@ -133,7 +133,9 @@ class RunningGraph:
             base_url=self.url, headers=self.headers, timeout=self.timeout_s, limits=limits
         ) as client:
             asker = RowAsker(client, journal, self.settings, self.concurrency, budget, spent=self.spent(journal))
-            asker.dearest = journal.dearest()
+            asker.dearest, asker.held = journal.dearest(), most_for_lines(journal.connection)
+            if asker.held:
+                shown.say(unread_text(asker.held))
             asker.advance = lambda: shown.show(asker.asked, asker.tokens, asker.spent)
             await asker.run(rows)
             if self.records:

@@ -32,6 +32,8 @@ ROW: ContextVar[str] = ContextVar("row", default="")
 class RowAsker:
     """Asks rows and notes what became of them. `spent`: dollars so far, those of earlier runs included.
 
+    `held`: dollars that may be due for what is sent already, for which a budget leaves room.
+
     With `budget`, nothing is begun that might exceed it, as far as the dearest answer so far tells: before the first
     answer one row is asked. What is under way ends. A key whose own budget is spent ends the run as well, and so does
     what would be refused to every row, and with `budget` an answer whose cost is not told.
@@ -44,6 +46,7 @@ class RowAsker:
     budget: Decimal | None = None
     attempts: int = 5
     spent: Decimal = Decimal(0)
+    held: Decimal = Decimal(0)
     dearest: Decimal | None = None
     asked: int = 0
     tokens: int = 0
@@ -84,11 +87,16 @@ class RowAsker:
         if self.spent >= self.budget:
             self.stopped = f"the budget of ${self.budget} is spent (${self.spent:.6f})"
             return False
+        due = f", up to ${self.held:.6f} due for what was sent" if self.held else ""
+        no_room = f"the budget of ${self.budget} has no room for another row (${self.spent:.6f} spent{due})"
+        if self.spent + self.held >= self.budget:
+            self.stopped = no_room
+            return False
         if self.dearest is None:
             return under_way == 0
-        if self.spent + self.dearest * (under_way + 1) > self.budget:
+        if self.spent + self.held + self.dearest * (under_way + 1) > self.budget:
             if under_way == 0:
-                self.stopped = f"the budget of ${self.budget} has no room for another row (${self.spent:.6f} spent)"
+                self.stopped = no_room
             return False
         return under_way < self.concurrency
 

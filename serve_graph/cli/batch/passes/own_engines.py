@@ -23,6 +23,7 @@ from serve_graph.cli.batch.providers.provider_ledger import (
     lines_sent,
     most_for_lines,
     paid_for_lines,
+    unread_text,
 )
 from serve_graph.cli.batch.quality.foretold import Proof, proof_of
 from serve_graph.cluster.batches.passes.passes import Passes
@@ -119,10 +120,7 @@ class OwnPasses:
         if self.batches is None:
             run, paid, most = self._run(passes, journal, budget), paid_for_lines(db), most_for_lines(db)
             if most:
-                shown.say(
-                    f"for lines that were sent and not read up to ${most:.6f} may be due: a budget leaves room for "
-                    "that, and the sum holds it once a run with --provider-batches has read them"
-                )
+                shown.say(unread_text(most))
             run.beside = lambda: paid + most
             self._asked(run, rows, shown)
             run.spent += paid

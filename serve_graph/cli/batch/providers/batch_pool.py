@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
@@ -90,12 +90,11 @@ class BatchPool:
                 continue
             lines = self.ledger.lines(begun.token)
             try:
-                found = await self.api.look(begun.batch)
-                replies = await self.api.replies(found, lines) if found.has_ended else {}
+                found, replies = await self._came_of(begun.batch, lines, self._looked)
             except ProviderError as error:
                 self.tell(f"{self.tier}: batch {begun.batch} cannot be read: {error.said}")
                 continue
-            if found.has_ended:
+            if found.has_ended or found.status == GONE:
                 for line in lines:
                     self.purse.hold(line.most_usd)
                 self._hand_out(begun, found, replies, lines)
@@ -172,7 +171,7 @@ class BatchPool:
         """Send what is not sent yet, wait until it has ended, and hand out what came of it."""
         try:
             batch = begun.batch or await self._create(begun, lines, is_new)
-            found, replies = await self._came_of(batch, lines)
+            found, replies = await self._came_of(batch, lines, self._ended)
         except (ProviderError, ConfigError) as error:
             said = error.said if isinstance(error, ProviderError) else str(error)[:300]
             self.purse.stop(f"the batches of tier {self.tier!r} do not work: {said}")
@@ -200,28 +199,41 @@ class BatchPool:
         self.ledger.note(begun.token, file=file)
         return file
 
-    async def _came_of(self, batch: str, lines: list[ProviderLine]) -> tuple[ProviderBatch, dict[str, ProviderReply]]:
-        """A batch that has ended, with its replies; of one that is gone, those that can still be read."""
+    async def _came_of(
+        self, batch: str, lines: list[ProviderLine], look: Callable[[str], Awaitable[ProviderBatch]]
+    ) -> tuple[ProviderBatch, dict[str, ProviderReply]]:
+        """A batch, with its replies where it has ended; of one that is gone, those that can still be read."""
         found = ProviderBatch(batch, GONE)
         try:
-            found = await self._ended(batch)
-            return found, await self.api.replies(found, lines)
+            found = await look(batch)
+            return found, await self.api.replies(found, lines) if found.has_ended else {}
         except ProviderError as error:
             if not error.is_gone:
                 raise
         replies = await self.api.remains(found, lines)
         lost = sum(line.key not in replies for line in lines)
-        self.tell(f"{self.tier}: batch {batch} is gone at the provider, and the answers to {lost:,} of its lines")
+        self.tell(
+            f"{self.tier}: batch {batch} is gone at the provider, and the answers to {lost:,} of its {len(lines):,} "
+            f"{by_number(len(lines), 'line')}: what cannot be read is in no sum, and no budget is held for it"
+        )
         return replace(found, status=GONE), replies
 
+    async def _looked(self, batch: str) -> ProviderBatch:
+        """A batch as it stands; it is looked for twice, since one that was just made may not be shown yet."""
+        try:
+            return await self.api.look(batch)
+        except ProviderError as error:
+            if not error.is_gone:
+                raise
+        await asyncio.sleep(self.poll_s)
+        return await self.api.look(batch)
+
     async def _ended(self, batch: str) -> ProviderBatch:
-        missing = 0
         while True:
             try:
-                found, missing = await self.api.look(batch), 0
+                found = await self._looked(batch)
             except ProviderError as error:
-                missing = missing + 1 if error.is_gone else 0
-                if error.status is not None and missing != 1:  # one that was just made may not be shown yet
+                if error.status is not None:
                     raise
                 await asyncio.sleep(self.poll_s)  # it is worked on all the same: a night's network may be away
                 continue

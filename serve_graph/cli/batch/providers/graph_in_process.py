@@ -85,6 +85,13 @@ class GraphInProcess:
             for name, pool in self.pools.items()
         }
 
+    async def read_ended(self) -> None:
+        """Read what has ended of batches that no row waits for; nothing is sent after that."""
+        self.purse.stopped = self.purse.stopped or "the run has ended"
+        for pool in self.pools.values():
+            pool.stop()
+            await pool.read_ended()
+
 
 @asynccontextmanager
 async def graph_in_process(
@@ -117,6 +124,7 @@ async def graph_in_process(
     engines: dict[str, Any] = {}
     for tier in config.tiers:
         engines[tier.name] = _engine(tier, terms, ledger, purse, client, pools, tell)
+    purse.spent += ledger.sent_usd() - sum(map(ledger.sent_usd, pools), Decimal(0))  # of tiers that nobody reads now
     files, policy = version.files, version.policy
     held, catalogue = None, CatalogueWatch.of(config)
     if files is not None:

@@ -183,6 +183,14 @@ def most_for_lines(db: sqlite3.Connection) -> Decimal:
     return _sum_of(db, "most_usd", "token IS NOT NULL AND reply IS NULL")
 
 
+def unread_text(most: Decimal) -> str:
+    """What a run says that does not read the lines which were sent, of the most that they may cost."""
+    return (
+        f"for lines that were sent and not read up to ${most:.6f} may be due: a budget leaves room for that, until a "
+        "run with --provider-batches has read them, and the sum holds what they cost"
+    )
+
+
 def _sum_of(db: sqlite3.Connection, column: str, where: str) -> Decimal:
     if not _has_lines(db):
         return Decimal(0)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from serve_graph.cli.batch.answering import COVERED, RunProgress, RunTotals
 from serve_graph.cli.batch.asking import RowAsk, RowAsker
 from serve_graph.cli.batch.journal import Journal
+from serve_graph.cli.batch.providers.provider_ledger import paid_for_lines
 from serve_graph.cli.batch.quality.foretold import Proof, proof_of
 from serve_graph.cli.batch.row_records import read_records
 
@@ -46,7 +47,7 @@ class ProviderBatches:
         return proof_of(self.policy)
 
     def spent(self, journal: Journal) -> Decimal:
-        return journal.totals().usd
+        return journal.totals().usd + paid_for_lines(journal.connection)
 
     def ask(self, rows: Iterator[RowAsk], journal: Journal, budget: Decimal | None, shown: RunProgress) -> RunTotals:
         return asyncio.run(self._asked(rows, journal, budget, shown))
@@ -59,6 +60,9 @@ class ProviderBatches:
             await asker.run(rows)
             if self.options.records:
                 await read_records(asker.client, journal)
+            if asker.stopped is None:
+                await graph.read_ended()
+            asker.spent = self.spent(journal)  # lines that were paid before are on bills of rows by now
             self.provider_batches = graph.told()
             return asker
 
@@ -74,7 +78,7 @@ class ProviderBatches:
             self.config, options.url, budget, options.poll_s, min(2.0, options.poll_s), interactive=options.interactive
         )
         async with graph_in_process(terms, journal, self.tell) as graph, in_process_client(graph) as client:
-            asker = RowAsker(client, journal, options.settings, options.concurrency, spent=self.spent(journal))
+            asker = RowAsker(client, journal, options.settings, options.concurrency, spent=journal.totals().usd)
             asker.answered = graph.ledger.settle_told
 
             def stop(reason: str) -> None:

@@ -19,7 +19,8 @@ from serve_graph.cli import main
 from serve_graph.cli.batch import answering, asking
 from serve_graph.cli.batch.answering import RunProgress
 from serve_graph.cli.batch.dataset import Dataset
-from serve_graph.cli.batch.journal import JournalTotals
+from serve_graph.cli.batch.journal import Journal, JournalTotals
+from serve_graph.cli.batch.providers.provider_ledger import ProviderLedger, ProviderLine
 from serve_graph.cli.batch.running import BatchOptions, batch_summary_lines, run_batch
 from serve_graph.errors import EngineRequestError, ServeGraphError
 
@@ -138,6 +139,20 @@ def test_a_budget_is_kept_and_the_next_run_goes_on(served: Callable[..., Any], t
     rest = run(at, [source], out)
     assert (rest["asked"], rest["left"]) == (40, 0)
     assert len(at.sink.records) == 50
+
+
+def test_a_budget_leaves_room_for_lines_at_a_provider_that_nobody_has_read(
+    served: Callable[..., Any], tmp_path: Path
+) -> None:
+    source = jsonl(tmp_path / "in.jsonl", *({"prompt": f"question {n}"} for n in range(50)))
+    journal = Journal(tmp_path / "out.jsonl.journal")
+    ProviderLedger(journal.connection).begin("a", [ProviderLine("line", "a row", "a", "{}", 5 * CHEAP_USD)])
+    journal.close()
+    first = run(served(), [source], tmp_path / "out.jsonl", budget_usd=0.00021)
+    assert (first["asked"], Decimal(first["total_usd"])) == (5, 5 * CHEAP_USD)
+    assert "no room for another row ($0.000100 spent, up to $0.000100 due for what was sent)" in first["stopped"]
+    again = run(served(), [source], tmp_path / "out.jsonl", budget_usd=0.0002)
+    assert (again["asked"], "no room" in again["stopped"]) == (0, True)
 
 
 def test_failed_rows_are_listed_and_asked_again_alone(

@@ -81,3 +81,38 @@ def test_a_batch_that_goes_on_is_not_waited_for_where_no_row_waits(
     provider.looks = 10**6
     again, _, _ = mixed(ROWS, **LAST)
     assert (again["asked"], total(again)) == (0, BY_CALLS)
+
+
+def gone_while_no_row_waits(mixed: Mixed, provider: ProviderServer, in_passes: Callable[..., Any], ends: bool) -> None:
+    """Rows are answered by calls, while their batch, that ended or not, is lost at the provider."""
+    interrupted_while_sent(mixed, provider)
+    in_passes(ROWS, mixed.config, **LAST)
+    for batch in provider.batches.values() if ends else ():
+        provider._end(batch, "completed")
+    provider.batches.clear()
+
+
+def test_what_is_left_of_a_batch_that_is_gone_is_in_the_sum_though_no_row_waits(
+    mixed: Mixed, provider: ProviderServer, in_passes: Callable[..., Any]
+) -> None:
+    gone_while_no_row_waits(mixed, provider, in_passes, ends=True)
+    said: list[str] = []
+    for _ in range(2):
+        again, _, _ = mixed(ROWS, say=said.append, **LAST)
+        assert (again["asked"], again["stopped"], total(again)) == (0, None, BY_CALLS + BY_BATCH)
+    assert sum("is gone at the provider, and the answers to 0 of its 6 lines" in text for text in said) == 1
+
+
+def test_a_budget_holds_nothing_for_a_batch_that_is_gone(
+    mixed: Mixed, provider: ProviderServer, in_passes: Callable[..., Any]
+) -> None:
+    gone_while_no_row_waits(mixed, provider, in_passes, ends=False)
+    said: list[str] = []
+    again, _, _ = mixed(ROWS, say=said.append, **LAST)
+    assert (again["asked"], total(again)) == (0, BY_CALLS)
+    assert any("the answers to 6 of its 6 lines: what cannot be read is in no sum" in text for text in said)
+    said.clear()
+    more = [*ROWS, {"prompt": "another"}]
+    summary, _, _ = in_passes(more, mixed.config, budget_usd=float(BY_CALLS) + 0.05, say=said.append, **LAST)
+    assert (summary["answered"], summary["stopped"]) == (7, None)
+    assert not any("may be due" in text for text in said)
