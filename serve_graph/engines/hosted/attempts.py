@@ -95,28 +95,32 @@ class Attempts:
 
     def answered(self, tried: Try, latency_s: float) -> None:
         """Record that a call was answered (for a stream: that it started). A successful probe closes the breaker."""
-        self.made.append(Attempt(tried.deployment, 200, latency_s))
         if tried.probe:
             self.breakers[tried.deployment].succeeded(True)
+        self.made.append(Attempt(tried.deployment, 200, latency_s))
 
     def ended(self, tried: Try) -> None:
         """Record that the answer is complete. A deployment that interrupts its streams does not count as healthy."""
         self.breakers[tried.deployment].succeeded(False)
 
     def failed(self, tried: Try, error: DeploymentError, now: float, latency_s: float) -> None:
-        """Record a failed call and when its deployment may be retried; re-raises an error of the request itself."""
-        name, breaker = tried.deployment, self.breakers[tried.deployment]
+        """Record a failed call and when its deployment may be retried; re-raises an error of the request itself.
+
+        Its breaker hears of it first, and whatever is raised in that ends a probe: one that nobody reports would keep
+        its deployment from every later call.
+        """
+        try:
+            self._tell_breaker(tried, error, now, latency_s)
+        except BaseException:
+            self.dropped(tried)
+            raise
+        name = tried.deployment
         self.made.append(Attempt(name, error.status, latency_s, dict(error.usage or {})))
         if self.last is None or not error.is_setups_fault or self.last.is_setups_fault:
             self.last = error  # one that is well but busy says more than one that refuses everybody
         if error.is_requests_fault:
-            breaker.succeeded(tried.probe)
             error.attempts = tuple(self.made)
             raise error
-        if self.is_beside or (tried.is_cut and latency_s >= tried.timeout_s - MOMENT_S):
-            self.dropped(tried)
-        else:
-            breaker.failed(tried.probe, now, error.retry_after_s, is_setups_fault=error.is_setups_fault)
         if error.is_setups_fault or error.kind == NO_SCORE:
             self.ruled_out.add(name)
         before = sum(attempt.deployment == name for attempt in self.made) - 1
@@ -126,6 +130,15 @@ class Attempts:
     def dropped(self, tried: Try) -> None:
         """Record that the client disconnected during the call, or that its own time for it was over."""
         self.breakers[tried.deployment].dropped(tried.probe, is_cut=tried.is_cut)
+
+    def _tell_breaker(self, tried: Try, error: DeploymentError, now: float, latency_s: float) -> None:
+        breaker = self.breakers[tried.deployment]
+        if error.is_requests_fault:
+            breaker.succeeded(tried.probe)
+        elif self.is_beside or (tried.is_cut and latency_s >= tried.timeout_s - MOMENT_S):
+            self.dropped(tried)
+        else:
+            breaker.failed(tried.probe, now, error.retry_after_s, is_setups_fault=error.is_setups_fault)
 
     def _open_to(self) -> list[str]:
         """Return the deployments that this request may still call."""

@@ -16,9 +16,9 @@ class DeploymentError(Exception):
     """A deployment could not answer.
 
     `status` is HTTP's; 502: unusable reply, 503: no connection, 504: time-out. `retry_after_s`: the seconds after
-    which the API permits a retry. `usage`: OpenAI's usage object if the failed call was billed. `attempts`: all calls
-    made for the request, if there were several. `meaning`: whose fault it is, by default what the status says.
-    `kind`: the API's own type of the error.
+    which the API permits a retry. `usage`: OpenAI's usage object if the failed call was billed; what is no object
+    is none. `attempts`: all calls made for the request, if there were several. `meaning`: whose fault it is, by
+    default what the status says. `kind`: the API's own type of the error.
     """
 
     def __init__(
@@ -26,7 +26,7 @@ class DeploymentError(Exception):
         message: str,
         status: int,
         retry_after_s: float | None = None,
-        usage: Mapping[str, Any] | None = None,
+        usage: Any = None,
         attempts: Sequence[Attempt] = (),
         meaning: ErrorMeaning | None = None,
         kind: str | None = None,
@@ -34,7 +34,7 @@ class DeploymentError(Exception):
         super().__init__(message, status, retry_after_s)
         self.message = message
         self.status = status
-        self.usage = usage
+        self.usage: Mapping[str, Any] | None = usage if isinstance(usage, Mapping) else None
         self.attempts = tuple(attempts)
         self.meaning = meaning or ErrorMeaning(fault_of(status))
         self.retry_after_s = retry_after_s

@@ -60,13 +60,13 @@ class OpenAICompatibleEngine:
             if not response.is_success:
                 raise refused_by_api(response)
             data = json.loads(response.content)
+            if refused := error_in_reply(data):
+                raise refused
+            if not isinstance(data, dict) or not isinstance(data.get("data"), list):
+                raise DeploymentError("the hosted API's reply contains no embeddings", 502)
+            return data
         except Exception as error:
             raise failure_of(error, timeout_s) from error
-        if refused := error_in_reply(data):
-            raise refused
-        if not isinstance(data, dict) or not isinstance(data.get("data"), list):
-            raise DeploymentError("the hosted API's reply contains no embeddings", 502)
-        return data
 
     async def stream(self, body: dict[str, Any], timeout_s: float) -> AsyncGenerator[dict[str, Any], None]:
         """Yield chat.completion.chunk dicts: content within `timeout_s`, then each next chunk within `silence_s`.

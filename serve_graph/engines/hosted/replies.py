@@ -33,7 +33,7 @@ def whole_reply(content: bytes) -> dict[str, Any]:
             reply["usage"] = usage
         completion_of(reply, 0.0)
     except MALFORMED as error:
-        raise DeploymentError("the hosted API's reply contains no answer", 502, usage=data.get("usage")) from error
+        raise DeploymentError("the hosted API's reply contains no answer", 502, usage=reported_usage(data)) from error
     for choice in choices:
         _check_finish(choice.get("finish_reason"), reply.get("usage"))
     return reply

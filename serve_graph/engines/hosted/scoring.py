@@ -34,12 +34,12 @@ class HostedScorer(OpenAICompatibleEngine):
             if not response.is_success:
                 raise refused_by_api(response)
             data = json.loads(response.content)
+            if refused := error_in_reply(data):
+                raise refused
+            reply = data if isinstance(data, dict) else {}
+            found = score_completion(self.scoring, reply, self.config.name)
+            if "error" in found:
+                raise DeploymentError(str(found["error"]["message"]), 502, usage=reply.get("usage"), kind=NO_SCORE)
+            return found
         except Exception as error:
             raise failure_of(error, timeout_s) from error
-        if refused := error_in_reply(data):
-            raise refused
-        found = score_completion(self.scoring, data if isinstance(data, dict) else {}, self.config.name)
-        if "error" in found:
-            usage = data.get("usage") if isinstance(data, dict) else None
-            raise DeploymentError(str(found["error"]["message"]), 502, usage=usage, kind=NO_SCORE)
-        return found

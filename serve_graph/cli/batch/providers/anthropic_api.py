@@ -31,12 +31,14 @@ from serve_graph.engines.hosted.anthropic.failure import STATUSES
 from serve_graph.engines.hosted.anthropic.reply import chat_completion
 from serve_graph.engines.hosted.anthropic.request import anthropic_request
 from serve_graph.engines.hosted.deployment_error import DeploymentError
-from serve_graph.engines.http_client import read_whole, send_whole
+from serve_graph.engines.http_client import LongReplyError, read_whole, send_whole
 from serve_graph.protocol.responses import MALFORMED
 
 TOKEN_CHARS, KEY_CHARS = 16, 48
 """Of a `custom_id`, which has 64 at most."""
 LISTED_AT_ONCE = 100
+UNREADABLE = 200
+"""The status of an error that is a reply which nobody reads whole: the call was answered, and none like it helps."""
 OLDER_S = 3600.0
 """How far the provider's clock may be behind ours."""
 NOT_ANSWERED = {"expired": "the batch expired before this request", "canceled": "the batch was cancelled"}
@@ -180,7 +182,10 @@ class AnthropicBatchApi:
         try:
             async with self.engine.client.stream("GET", url, headers=self._headers(), timeout=self.timeout_s) as reply:
                 if reply.status_code != 200:
-                    await read_whole(reply)
+                    try:
+                        await read_whole(reply)
+                    except LongReplyError as error:
+                        raise ProviderError(f"{reply.status_code}: the reply is {error}", reply.status_code) from error
                     raise ProviderError(_said(reply), reply.status_code)
                 async for line in reply.aiter_lines():
                     try:
@@ -199,6 +204,8 @@ class AnthropicBatchApi:
                 method, url, headers=headers, content=content, timeout=self.timeout_s
             )
             reply = await send_whole(self.engine.client, asked)
+        except LongReplyError as error:  # the connection is well, and the next reply would be no shorter
+            raise ProviderError(f"the reply is {error}", UNREADABLE) from error
         except httpx.HTTPError as error:
             raise ProviderError(type(error).__name__) from error
         try:

@@ -283,3 +283,17 @@ async def test_a_request_that_is_refused_in_mid_stream_says_nothing_of_its_deplo
     with pytest.raises(DeploymentError, match="filtered"):
         await collected(failover)
     assert await collected(failover) == [WORD, END]
+
+
+@pytest.mark.parametrize("way", ["whole", "stream"])
+@pytest.mark.parametrize(("name", "odd"), [("usage", "none"), ("retry_after_s", "soon"), ("meaning", None)])
+async def test_an_error_that_cannot_be_recorded_ends_its_probe(way: str, name: str, odd: Any) -> None:
+    clock, error = Clock(), DeploymentError("odd", 502)
+    setattr(error, name, odd)
+    steps = [DOWN, error, REPLY] if way == "whole" else [[DOWN], [error], [WORD, END]]
+    failover = tier(clock, steps, trip_after=1, max_attempts=1)
+    for _ in range(2):
+        with pytest.raises((DeploymentError, AttributeError, TypeError, ValueError)):
+            await (failover.generate(BODY, 60.0) if way == "whole" else collected(failover))
+        clock.now += 31.0
+    assert await (failover.generate(BODY, 60.0) if way == "whole" else collected(failover))

@@ -1,8 +1,14 @@
 """Values of replies that are nearly what they should be: indices, numbers that are no JSON, names that come late."""
 
+import asyncio
 from typing import Any
 
+import httpx
 import pytest
+
+from serve_graph.config.tiers import HostedTierConfig
+from serve_graph.engines.hosted.deployment_error import DeploymentError
+from serve_graph.engines.hosted.engine import HostedEngine
 
 Upstream = Any  # tests.fixtures.upstream.Upstream
 DONE = "data: [DONE]\n\n"
@@ -96,3 +102,33 @@ async def test_a_limit_that_is_used_up_before_the_answer_begins_is_no_failure(
         {"MAX_TOKENS": "length"}.get(reason, reason),
         None,
     )
+
+
+ODD_USAGES: list[Any] = [{}, "none", [3], [[1, 2]], 7, True, [{"prompt_tokens": 3}], {"prompt_tokens": {"a": []}}]
+
+
+@pytest.mark.parametrize("usage", ODD_USAGES, ids=repr)
+async def test_a_deployment_comes_back_after_a_probe_whose_usage_is_no_object(
+    usage: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ODD_KEY", "secret-of-the-test")
+    good = {"choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "hi"}}]}
+    replies = [httpx.Response(500), httpx.Response(200, json={"choices": [], "usage": usage})]
+    failover = {"max_attempts": 1, "trip_after": 1, "cooldown_s": 0.02, "backoff_s": 0.01, "max_wait_s": 0.01}
+    given = {"name": "t", "engine": "openai", "model": "m", "base_url": "http://a/v1", "api_key_env": "ODD_KEY",
+             "price": {"input_usd_per_mtok": 1, "output_usd_per_mtok": 1}, "failover": failover}  # fmt: skip
+    transport = httpx.MockTransport(lambda _: replies.pop(0) if replies else httpx.Response(200, json=good))
+    engine = HostedEngine(HostedTierConfig.model_validate(given), httpx.AsyncClient(transport=transport))
+    body = {"messages": [{"role": "user", "content": "hi"}]}
+    said = []
+    for _ in range(3):
+        reply = await engine.generate(body, 30.0)
+        said.append(reply["error"]["message"] if "error" in reply else reply["choices"][0]["message"]["content"])
+        await asyncio.sleep(0.05)
+    assert "contains no answer" in said[1]
+    assert said[2] == "hi"
+
+
+@pytest.mark.parametrize("usage", ["none", [3], 7, True, [("prompt_tokens", 3)], None])
+def test_usage_that_is_no_object_is_none(usage: Any) -> None:
+    assert DeploymentError("no", 502, usage=usage).usage is None

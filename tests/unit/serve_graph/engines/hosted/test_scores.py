@@ -120,7 +120,8 @@ class Server:
         given = {"name": "critic", "engine": "openai", "model": "m", "base_url": "http://reward:8000",
                  "api_key_env": "REWARD_KEY", "price": {"input_usd_per_mtok": 1, "output_usd_per_mtok": 0},
                  "failover": {"max_attempts": 1}}  # fmt: skip
-        config = HostedVerifierConfig.model_validate(given | fields)
+        said = {name: value for name, value in (given | fields).items() if value is not None}
+        config = HostedVerifierConfig.model_validate(said)
         self.seen: list[tuple[str, dict[str, Any]]] = []
 
         def handle(request: httpx.Request) -> httpx.Response:
@@ -197,3 +198,20 @@ async def test_a_server_that_is_away_or_silent_is_an_engines_failure(monkeypatch
 
     with pytest.raises(EngineTimeoutError):
         await Server(silent, monkeypatch).engine.generate(QUERY)
+
+
+@pytest.mark.parametrize("usage", [{"total_tokens": 3}, "3 tokens", [3], [[1, 2]], 7], ids=repr)
+async def test_another_deployment_is_asked_whatever_usage_comes_with_no_score(
+    usage: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json={"data": [], "usage": usage} if request.url.host == "a" else SCORED)
+
+    hosts = [{"name": name, "model": "m", "base_url": f"http://{name}", "api_key_env": "REWARD_KEY", "weight": weight}
+             for name, weight in (("a", 1), ("b", 0))]  # fmt: skip
+    of_all = dict.fromkeys(("base_url", "model", "api_key_env"))
+    failover = {"max_attempts": 3, "backoff_s": 0.01}
+    server = Server(answer, monkeypatch, **of_all, deployments=hosts, failover=failover)
+    completion = await server.engine.generate(QUERY)
+    assert completion.payload["score"] == 1.5
+    assert [(one.deployment, one.status) for one in completion.attempts] == [("a", 502), ("b", 200)]

@@ -1,5 +1,6 @@
 """Anthropic's tiers through its Message Batches: as one batch, at its price, found again, told apart from others'."""
 
+import asyncio
 import json
 import os
 import signal
@@ -11,11 +12,13 @@ from typing import Any
 
 import pytest
 import yaml
+from starlette.requests import Request
+from starlette.responses import Response
 from typer.testing import CliRunner
 
 from serve_graph.cli import app
-from serve_graph.cli.batch.providers.anthropic_api import read_result
-from serve_graph.cli.batch.providers.batch_pool import MOST_TRIES
+from serve_graph.cli.batch.providers.anthropic_api import AnthropicBatchApi, read_result
+from serve_graph.cli.batch.providers.batch_pool import MOST_TRIES, BatchPool
 from serve_graph.cli.batch.providers.provider_ledger import Submission
 from tests.fixtures.local_graph import listening
 from tests.unit.serve_graph.cli.batch.providers.anthropic_pools import api_of, ask, line, run
@@ -69,6 +72,26 @@ def test_a_key_that_is_refused_ends_the_run_and_fails_no_line(tmp_path: Path) ->
         assert "the batches of tier 'cheap' do not work: 401" in said
         assert "secret" not in said
         assert run(url, tmp_path / "j", lambda pool, api: ask(pool, api, 0)) == ["claude: row 0"]
+
+
+@pytest.mark.parametrize("route", ["_look", "_create"])
+def test_a_reply_that_is_longer_than_is_read_ends_the_run_with_that_reason(
+    tmp_path: Path, route: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def too_long(request: Request) -> Response:
+        return Response(b" " * 2**21)
+
+    monkeypatch.setattr("serve_graph.engines.http_client.MOST_REPLY_BYTES", 2**20)
+    server = AnthropicServer()
+    monkeypatch.setattr(server, route, too_long)
+
+    async def in_time(pool: BatchPool, api: AnthropicBatchApi) -> list[str]:
+        async with asyncio.timeout(20):
+            return await ask(pool, api, 0)
+
+    with listening(server.app) as url:
+        [said] = run(url, tmp_path / "j", in_time)
+    assert "the batches of tier 'cheap' do not work: the reply is longer than 1 MiB" in said
 
 
 CHILD = """
