@@ -57,6 +57,8 @@ class RowAsker:
     interrupted: Callable[[], None] = lambda: None
     answered: Callable[[str], None] = lambda key: None
     """Called with a row's key as its answer is noted, and written with it."""
+    unanswered: Callable[[str], None] = lambda key: None
+    """Called with a row's key where a request of it was answered with an error."""
 
     async def run(self, rows: Iterator[RowAsk]) -> None:
         """RowAsk every row; where this is cancelled, what is under way ends all the same."""
@@ -117,6 +119,7 @@ class RowAsker:
                 result = read_answer(reply)
                 if reply.status_code == 200:
                     return self._done(key, result | {"seconds": time.perf_counter() - began})
+                self.unanswered(key)
                 if reply.status_code in REFUSES_ALL:
                     self.stopped = f"the graph refuses these requests ({reply.status_code}): {result['error']}"
                     return None

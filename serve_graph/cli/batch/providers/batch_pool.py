@@ -70,7 +70,7 @@ class BatchPool:
         if (known := self.ledger.reply(line.key)) is not None:
             if "error" in known:
                 self.ledger.forget(line.key)
-            self.ledger.tell(line)
+            self.ledger.tell(line, "error" in known)
             return known
         if self.purse.stopped is not None:
             raise EngineError(self.purse.stopped)
@@ -80,7 +80,7 @@ class BatchPool:
             if not self.ledger.is_sent(line.key):
                 self._wait(line)
         reply = await asyncio.shield(answer)
-        self.ledger.tell(line)
+        self.ledger.tell(line, "error" in reply)
         return reply
 
     async def read_ended(self) -> None:

@@ -73,15 +73,21 @@ class ProviderLedger:
             self._db.execute(f"INSERT INTO replaced SELECT row, usd FROM provider_lines WHERE {PASSED_OVER}")
             self._db.execute(f"DELETE FROM provider_lines WHERE {PASSED_OVER}")
         self._told: dict[str, list[str]] = {}
+        self._forgotten: dict[str, str] = {}
 
     def reply(self, key: str) -> dict[str, Any] | None:
         """What a line was answered; None: nothing yet."""
         found = self._db.execute("SELECT reply FROM provider_lines WHERE key = ?", (key,)).fetchone()
         return None if found is None or found[0] is None else json.loads(found[0])
 
-    def tell(self, line: ProviderLine) -> None:
+    def tell(self, line: ProviderLine, is_error: bool = False) -> None:
         """Remember that a row's request was answered with a line's reply, until the row is noted (`settle_told`)."""
-        self._told.setdefault(line.row, []).append(line.key)
+        key = self._forgotten.get(line.key, line.key) if is_error else line.key
+        self._told.setdefault(line.row, []).append(key)
+
+    def untell(self, row: str) -> None:
+        """A row's request came to nothing: what its replies cost is on no bill."""
+        self._told.pop(row, None)
 
     def settle_told(self, row: str) -> None:
         """Forget the replies that a row was answered with: what they cost is on its bill."""
@@ -138,8 +144,16 @@ class ProviderLedger:
             self._db.execute("UPDATE provider_batches SET status = ? WHERE token = ?", (status, token))
 
     def forget(self, key: str) -> None:
-        """Have a line sent anew when it is asked for again: its reply was an error."""
-        self._db.execute("DELETE FROM provider_lines WHERE key = ?", (key,))
+        """Have a line sent anew when it is asked for again: its reply was an error.
+
+        One that was billed stays, under another key, until it is on its row's bill.
+        """
+        found = self._db.execute("SELECT usd FROM provider_lines WHERE key = ?", (key,)).fetchone()
+        if found is None or not Decimal(found[0] or 0):
+            self._db.execute("DELETE FROM provider_lines WHERE key = ?", (key,))
+            return
+        self._forgotten[key] = billed = f"{key}-{uuid.uuid4().hex}"
+        self._db.execute("UPDATE provider_lines SET key = ?, token = NULL WHERE key = ?", (billed, key))
 
     def settle(self, row: str, tier: str) -> None:
         """Forget a row's replies of a tier: they are part of what is noted of it, with what they cost."""

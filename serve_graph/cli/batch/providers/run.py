@@ -79,7 +79,7 @@ class ProviderBatches:
         )
         async with graph_in_process(terms, journal, self.tell) as graph, in_process_client(graph) as client:
             asker = RowAsker(client, journal, options.settings, options.concurrency, spent=journal.totals().usd)
-            asker.answered = graph.ledger.settle_told
+            asker.answered, asker.unanswered = graph.ledger.settle_told, graph.ledger.untell
 
             def stop(reason: str) -> None:
                 asker.stopped = asker.stopped or reason

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import math
-from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -20,36 +19,10 @@ from router_models.versions.policy import Policy
 from router_models.versions.router_version import RouterVersion
 from router_models.versions.sealed.tier_models import Stage
 from serve_graph.cli import app
-from serve_graph.cli.batch.dataset import Dataset
-from serve_graph.cli.batch.journal import Journal
-from serve_graph.cli.batch.passes.own_engines import OwnPasses
-from serve_graph.cli.batch.providers.provider_ledger import ProviderLedger, ProviderLine
-from serve_graph.cli.batch.running import BatchOptions, run_batch
-from serve_graph.cluster.batches.passes.passes import LocalPasses
 from serve_graph.config.graph import load_config
 from serve_graph.errors import ServeGraphError
 from serve_graph.records.store import DecisionStore
-from tests.fixtures.local_graph import listening
 from tests.unit.serve_graph.cli.batch.providers.provider_server import ProviderServer, echo_reply
-
-
-@pytest.fixture
-def provider(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ProviderServer]:
-    """A provider whose batches two tiers use at half price, and a configuration without a version."""
-    monkeypatch.setenv("API_KEY", "none")
-    server = ProviderServer(echo_reply)
-    with listening(server.app) as url:
-        tiers = [
-            {"name": name, "engine": "openai", "model": f"m-{name}", "base_url": f"{url}/v1", "api_key_env": "API_KEY",
-             "price": {"input_usd_per_mtok": usd, "output_usd_per_mtok": usd, "batch_factor": 0.5},
-             "default_max_tokens": 20}
-            for name, usd in (("cheap", 100), ("frontier", 1000))
-        ]  # fmt: skip
-        given = {"tiers": tiers, "state_folder": str(tmp_path / "state"), "policy": {"version": "none"}}
-        (tmp_path / "graph.yaml").write_text(yaml.safe_dump(given))
-        rows = "".join(json.dumps({"id": n, "prompt": f"row {n % 5}"}) + "\n" for n in range(6))
-        (tmp_path / "in.jsonl").write_text(rows)
-        yield server
 
 
 def batch_run(folder: Path, *more: object) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -184,91 +157,3 @@ def test_without_a_configuration_it_says_what_is_missing(tmp_path: Path) -> None
     )
     assert done.exit_code != 0
     assert "--provider-batches needs --config" in str(done.exception or done.output)
-
-
-def escalating(folder: Path) -> None:
-    """Have every row asked of both tiers, with a line between them for what is said of the first answer."""
-    policy = Policy(("cheap", "frontier"), {"cheap": OperatingPoint(0.2, 0.99)})
-    version = RouterVersion(policy, {"cheap": Stage(LengthRouter(), None, fitted_verifier("p-true"), None)})
-    version.save(folder / "state" / "builtin" / "builtin-uncertified")
-    graph = yaml.safe_load((folder / "graph.yaml").read_text())
-    (folder / "graph.yaml").write_text(yaml.safe_dump(graph | {"policy": {"version": "builtin"}}))
-
-
-CHEAP_USD, LAST_USD = Decimal(6 * (14 + 41) * 100) / 10**6 / 2, Decimal(6 * 14 * 1000) / 10**6 / 2
-"""What six rows cost at each tier of `escalating`."""
-
-
-def money(summary: dict[str, Any]) -> tuple[Decimal, Decimal]:
-    return Decimal(summary["spent_usd"]), Decimal(summary["total_usd"])
-
-
-def test_lines_of_rows_that_a_budget_leaves_midway_are_in_the_sums_once(
-    provider: ProviderServer, tmp_path: Path
-) -> None:
-    provider.answer = saying
-    escalating(tmp_path)
-    summary, _ = batch_run(tmp_path, "--budget-usd", 0.03)
-    assert (summary["answered"], summary["left"], len(provider.paid)) == (0, 6, 12)
-    assert money(summary) == (CHEAP_USD, CHEAP_USD)
-    summary, rows = batch_run(tmp_path)
-    assert (summary["answered"], len(provider.paid), set(provider.paid.values())) == (6, 18, {1})
-    assert money(summary) == (LAST_USD, CHEAP_USD + LAST_USD)
-    assert sum(Decimal(row["serve_graph_cost_usd"]) for row in rows) == CHEAP_USD + LAST_USD
-
-
-def test_a_budget_holds_lines_of_a_tier_that_this_run_does_not_read(provider: ProviderServer, tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "out.jsonl.journal")
-    sent = ProviderLine("sent", "another row", "cheap", "{}", Decimal("0.15"))
-    ProviderLedger(journal.connection).begin("cheap", [sent])
-    journal.close()
-    summary, _ = batch_run(tmp_path, "--interactive", "cheap", "--budget-usd", 0.16)
-    assert (summary["answered"], provider.sizes) == (0, [])
-    assert "has no room for another row" in summary["stopped"]
-    summary, _ = batch_run(tmp_path, "--interactive", "cheap", "--budget-usd", 0.35)
-    assert (summary["answered"], money(summary)) == (6, (LAST_USD, LAST_USD))
-
-
-def test_lines_of_rows_that_fail_at_the_last_tier_are_in_the_sums_once(
-    provider: ProviderServer, tmp_path: Path
-) -> None:
-    def refuses(what: str) -> None:
-        is_last = what == "batch" and len(provider.sizes) == 3
-        provider.statuses = {f"row {n}": 400 for n in range(5)} if is_last else {}
-
-    provider.answer, provider.on = saying, refuses
-    escalating(tmp_path)
-    summary, _ = batch_run(tmp_path)
-    assert (summary["answered"], summary["failed"], provider.sizes) == (0, 6, [6, 6, 6])
-    assert money(summary) == (CHEAP_USD, CHEAP_USD)
-    summary, _ = batch_run(tmp_path, "--retry-failed")
-    assert (summary["answered"], provider.sizes) == (6, [6, 6, 6, 6])
-    assert money(summary) == (LAST_USD, CHEAP_USD + LAST_USD)
-
-
-def test_batches_whose_rows_were_answered_otherwise_are_read_once_they_have_ended(
-    provider: ProviderServer, tmp_path: Path
-) -> None:
-    def stop_at(text: str) -> None:
-        if "validating" in text:
-            raise KeyboardInterrupt
-
-    provider.looks = 3
-    config = load_config(tmp_path / "graph.yaml")
-    by_batch = {"provider_batches": True, "poll_s": 0.02, "config": tmp_path / "graph.yaml"}
-
-    def run(say: Callable[[str], None] = lambda _: None, by: Any = None, **more: Any) -> dict[str, Any]:
-        options = BatchOptions("http://127.0.0.1:9", tmp_path / "out.jsonl", model="frontier", **more)
-        return run_batch(Dataset.found([str(tmp_path / "in.jsonl")]), options, say, by)
-
-    with pytest.raises(KeyboardInterrupt):
-        run(stop_at, **by_batch)
-    assert (provider.sizes, provider.paid) == ([6], {})
-    by_calls = run(by=OwnPasses(config, {"model": "frontier"}, tmp_path, 8, make=LocalPasses))
-    assert (by_calls["answered"], money(by_calls)) == (6, (2 * LAST_USD, 2 * LAST_USD))
-    for batch in provider.batches.values():
-        provider._end(batch, "completed")
-    for spent in (LAST_USD, 0):
-        again = run(**by_batch)
-        assert (again["asked"], again["stopped"], provider.sizes) == (0, None, [6])
-        assert money(again) == (spent, 3 * LAST_USD)
