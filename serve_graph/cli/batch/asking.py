@@ -57,6 +57,8 @@ class RowAsker:
     interrupted: Callable[[], None] = lambda: None
     answered: Callable[[str], None] = lambda key: None
     """Called with a row's key as its answer is noted, and written with it."""
+    is_lost: Callable[[str], bool] = lambda key: False
+    """Whether a row may have been answered and paid for, and that answer is lost: it is not asked again by itself."""
     unanswered: Callable[[str], None] = lambda key: None
     """Called with a row's key where a request of it was answered with an error."""
 
@@ -126,7 +128,7 @@ class RowAsker:
                 if result["kind"] == NO_QUOTA:
                     self.stopped = f"the access key's budget is spent: {result['error']}"
                     return None
-                if reply.status_code not in AGAIN:
+                if reply.status_code not in AGAIN or self.is_lost(key):
                     break
                 if self.stopped is not None:
                     return None  # whatever ended the run may be why there is no answer

@@ -51,6 +51,8 @@ class BatchPool:
     most_lines: int = MOST_LINES
     price_factor: Decimal = Decimal(1)
     tell: Callable[[str], None] = lambda text: None
+    on_lost: Callable[[str], None] = lambda row: None
+    """Called with the row of a line that a batch held which is gone: it may have been answered, and paid for."""
     waiting: dict[str, ProviderLine] = field(default_factory=dict)
     answers: dict[str, asyncio.Future[ProviderReply]] = field(default_factory=dict)
     sent: dict[str, asyncio.Task[None]] = field(default_factory=dict)
@@ -70,8 +72,7 @@ class BatchPool:
         if (known := self.ledger.reply(line.key)) is not None:
             if "error" in known:
                 self.ledger.forget(line.key)
-            self.ledger.tell(line, "error" in known)
-            return known
+            return self._told(line, known)
         if self.purse.stopped is not None:
             raise EngineError(self.purse.stopped)
         answer = self.answers.get(line.key)
@@ -79,8 +80,13 @@ class BatchPool:
             answer = self.answers[line.key] = asyncio.get_running_loop().create_future()
             if not self.ledger.is_sent(line.key):
                 self._wait(line)
-        reply = await asyncio.shield(answer)
-        self.ledger.tell(line, "error" in reply)
+        return self._told(line, await asyncio.shield(answer))
+
+    def _told(self, line: ProviderLine, reply: ProviderReply) -> ProviderReply:
+        error = reply.get("error")
+        self.ledger.tell(line, error is not None)
+        if error is not None and error.get("lost"):
+            self.on_lost(line.row)
         return reply
 
     async def read_ended(self) -> None:
@@ -276,7 +282,8 @@ class BatchPool:
 
 def _unanswered(found: ProviderBatch) -> dict[str, Any]:
     if found.status == GONE:
-        return {"message": LOST.format(found.id), "code": 502, "fault": str(ErrorFault.UNAVAILABLE), "reason": None}
+        fault = str(ErrorFault.UNAVAILABLE)
+        return {"message": LOST.format(found.id), "code": 502, "fault": fault, "reason": None, "lost": True}
     said = "; ".join(found.said)
     return {"message": f"the batch {found.id} is {found.status}{': ' if said else ''}{said}", "code": 503}
 

@@ -80,6 +80,10 @@ class ProviderBatches:
         async with graph_in_process(terms, journal, self.tell) as graph, in_process_client(graph) as client:
             asker = RowAsker(client, journal, options.settings, options.concurrency, spent=journal.totals().usd)
             asker.answered, asker.unanswered = graph.ledger.settle_told, graph.ledger.untell
+            lost: set[str] = set()
+            asker.is_lost = lost.__contains__
+            for pool in graph.pools.values():
+                pool.on_lost = lost.add
 
             def stop(reason: str) -> None:
                 asker.stopped = asker.stopped or reason

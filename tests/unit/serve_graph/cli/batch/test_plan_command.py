@@ -42,11 +42,12 @@ def test_shares_come_from_a_journal(tmp_path: Path) -> None:
 
 
 def graph_of_a_share(folder: Path, share: float | None) -> Path:
-    """Two echo tiers, and the share of requests that the last one answers."""
+    """Two echo tiers, and the share of requests that the last one answers; no version, whatever is served here."""
     prices = {"input_usd_per_mtok": 1, "output_usd_per_mtok": 2}
     tiers = [{"name": name, "engine": "echo", "price": prices} for name in ("cheap", "frontier")]
     path = folder / "graph.yaml"
-    path.write_text(yaml.safe_dump({"tiers": tiers, "policy": {} if share is None else {"share": share}}))
+    own = {"state_folder": str(folder / "state"), "tracking_uri": f"sqlite:///{folder}/mlflow.db"}
+    path.write_text(yaml.safe_dump({"tiers": tiers, "policy": {} if share is None else {"share": share}, **own}))
     return path
 
 

@@ -320,7 +320,7 @@ def test_the_papers_benchmark_is_printed_over_our_rows(tmp_path: Path) -> None:
         "evaluate", "--benchmark", "routellm", "--data", tmp_path, "--router", "surface", "--out", tmp_path / "o"
     )
     assert found.exit_code == 0
-    assert "200 prompts, 1 contaminated ones dropped" in found.stdout
+    assert "200 prompts, 1 contaminated one dropped" in found.stdout
     rows = [line for line in found.stdout.splitlines() if line.startswith(("| paper", "| ours"))]
     assert len(rows) == 9 + 4
     assert rows[0].startswith("| paper | Random")

@@ -58,6 +58,20 @@ def test_lines_of_rows_that_a_budget_leaves_midway_are_in_the_sums_once(
     assert sum(Decimal(row["serve_graph_cost_usd"]) for row in rows) == CHEAP_USD + LAST_USD
 
 
+def test_rows_whose_batch_is_gone_are_sent_again_by_who_says_so_alone(
+    provider: ProviderServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking.RowAsker, "pause_s", 0.01)
+    provider.loses = [""]
+    summary, rows = batch_run(tmp_path)
+    assert (summary["answered"], summary["failed"], provider.sizes) == (0, 6, [6])
+    assert all("--retry-failed sends it again" in row["serve_graph_error"] for row in rows)
+    summary, _ = batch_run(tmp_path)
+    assert (summary["asked"], provider.sizes) == (0, [6])
+    summary, _ = batch_run(tmp_path, "--retry-failed")
+    assert (summary["answered"], summary["failed"], provider.sizes) == (6, 0, [6, 6])
+
+
 def test_a_budget_holds_lines_of_a_tier_that_this_run_does_not_read(provider: ProviderServer, tmp_path: Path) -> None:
     journal = Journal(tmp_path / "out.jsonl.journal")
     sent = ProviderLine("sent", "another row", "cheap", "{}", Decimal("0.15"))
