@@ -111,7 +111,7 @@ def test_what_needs_the_other_promise_is_refused_before_a_label_is_looked_at(
 
 
 def test_a_refusal_names_the_slice_that_came_nearest(workshop: dict[str, Path]) -> None:
-    done = call("certify", "--slices", "language", "--epsilon", 0.03, **workshop)
+    done = call("certify", "--slices", "language", "--epsilon", 0.02, **workshop)
     assert done.exit_code != 0
     assert "of 2 slices certified" in str(done.exception)
     assert "'en'" in str(done.exception)
