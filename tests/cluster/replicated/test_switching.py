@@ -1,6 +1,5 @@
 """Versions that are promoted, rolled back and rejected while a graph of several replicas answers requests."""
 
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from tests.cluster.replicated.tried_versions import (
     REACHES_WITHIN_S,
     STABLE,
     UNSEEN_S,
+    Callers,
     Graph,
     invoked,
 )
@@ -22,26 +22,12 @@ pytestmark = [pytest.mark.timeout(900), pytest.mark.in_turn("replicated")]
 
 
 @dataclass
-class Traffic:
+class Traffic(Callers):
     """Callers who ask one question after the other; what each was told, and by which version."""
 
-    graph: Graph
-    callers: int = 4
     replies: list[tuple[float, float, int, str]] = field(default_factory=list)
 
-    def __enter__(self) -> "Traffic":
-        self._over = threading.Event()
-        self._threads = [threading.Thread(target=self._ask) for _ in range(self.callers)]
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        for thread in self._threads:
-            thread.join(30)
-
-    def _ask(self) -> None:
+    def _ask(self, caller: int) -> None:
         body = {"model": "auto", "messages": [{"role": "user", "content": "what colour is the cat?"}]}
         with httpx.Client(base_url=self.graph.url, timeout=30, headers=self.graph.headers) as client:
             while not self._over.wait(0.02):

@@ -4,7 +4,7 @@ import json
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import httpx
 from typer.testing import CliRunner
@@ -21,16 +21,13 @@ SESSIONS = 24
 
 
 @dataclass
-class Conversations:
-    """Callers who each go through conversations of their own; when each was answered, how, and by which version."""
+class Callers:
+    """Threads that ask a graph until this is left; `_ask(n)` is what the nth of them does."""
 
     graph: Graph
-    callers: int = 3
-    each: int = 16
-    replies: list[tuple[float, str, int, str, str]] = field(default_factory=list)
-    unanswered: list[tuple[float, str]] = field(default_factory=list)
+    callers: int = 4
 
-    def __enter__(self) -> "Conversations":
+    def __enter__(self) -> Self:
         self._over = threading.Event()
         self._threads = [threading.Thread(target=self._ask, args=(n,)) for n in range(self.callers)]
         for thread in self._threads:
@@ -41,6 +38,19 @@ class Conversations:
         self._over.set()
         for thread in self._threads:
             thread.join(60)
+
+    def _ask(self, caller: int) -> None:
+        raise NotImplementedError
+
+
+@dataclass
+class Conversations(Callers):
+    """Callers who each go through conversations of their own; when each was answered, how, and by which version."""
+
+    callers: int = 3
+    each: int = 16
+    replies: list[tuple[float, str, int, str, str]] = field(default_factory=list)
+    unanswered: list[tuple[float, str]] = field(default_factory=list)
 
     def _ask(self, caller: int) -> None:
         with httpx.Client(base_url=self.graph.url, timeout=60, headers=self.graph.headers) as client:

@@ -140,6 +140,14 @@ async def serving(world: World, version: RouterVersion, folder: Path) -> Ingress
     return ingress_of(config, ServedVersion.of(Served(loaded, folder, "certified"), config))
 
 
+def check_escalated(request: Request, facts: dict[str, Any], lacking: str) -> None:
+    """Whether the last tier answered for want of a signal, and nothing is promised of that."""
+    assert (facts["outcome"], facts["tier"]) == ("escalated", "frontier")
+    assert request.state.verdict is not None
+    assert request.state.verdict.reason == f"not judged: no {lacking}"
+    assert not request.state.verdict.promised
+
+
 async def tried(ingress: IngressDeployment, *, stream: bool = False) -> tuple[Request, dict[str, Any]]:
     """The first request whose cheap answer was tried, and what its reply says of it."""
     for prompt in PROMPTS:

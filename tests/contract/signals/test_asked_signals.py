@@ -40,6 +40,7 @@ from tests.contract.signals.asked_world import (
     SAMPLED,
     World,
     certified,
+    check_escalated,
     closed,
     graph,
     hosted_without_logprobs,
@@ -138,10 +139,7 @@ async def test_a_signal_that_is_late_escalates_and_nothing_is_promised(
         request, facts = await tried(ingress, stream=stream)
     finally:
         await closed(ingress)
-    assert (facts["outcome"], facts["tier"]) == ("escalated", "frontier")
-    assert request.state.verdict is not None
-    assert request.state.verdict.reason == "not judged: no p_true"
-    assert not request.state.verdict.promised
+    check_escalated(request, facts, "p_true")
     assert any(note.startswith("no p_true: cheap failed: over") for note in request.state.notes)
     assert [line.what for line in request.state.overhead if line.tier == "cheap"] == ["cancelled"]
 
@@ -159,10 +157,7 @@ async def test_a_verifier_model_that_is_away_escalates_and_nothing_is_promised(w
         request, facts = await tried(ingress)
     finally:
         await closed(ingress)
-    assert (facts["outcome"], facts["tier"]) == ("escalated", "frontier")
-    assert request.state.verdict is not None
-    assert request.state.verdict.reason == "not judged: no reward:critic"
-    assert not request.state.verdict.promised
+    check_escalated(request, facts, "reward:critic")
     assert "no reward:critic: critic failed: ActorDiedError" in request.state.notes
 
 

@@ -17,7 +17,7 @@ from serve_graph.policy.bindings import (
 )
 from serve_graph.policy.pays import asked_usd
 from serve_graph.policy.serving_version import settings_of
-from tests.contract.signals.asked_world import NOW, World, certified, closed, graph, serving, tried
+from tests.contract.signals.asked_world import NOW, World, certified, check_escalated, closed, graph, serving, tried
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -55,10 +55,7 @@ async def test_one_verdict_that_is_late_leaves_the_signal_out(
         request, facts = await tried(ingress, stream=stream)
     finally:
         await closed(ingress)
-    assert (facts["outcome"], facts["tier"]) == ("escalated", "frontier")
-    assert request.state.verdict is not None
-    assert request.state.verdict.reason == "not judged: no self_verification"
-    assert not request.state.verdict.promised
+    check_escalated(request, facts, "self_verification")
 
 
 def test_a_version_of_one_form_of_self_verification_is_not_served_with_another(
