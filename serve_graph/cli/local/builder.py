@@ -166,10 +166,11 @@ def work(config: GraphConfig, connection: Connection) -> None:
             return
         try:
             result = TASKS[task](config, say, *given)
+            reply: tuple[str, Any] = ("done", result)
         except TOLD as error:
-            connection.send(("failed", _portable(error)))
-        else:
-            connection.send(("done", result))
+            reply = ("failed", _portable(error))
+        with suppress(BrokenPipeError, ConnectionResetError):  # nobody waits for it: the next look says so
+            connection.send(reply)
 
 
 def _end_with_parent() -> None:

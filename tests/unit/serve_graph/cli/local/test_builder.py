@@ -1,5 +1,6 @@
 """The process that builds a graph: what it does, and how it ends."""
 
+import multiprocessing
 import os
 import signal
 import sys
@@ -70,6 +71,19 @@ def test_a_stop_meanwhile_ends_it(config: GraphConfig) -> None:
         with pytest.raises(ServeGraphError, match="stopped while starting"):
             builder.deploy("127.0.0.1:1", stop=stop)
     assert builders() == []
+
+
+def test_a_result_that_nobody_waits_for_any_more_is_no_fault(config: GraphConfig) -> None:
+    """As where Ctrl-C comes as the graph is ready."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=module.work, args=(config, theirs))
+    process.start()
+    theirs.close()
+    ours.send(("load ahead", ({},)))
+    ours.close()
+    process.join(60)
+    assert process.exitcode == 0
 
 
 def test_nothing_goes_on_for_a_process_that_was_killed(tmp_path: Path) -> None:
