@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from router_models.monitoring.off_policy import LoggedDecisions, OffPolicyEstimate, estimate_off_policy
     from router_models.pipeline import run_pipeline
     from router_models.pricing.prices import Price, PriceList
-    from router_models.risk_control.certificate import Certificate
+    from router_models.risk_control.certificates.certificate import Certificate
+    from router_models.risk_control.certificates.terms import CertificateTerms
     from router_models.risk_control.labels import labels_needed
     from router_models.risk_control.sequence import Labelled
-    from router_models.risk_control.terms import CertificateTerms
     from router_models.risk_control.thresholds import certify_threshold
     from router_models.training.candidate import Candidate, Settings
     from router_models.training.certify import certify_candidate
@@ -98,10 +98,10 @@ _MODULES = {
     "monitoring.off_policy": ("LoggedDecisions", "OffPolicyEstimate", "estimate_off_policy"),
     "pipeline": ("run_pipeline",),
     "pricing.prices": ("Price", "PriceList"),
-    "risk_control.certificate": ("Certificate",),
+    "risk_control.certificates.certificate": ("Certificate",),
     "risk_control.labels": ("labels_needed",),
     "risk_control.sequence": ("Labelled",),
-    "risk_control.terms": ("CertificateTerms",),
+    "risk_control.certificates.terms": ("CertificateTerms",),
     "risk_control.thresholds": ("certify_threshold",),
     "training.candidate": ("Candidate", "Settings"),
     "training.certify": ("certify_candidate",),

@@ -42,8 +42,8 @@ from router_models.evaluation.cascade_data import (
 from router_models.metrics import auc_weighted, bootstrap, bootstrap_values, interval_of
 from router_models.metrics.intervals import Interval
 from router_models.reports.markdown import spread, table
+from router_models.risk_control.certificates.terms import CertificateTerms
 from router_models.risk_control.sequence import Labelled
-from router_models.risk_control.terms import CertificateTerms
 from router_models.risk_control.thresholds import certify_threshold
 from router_models.types import FloatArray
 

@@ -10,11 +10,12 @@ import numpy as np
 from router_models.data.outcomes import OutcomeTable, split
 from router_models.errors import DataError, NotCertifiedError
 from router_models.estimators.calibrators.scores import choose_calibrator
-from router_models.risk_control.certificate import LabelSource, check_acceptable, check_budget
+from router_models.risk_control.certificates.risks import check_acceptable, check_budget
+from router_models.risk_control.certificates.terms import CertificateTerms
 from router_models.risk_control.sequence import Labelled
-from router_models.risk_control.terms import CertificateTerms
 from router_models.risk_control.thresholds import certify_threshold
 from router_models.types import BoolArray, FloatArray
+from router_models.types.label_sources import LabelSource
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,8 @@ from numpy.typing import ArrayLike
 from scipy.special import betaincinv
 
 from router_models.errors import DataError
-from router_models.risk_control.certificate import Certificate, check_budget
+from router_models.risk_control.certificates.certificate import Certificate
+from router_models.risk_control.certificates.risks import check_budget
 from router_models.types import FloatArray
 from router_models.types.label_sources import by_judge
 

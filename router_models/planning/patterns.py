@@ -14,13 +14,14 @@ import numpy as np
 
 from router_models.errors import NotCertifiedError, by_number
 from router_models.planning.workload import Workload
-from router_models.risk_control.certificate import ACCEPTED_RISK, HARM_RISK, LabelSource
+from router_models.risk_control.certificates.risks import ACCEPTED_RISK, HARM_RISK
+from router_models.risk_control.certificates.terms import CertificateTerms
 from router_models.risk_control.evidence import CascadeEvidence
 from router_models.risk_control.one_threshold.risk_and_drop import Paired, certify_both
-from router_models.risk_control.terms import CertificateTerms
 from router_models.risk_control.thresholds import certify_threshold
 from router_models.training.evidence import cheapest_route_at
 from router_models.types import BoolArray, FloatArray
+from router_models.types.label_sources import LabelSource
 
 NEVER = float("inf")
 MARGIN = 0.75

@@ -26,7 +26,7 @@ from router_models.planning.what_if import (
     slice_figures,
 )
 from router_models.planning.workload import Workload
-from router_models.risk_control.certificate import check_budget
+from router_models.risk_control.certificates.risks import check_budget
 from router_models.risk_control.paired import not_worse
 
 __all__ = ["MIN_VOLUME", "Answer", "Demand", "Extra", "Option", "Plan", "RiskBudget", "plan"]

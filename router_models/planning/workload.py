@@ -19,7 +19,7 @@ from router_models.estimators.routers import ROUTERS
 from router_models.estimators.signals import TierKind, served_names, would_need
 from router_models.pricing.tier_costs import TierCosts, calls_of, check_ladder, token_ratio_recorded
 from router_models.reports.coverage import foreseen_rows
-from router_models.risk_control.certificate import check_acceptable
+from router_models.risk_control.certificates.risks import check_acceptable
 from router_models.risk_control.evidence import CascadeEvidence
 from router_models.training.model_selection import (
     SIMPLE_ROUTERS,

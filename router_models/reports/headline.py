@@ -6,8 +6,8 @@ nothing before the last tier's own errors stand beside it.
 
 from __future__ import annotations
 
-from router_models.risk_control.certificate import Certificate
-from router_models.risk_control.promise import Span
+from router_models.risk_control.certificates.certificate import Certificate
+from router_models.risk_control.certificates.promise import Span
 
 NOT_KEPT = "not recorded in this certificate: certify again"
 OF_ACCEPTED = "not known: streamed labels are of accepted answers alone"

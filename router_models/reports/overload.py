@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from router_models.reports.markdown import table
 from router_models.reports.rendering import render
-from router_models.risk_control.certificate import Certificate
+from router_models.risk_control.certificates.certificate import Certificate
 
 
 def overload_section(certificates: Mapping[str, Certificate]) -> str:

@@ -6,9 +6,9 @@ import numpy as np
 
 from router_models.reports.markdown import table
 from router_models.reports.sections import REPORT_DRAWS, mean_interval, with_interval
+from router_models.risk_control.certificates.promise import Compared
 from router_models.risk_control.evidence import CascadeEvidence, replay_policy
 from router_models.risk_control.ladder.replay import Replay
-from router_models.risk_control.promise import Compared
 from router_models.training.evidence import one_pair, route_at_for_share
 from router_models.types import FloatArray, IntArray
 

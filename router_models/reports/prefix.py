@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from router_models.reports.markdown import table
 from router_models.reports.rendering import render
-from router_models.risk_control.certificate import Certificate
+from router_models.risk_control.certificates.certificate import Certificate
 from router_models.risk_control.sequence import upper_bound
 from router_models.training.certify_prefix import SHORT_ACCEPTED, SHORT_WRONG, TOKENS_AHEAD
 from router_models.training.prefix import LENGTHS_TRIED

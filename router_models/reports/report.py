@@ -32,9 +32,9 @@ from router_models.reports.sections import (
     slices_section,
     thresholds_section,
 )
+from router_models.risk_control.certificates.promise import Compared
 from router_models.risk_control.evidence import CascadeEvidence
 from router_models.risk_control.ladder.replay import Replay
-from router_models.risk_control.promise import Compared
 from router_models.training.candidate import Candidate, Settings
 from router_models.training.certify import Certified
 from router_models.training.evidence import replay_version, thresholds_of

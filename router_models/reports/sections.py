@@ -17,9 +17,9 @@ from router_models.metrics import (
 )
 from router_models.reports.headline import headline
 from router_models.reports.markdown import spread, table
-from router_models.risk_control.certificate import Certificate
+from router_models.risk_control.certificates.certificate import Certificate
+from router_models.risk_control.certificates.promise import Compared, Promise
 from router_models.risk_control.evidence import CascadeEvidence, Thresholds
-from router_models.risk_control.promise import Compared, Promise
 from router_models.risk_control.sequence import upper_bound
 from router_models.training.model_selection import Scored
 from router_models.types import BoolArray, FloatArray

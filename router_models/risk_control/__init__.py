@@ -1,5 +1,5 @@
-"""Scores into probabilities, and probabilities into promises.
+"""Probabilities into promises.
 
-`scores` calibrates, `thresholds` certifies one threshold, `joint` several, `certificate` is the proof that is kept,
+`thresholds` certifies one threshold, `joint` several, `certificates` holds the proof that is kept,
 `labels` says how many labels a proof needs, `paired` compares a policy with always-frontier.
 """

@@ -16,16 +16,16 @@ from typing import Literal
 import numpy as np
 
 from router_models.errors import DataError
-from router_models.risk_control.certificate import ABSTAIN_RISK, ACCEPTED_RISK, HARM_RISK
+from router_models.risk_control.certificates.promise import Promise
+from router_models.risk_control.certificates.risks import ABSTAIN_RISK, ACCEPTED_RISK, HARM_RISK
+from router_models.risk_control.certificates.terms import CertificateTerms
 from router_models.risk_control.evidence import CascadeEvidence
 from router_models.risk_control.joint import CertifiedPolicy, certify_joint, check_joint
 from router_models.risk_control.labels import p_value
 from router_models.risk_control.ladder.tuning import Escalation
 from router_models.risk_control.one_threshold.pre_route import certify_pre_route, check_pre_route
 from router_models.risk_control.one_threshold.risk_and_drop import Paired, certify_both, place_anchor
-from router_models.risk_control.promise import Promise
 from router_models.risk_control.sequence import Labelled, upper_bound
-from router_models.risk_control.terms import CertificateTerms
 from router_models.risk_control.thresholds import WHOLE, certify_threshold, check_threshold
 from router_models.types import OperatingPoint
 

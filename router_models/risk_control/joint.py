@@ -17,7 +17,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from router_models.errors import DataError, NotCertifiedError
-from router_models.risk_control.certificate import ABSTAIN_RISK, ANSWERED_RISK, HARM_RISK, Certificate, check_budget
+from router_models.risk_control.certificates.certificate import Certificate
+from router_models.risk_control.certificates.promise import Promise
+from router_models.risk_control.certificates.risks import ABSTAIN_RISK, ANSWERED_RISK, HARM_RISK, check_budget
+from router_models.risk_control.certificates.terms import CertificateTerms
 from router_models.risk_control.evidence import CascadeEvidence, Thresholds
 from router_models.risk_control.joint_path import (
     InfeasibleError,
@@ -32,9 +35,7 @@ from router_models.risk_control.joint_path import (
 )
 from router_models.risk_control.ladder.tuning import Configuration, Escalation, predict
 from router_models.risk_control.paired import not_worse
-from router_models.risk_control.promise import Promise
 from router_models.risk_control.sequence import upper_bound
-from router_models.risk_control.terms import CertificateTerms
 from router_models.risk_control.thresholds import WHOLE
 from router_models.types import OperatingPoint
 

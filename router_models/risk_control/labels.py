@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from scipy.special import bdtr, betaincinv, ndtri
 
 from router_models.errors import DataError
-from router_models.risk_control.certificate import check_budget
+from router_models.risk_control.certificates.risks import check_budget
 from router_models.types import FloatArray, IntArray
 
 POWER = 0.9

@@ -21,10 +21,10 @@ from numpy.typing import ArrayLike
 
 from router_models.errors import DataError
 from router_models.metrics import bootstrap
-from router_models.risk_control.certificate import check_budget
+from router_models.risk_control.certificates.promise import Compared, Promise, Span
+from router_models.risk_control.certificates.risks import check_budget
 from router_models.risk_control.evidence import CascadeEvidence
 from router_models.risk_control.ladder.replay import Replay
-from router_models.risk_control.promise import Compared, Promise, Span
 from router_models.types import FloatArray
 
 BETS = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9)

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike
 from scipy.special import betaincinv
 
 from router_models.errors import DataError, NotCertifiedError, by_number
-from router_models.risk_control.certificate import check_budget
+from router_models.risk_control.certificates.risks import check_budget
 from router_models.risk_control.labels import NEARLY, RISKS
 from router_models.risk_control.sequence import ANCHORS, Labelled, counts_at, quantile_grid, smoothed_risk
 from router_models.types import FloatArray

@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from router_models.errors import DataError, NotCertifiedError, by_number
-from router_models.risk_control.certificate import ACCEPTED_RISK, HARM, Certificate
+from router_models.risk_control.certificates.certificate import Certificate
+from router_models.risk_control.certificates.promise import Promise
+from router_models.risk_control.certificates.risks import ACCEPTED_RISK, HARM
+from router_models.risk_control.certificates.terms import CertificateTerms
 from router_models.risk_control.labels import labels_guess, labels_needed
-from router_models.risk_control.promise import Promise
 from router_models.risk_control.sequence import (
     Labelled,
     Path,
@@ -26,7 +28,6 @@ from router_models.risk_control.sequence import (
     smoothed_risk,
     upper_bound,
 )
-from router_models.risk_control.terms import CertificateTerms
 from router_models.types import FloatArray
 
 WHOLE = ""

@@ -19,12 +19,12 @@ from router_models.estimators.asked_signals import check_asked
 from router_models.estimators.questions.terms import USUAL_QUESTIONS, AskedSettings
 from router_models.estimators.signals import TierKind
 from router_models.pricing.prices import Price
-from router_models.risk_control.certificate import PROMPT, check_budget
+from router_models.risk_control.certificates.promise import PatternChoice, pattern_named
+from router_models.risk_control.certificates.risks import PROMPT, check_budget
+from router_models.risk_control.certificates.terms import CertificateTerms
 from router_models.risk_control.certify import Guarantee, Promised
 from router_models.risk_control.ladder.tuning import Escalation
-from router_models.risk_control.promise import PatternChoice, pattern_named
 from router_models.risk_control.sequence import spent_delta
-from router_models.risk_control.terms import CertificateTerms
 from router_models.training.model_selection import Scored
 from router_models.training.whose_labels import LabelsUsed
 from router_models.versions.router_version import RouterVersion

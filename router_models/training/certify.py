@@ -20,12 +20,12 @@ from router_models.estimators.signals import check_served
 from router_models.estimators.verifiers import NonEmptyVerifier
 from router_models.estimators.verifiers.checks.tool_calls import CALLING_FINISHES
 from router_models.metrics.score_shares import ScoreShares
-from router_models.risk_control.certificate import Certificate
+from router_models.risk_control.certificates.certificate import Certificate
+from router_models.risk_control.certificates.promise import Compared
 from router_models.risk_control.certify import certify_policy, check_on_tune
 from router_models.risk_control.evidence import CascadeEvidence
 from router_models.risk_control.joint_path import JointPath
 from router_models.risk_control.paired import compare_with_last
-from router_models.risk_control.promise import Compared
 from router_models.training.asking import asked_first_usd
 from router_models.training.candidate import Candidate, Settings
 from router_models.training.evidence import (

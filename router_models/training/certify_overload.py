@@ -16,10 +16,11 @@ from dataclasses import replace
 from datetime import datetime
 
 from router_models.errors import DataError, NotCertifiedError
-from router_models.risk_control.certificate import HARM, Certificate
+from router_models.risk_control.certificates.certificate import Certificate
+from router_models.risk_control.certificates.risks import HARM
+from router_models.risk_control.certificates.terms import CertificateTerms
 from router_models.risk_control.evidence import CascadeEvidence
 from router_models.risk_control.sequence import Labelled
-from router_models.risk_control.terms import CertificateTerms
 from router_models.risk_control.thresholds import certify_threshold
 from router_models.training.candidate import Settings
 from router_models.training.certify import Certified, bound

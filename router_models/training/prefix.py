@@ -21,9 +21,10 @@ from router_models.errors import DataError, NotCertifiedError
 from router_models.estimators.asked_signals import asked_among
 from router_models.estimators.calibrators.scores import choose_calibrator
 from router_models.estimators.verifiers import VERIFIERS
-from router_models.risk_control.certificate import HARM, Certificate
+from router_models.risk_control.certificates.certificate import Certificate
+from router_models.risk_control.certificates.risks import HARM
+from router_models.risk_control.certificates.terms import CertificateTerms
 from router_models.risk_control.sequence import Labelled
-from router_models.risk_control.terms import CertificateTerms
 from router_models.risk_control.thresholds import WHOLE, certify_threshold, check_threshold
 from router_models.training.splits import LabelledSplits
 from router_models.types import Answers, Completion, FloatArray, IntArray

@@ -15,7 +15,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from router_models.errors import NotCertifiedError
-from router_models.risk_control.promise import PatternName, TestedPattern, patterns_for
+from router_models.risk_control.certificates.promise import PatternName, TestedPattern, patterns_for
 from router_models.training.candidate import Candidate, Settings
 from router_models.training.certify import Certified, bound, certify_candidate
 from router_models.training.splits import LabelledSplits

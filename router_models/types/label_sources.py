@@ -7,12 +7,25 @@ labels rest on together is one of those, `human and programmatic`, or `unstated`
 from __future__ import annotations
 
 from collections.abc import Iterable
+from enum import StrEnum
 
 UNSTATED = "unstated"
 ACCEPTED_SOURCES = "human, programmatic, judge or judge:NAME"
-_BY_JUDGE = "judge"
-_ORDER = ("human", "programmatic", UNSTATED)
 _NOTHING = frozenset({"", "na", "n/a", "nan", "null", "none", "<na>", UNSTATED})
+
+
+class LabelSource(StrEnum):
+    """Who said right or wrong. A judge's labels certify agreement with the judge, and the summary says so.
+
+    A judge may have a name (`judge:<name>`), and a certificate may rest on several (`combined_source`).
+    """
+
+    HUMAN = "human"
+    PROGRAMMATIC = "programmatic"
+    JUDGE = "judge"
+
+
+_ORDER = (LabelSource.HUMAN, LabelSource.PROGRAMMATIC, UNSTATED)
 
 
 def parsed_source(text: str) -> str:
@@ -27,16 +40,16 @@ def parsed_source(text: str) -> str:
     kind = kind.casefold()
     if not colon and kind in _NOTHING:
         return ""
-    if not colon and kind in ("human", "programmatic", _BY_JUDGE):
+    if not colon and kind in tuple(LabelSource):
         return kind
-    if kind == _BY_JUDGE and name:
-        return f"{_BY_JUDGE}:{' '.join(name.split())}"
+    if kind == LabelSource.JUDGE and name:
+        return f"{LabelSource.JUDGE}:{' '.join(name.split())}"
     raise ValueError(f"{text!r} does not say whose label it is: write {ACCEPTED_SOURCES}, or leave it empty")
 
 
 def by_judge(source: str) -> bool:
     """Return whether a judge gave the label."""
-    return source.partition(":")[0] == _BY_JUDGE
+    return source.partition(":")[0] == LabelSource.JUDGE
 
 
 def judge_of(source: str) -> str:

@@ -30,7 +30,8 @@ from router_models.estimators.novelty import NoveltyDetector
 from router_models.estimators.spelling import Spelling
 from router_models.estimators.verifiers.checks.formats import format_columns, read_answer
 from router_models.pricing.prices import Price, prices_digest_input
-from router_models.risk_control.certificate import Certificate, binding_hashes
+from router_models.risk_control.certificates.binding import binding_hashes
+from router_models.risk_control.certificates.certificate import Certificate
 from router_models.types import (
     PREFIX_FINISH,
     Action,

@@ -16,7 +16,7 @@ from router_models.estimators.asked_signals import BIND, cannot_ask, check_asked
 from router_models.estimators.questions.terms import USUAL_EXAMPLES, AskedSettings, VerifierTerms
 from router_models.estimators.verifiers.language_model.p_true import Example
 from router_models.pricing.prices import Price, PriceList, Rates
-from router_models.risk_control.certificate import binding_hashes
+from router_models.risk_control.certificates.binding import binding_hashes
 from router_models.versions.router_version import RouterVersion
 from serve_graph.config.graph import GraphConfig
 from serve_graph.config.judge import AnyVerifierConfig

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from router_models.metrics.score_shares import ScoreShares
 from router_models.monitoring.promise_watch import WatchedPromise
 from router_models.reports.headline import headline
-from router_models.risk_control.certificate import Certificate
+from router_models.risk_control.certificates.certificate import Certificate
 from router_models.types.coverage import Coverage
 from router_models.versions.policy import Policy, always
 from router_models.versions.router_version import RouterVersion

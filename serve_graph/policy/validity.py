@@ -16,7 +16,7 @@ from functools import partial
 from types import MappingProxyType
 
 from router_models.errors import CertificateError
-from router_models.risk_control.certificate import Certificate
+from router_models.risk_control.certificates.certificate import Certificate
 from router_models.versions.policy import Policy
 from router_models.versions.router_version import RouterVersion
 from serve_graph.cascade.certificate import ANSWERS, CertificateSnapshot

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from router_models.errors import NotCertifiedError
+from router_models.risk_control.certificates.terms import CertificateTerms
 from router_models.risk_control.sequence import Labelled, anchored_path, quantile_grid
-from router_models.risk_control.terms import CertificateTerms
 from router_models.risk_control.thresholds import certify_threshold
 from router_models.training.prefix import first_certified
 

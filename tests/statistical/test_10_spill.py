@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from router_models.errors import NotCertifiedError
+from router_models.risk_control.certificates.terms import CertificateTerms
 from router_models.risk_control.sequence import Labelled, counts_at, quantile_grid
-from router_models.risk_control.terms import CertificateTerms
 from router_models.risk_control.thresholds import certify_threshold
 from router_models.training.certify_overload import certify_overload
 

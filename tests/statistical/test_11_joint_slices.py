@@ -8,11 +8,11 @@ import pytest
 
 from router_models.errors import NotCertifiedError
 from router_models.estimators.calibrators.scores import PlattCalibrator
+from router_models.risk_control.certificates.terms import CertificateTerms
 from router_models.risk_control.evidence import CascadeEvidence, Thresholds, replay_policy
 from router_models.risk_control.joint import certify_joint
 from router_models.risk_control.joint_path import PathBudget, follow
 from router_models.risk_control.ladder.tuning import pareto_path, predict
-from router_models.risk_control.terms import CertificateTerms
 
 DELTA = 0.1
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

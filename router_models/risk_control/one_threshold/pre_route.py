@@ -11,12 +11,12 @@ from __future__ import annotations
 import numpy as np
 
 from router_models.errors import DataError
-from router_models.risk_control.certificate import PRE_ROUTED_HARM, PRE_ROUTED_RISK
+from router_models.risk_control.certificates.risks import PRE_ROUTED_HARM, PRE_ROUTED_RISK
+from router_models.risk_control.certificates.terms import CertificateTerms
 from router_models.risk_control.evidence import CascadeEvidence
 from router_models.risk_control.joint import CertifiedPolicy
 from router_models.risk_control.one_threshold.risk_and_drop import Paired, certify_both, place_anchor
 from router_models.risk_control.sequence import Labelled
-from router_models.risk_control.terms import CertificateTerms
 from router_models.risk_control.thresholds import WHOLE, certify_threshold, check_threshold
 from router_models.types import OperatingPoint
 

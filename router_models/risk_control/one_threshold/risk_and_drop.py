@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from router_models.errors import NotCertifiedError
+from router_models.risk_control.certificates.promise import Promise
 from router_models.risk_control.labels import p_value
 from router_models.risk_control.paired import log_peak, not_worse, shuffled
-from router_models.risk_control.promise import Promise
 from router_models.risk_control.sequence import (
     Labelled,
     anchors,

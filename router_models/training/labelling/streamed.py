@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from router_models.errors import DataError, NotCertifiedError, by_number
-from router_models.risk_control.certificate import ACCEPTED_RISK, HARM_RISK
+from router_models.risk_control.certificates.promise import Streamed
+from router_models.risk_control.certificates.risks import ACCEPTED_RISK, HARM_RISK
+from router_models.risk_control.certificates.terms import CertificateTerms
 from router_models.risk_control.joint import CertifiedPolicy
-from router_models.risk_control.promise import Streamed
-from router_models.risk_control.terms import CertificateTerms
 from router_models.training.candidate import Settings
 from router_models.training.labelling.plan import LabelPlan, LabelTask
 from router_models.training.labelling.records import LabelRecord

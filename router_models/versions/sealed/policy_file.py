@@ -10,7 +10,7 @@ import numpy as np
 from router_models.data.embeddings.encoder import PRODUCTS
 from router_models.data.features import FEATURES_VERSION
 from router_models.errors import ArtifactError, CertificateError
-from router_models.risk_control.certificate import Certificate
+from router_models.risk_control.certificates.certificate import Certificate
 from router_models.types import PrefixPoint
 from router_models.versions.policy import OverloadPoint
 from router_models.versions.sealed.tier_models import families_of

@@ -19,7 +19,7 @@ from router_models.estimators.routers import ROUTERS, RouterModel
 from router_models.estimators.routers.fallback import LengthFallback
 from router_models.estimators.signals import COMES_WITH_AN_ANSWER
 from router_models.estimators.verifiers import VERIFIERS, VerifierModel
-from router_models.risk_control.certificate import Certificate
+from router_models.risk_control.certificates.certificate import Certificate
 from router_models.types import Answers, Completion, FloatArray, Prompts
 
 ROUTER_SCORE = "router_score"

@@ -16,7 +16,7 @@ from fastapi import Request, Response
 from sqlalchemy import func, select
 from starlette.responses import RedirectResponse
 
-from router_models.risk_control.certificate import Certificate
+from router_models.risk_control.certificates.certificate import Certificate
 from router_models.risk_control.labels import POWER, labels_assured
 from router_models.types import DECIDED_BY_NO_VERSION, DecisionRecord
 from serve_graph.access.auth import CALLER

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from router_models.risk_control.certificate import JSON_VERSION
+from router_models.risk_control.certificates.certificate import JSON_VERSION
 from serve_graph.config.kubernetes.ray_service import RAY_VERSION
 
 ROOT = Path(__file__).parents[3]

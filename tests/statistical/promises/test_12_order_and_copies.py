@@ -15,11 +15,11 @@ from router_models.errors import NotCertifiedError
 from router_models.metrics import bootstrap
 from router_models.planning.patterns import RiskBudget, operate, patterns_of
 from router_models.planning.workload import Workload
+from router_models.risk_control.certificates.terms import CertificateTerms
 from router_models.risk_control.certify import Guarantee, certify_policy
 from router_models.risk_control.evidence import CascadeEvidence
 from router_models.risk_control.paired import log_wealth
 from router_models.risk_control.sequence import Labelled, anchored_path, quantile_grid
-from router_models.risk_control.terms import CertificateTerms
 from router_models.training.splits import split_outcomes
 from router_models.types import OperatingPoint, Prompts
 

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from router_models.pricing.prices import Price
-from router_models.risk_control.certificate import ABSTAIN_RISK, ANSWERED_RISK, Certificate
+from router_models.risk_control.certificates.certificate import Certificate
+from router_models.risk_control.certificates.promise import Promise
+from router_models.risk_control.certificates.risks import ABSTAIN_RISK, ANSWERED_RISK
 from router_models.risk_control.labels import p_value
-from router_models.risk_control.promise import Promise
 from router_models.risk_control.sequence import Labelled, anchored_path, quantile_grid
 from router_models.training.candidate import Settings
 from router_models.training.together import jointly, statements

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from router_models.errors import NotCertifiedError
+from router_models.risk_control.certificates.terms import CertificateTerms
 from router_models.risk_control.certify import Guarantee, certify_policy, routed
 from router_models.risk_control.evidence import CascadeEvidence, Thresholds, replay_policy
 from router_models.risk_control.joint import certify_joint
 from router_models.risk_control.joint_path import counts
 from router_models.risk_control.ladder.tuning import Escalation
 from router_models.risk_control.sequence import Labelled, counts_at, quantile_grid
-from router_models.risk_control.terms import CertificateTerms
 from router_models.types import OperatingPoint
 
 DELTA = 0.1

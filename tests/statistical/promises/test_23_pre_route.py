@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from router_models.errors import NotCertifiedError
+from router_models.risk_control.certificates.terms import CertificateTerms
 from router_models.risk_control.certify import Guarantee, certify_policy
 from router_models.risk_control.evidence import CascadeEvidence, Thresholds, replay_policy
 from router_models.risk_control.sequence import quantile_grid
-from router_models.risk_control.terms import CertificateTerms
 from router_models.types import OperatingPoint
 
 DELTA, EPSILON = 0.1, 0.1

@@ -18,7 +18,8 @@ from router_models.data.outcomes import prompt_id, table_of, write_outcomes
 from router_models.errors import ArtifactError, CertificateError, DataError, NotCertifiedError
 from router_models.pipeline import certify_next, run_pipeline
 from router_models.pricing.prices import Price
-from router_models.risk_control.certificate import HARM_RISK, Certificate
+from router_models.risk_control.certificates.certificate import Certificate
+from router_models.risk_control.certificates.risks import HARM_RISK
 from router_models.training.candidate import Candidate, Settings
 from router_models.training.fit import fit_candidate
 from router_models.training.splits import split_outcomes

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from router_models.reports.plots import DEFERRAL_FILE
-from router_models.risk_control.certificate import Certificate
+from router_models.risk_control.certificates.certificate import Certificate
 from serve_graph.api.console.charts import COLOURS
 
 logger = logging.getLogger(__name__)

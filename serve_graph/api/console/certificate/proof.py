@@ -11,7 +11,7 @@ from types import MappingProxyType
 from fastapi import Request, Response
 
 from router_models.metrics.intervals import Interval
-from router_models.risk_control.certificate import Certificate
+from router_models.risk_control.certificates.certificate import Certificate
 from serve_graph.api.console.certificate.deferral import deferral_chart
 from serve_graph.api.console.label_queue import LabelNeed, label_need
 from serve_graph.api.console.pages import HEADERS, PageReply, page

@@ -12,7 +12,7 @@ from serve_graph.cli.output import JsonOption, say, say_json
 from serve_graph.errors import ServeGraphError
 
 if TYPE_CHECKING:
-    from router_models.risk_control.certificate import Certificate
+    from router_models.risk_control.certificates.certificate import Certificate
 
 
 def audit_batch(

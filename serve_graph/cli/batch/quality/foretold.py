@@ -13,7 +13,7 @@ from serve_graph.cli.batch.quality.exact import exact_interval
 from serve_graph.cli.batch.quality.measured_quality import KEPT
 
 if TYPE_CHECKING:
-    from router_models.risk_control.certificate import Certificate
+    from router_models.risk_control.certificates.certificate import Certificate
     from serve_graph.policy.served_policy import ServedPolicy
 
 Proof = tuple["Certificate | None", str]
@@ -83,7 +83,7 @@ def foretold_misses(sample: Sequence[Mapping[str, Any]], rows: int, proof: Proof
     }
     if certificate is None:
         return told
-    from router_models.risk_control.certificate import ANSWERED_RISK
+    from router_models.risk_control.certificates.risks import ANSWERED_RISK
 
     of = rows if certificate.what == ANSWERED_RISK else rows * high
     told["certified"] = {

@@ -18,7 +18,7 @@ from serve_graph.cli.batch.quality.sample import DrawnAnswer, is_drawn_file, rea
 from serve_graph.errors import ServeGraphError
 
 if TYPE_CHECKING:
-    from router_models.risk_control.certificate import Certificate
+    from router_models.risk_control.certificates.certificate import Certificate
 
 KEPT = frozenset({"accepted"})
 """The outcome of an answer of a tier below the last that was given: what certificates speak of."""
@@ -136,7 +136,7 @@ def held_against(told: Mapping[str, Any], certificate: Certificate) -> dict[str,
 
     `contradicted`: the interval lies above the bound. `shown`: below it, so that the sample alone shows as much.
     """
-    from router_models.risk_control.certificate import ACCEPTED_RISK, ANSWERED_RISK
+    from router_models.risk_control.certificates.risks import ACCEPTED_RISK, ANSWERED_RISK
 
     if certificate.what == ACCEPTED_RISK:
         found = told["outcomes"].get("accepted")

@@ -9,11 +9,12 @@ import pytest
 from router_models.reports.headline import NOT_KEPT, OF_ACCEPTED, headline
 from router_models.reports.policies import policies_section
 from router_models.reports.sections import promise_section
-from router_models.risk_control.certificate import ACCEPTED_RISK, ANSWERED_RISK, HARM_RISK, Certificate
+from router_models.risk_control.certificates.certificate import Certificate
+from router_models.risk_control.certificates.promise import Compared, Streamed
+from router_models.risk_control.certificates.risks import ACCEPTED_RISK, ANSWERED_RISK, HARM_RISK
+from router_models.risk_control.certificates.terms import CertificateTerms
 from router_models.risk_control.evidence import CascadeEvidence, Thresholds, replay_policy
 from router_models.risk_control.paired import compare_with_last
-from router_models.risk_control.promise import Compared, Streamed
-from router_models.risk_control.terms import CertificateTerms
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
 TERMS = CertificateTerms(0.1, 0.1, "programmatic", NOW, NOW + timedelta(days=90))

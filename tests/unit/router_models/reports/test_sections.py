@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 import numpy as np
 
 from router_models.reports.sections import promise_section, slices_section
-from router_models.risk_control.certificate import ACCEPTED_RISK, Certificate
-from router_models.risk_control.promise import Streamed
+from router_models.risk_control.certificates.certificate import Certificate
+from router_models.risk_control.certificates.promise import Streamed
+from router_models.risk_control.certificates.risks import ACCEPTED_RISK
 
 
 def test_slices_of_equal_size_stand_in_the_order_of_their_names() -> None:

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from router_models.errors import DataError
-from router_models.risk_control.certificate import ABSTAIN_RISK, ACCEPTED_RISK, ANSWERED_RISK
+from router_models.risk_control.certificates.risks import ABSTAIN_RISK, ACCEPTED_RISK, ANSWERED_RISK
+from router_models.risk_control.certificates.terms import CertificateTerms
 from router_models.risk_control.certify import Guarantee, certify_policy, routed
 from router_models.risk_control.evidence import CascadeEvidence, Thresholds, replay_policy
 from router_models.risk_control.sequence import spent_delta, upper_bound
-from router_models.risk_control.terms import CertificateTerms
 from router_models.risk_control.thresholds import certify_threshold
 from router_models.types import OperatingPoint
 from router_models.versions.policy import Policy

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from router_models.errors import NotCertifiedError, by_number
-from router_models.risk_control.promise import Streamed
+from router_models.risk_control.certificates.promise import Streamed
+from router_models.risk_control.certificates.terms import CertificateTerms
 from router_models.risk_control.sequence import Labelled
-from router_models.risk_control.terms import CertificateTerms
 from router_models.risk_control.thresholds import certify_threshold
 from serve_graph.cli.batch.quality.misses import misses_line
 from serve_graph.cli.offline.label_terminal import status_line, told

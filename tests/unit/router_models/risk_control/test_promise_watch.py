@@ -21,8 +21,9 @@ from router_models.monitoring.promise_watch import (
     raised_risks,
     watch_promise,
 )
-from router_models.risk_control.certificate import ACCEPTED_RISK, HARM_RISK, Certificate
-from router_models.risk_control.promise import Compared, Promise
+from router_models.risk_control.certificates.certificate import Certificate
+from router_models.risk_control.certificates.promise import Compared, Promise
+from router_models.risk_control.certificates.risks import ACCEPTED_RISK, HARM_RISK
 
 MARKS = st.lists(st.sampled_from([0.0, 1.0]), min_size=1, max_size=40)
 RISKS = st.floats(0.01, 0.6)

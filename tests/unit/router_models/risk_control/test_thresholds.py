@@ -10,6 +10,7 @@ from mapie.risk_control import BinaryClassificationController, precision
 from scipy.stats import binom
 
 from router_models.errors import DataError, NotCertifiedError
+from router_models.risk_control.certificates.terms import CertificateTerms
 from router_models.risk_control.labels import p_value
 from router_models.risk_control.sequence import (
     ANCHORS,
@@ -24,7 +25,6 @@ from router_models.risk_control.sequence import (
     spent_delta,
     upper_bound,
 )
-from router_models.risk_control.terms import CertificateTerms
 from router_models.risk_control.thresholds import certify_threshold
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

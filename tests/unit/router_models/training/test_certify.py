@@ -19,7 +19,7 @@ from router_models.data.outcomes import OutcomeTable, prompt_id, table_of
 from router_models.errors import DataError, NotCertifiedError
 from router_models.pricing.prices import Price
 from router_models.reports.report import write_report
-from router_models.risk_control.certificate import ABSTAIN_RISK, ACCEPTED_RISK, ANSWERED_RISK
+from router_models.risk_control.certificates.risks import ABSTAIN_RISK, ACCEPTED_RISK, ANSWERED_RISK
 from router_models.risk_control.evidence import Thresholds, replay_policy
 from router_models.training.candidate import Candidate, Settings, load_candidate, save_candidate
 from router_models.training.certify import Certified, certify_candidate

@@ -14,10 +14,10 @@ from router_models.estimators.routers import ConstantRouter
 from router_models.estimators.verifiers import NonEmptyVerifier
 from router_models.pricing.prices import Price
 from router_models.reports.overload import overload_section
+from router_models.risk_control.certificates.terms import CertificateTerms
 from router_models.risk_control.certify import routed
 from router_models.risk_control.evidence import CascadeEvidence
 from router_models.risk_control.sequence import Labelled
-from router_models.risk_control.terms import CertificateTerms
 from router_models.risk_control.thresholds import certify_threshold
 from router_models.training.candidate import Settings
 from router_models.training.certify_overload import OVERLOAD_RISK, certify_overload, check_overload, rejected, shared

@@ -13,7 +13,7 @@ from router_models.data.formats import outcomes_to_frame, parse_columns
 from router_models.data.outcomes import OutcomeTable, prompt_id, table_of
 from router_models.errors import DataError
 from router_models.pricing.prices import Price
-from router_models.risk_control.certificate import HARM, HARM_RISK
+from router_models.risk_control.certificates.risks import HARM, HARM_RISK
 from router_models.training.candidate import Candidate, Settings
 from router_models.training.certify import Certified, certify_candidate, check_candidate
 from router_models.training.certify_overload import OVERLOAD_HARM, check_overload, with_overload

@@ -14,7 +14,7 @@ from router_models.data.formats import outcomes_to_frame, parse_columns
 from router_models.data.outcomes import OutcomeTable, prompt_id, table_of
 from router_models.errors import DataError
 from router_models.pricing.prices import Price
-from router_models.risk_control.certificate import Certificate
+from router_models.risk_control.certificates.certificate import Certificate
 from router_models.training.candidate import Candidate, Settings
 from router_models.training.certify import certify_candidate
 from router_models.training.fit import fit_candidate

@@ -11,8 +11,10 @@ from router_models.estimators.calibrators.scores import CALIBRATORS
 from router_models.estimators.routers import LengthRouter
 from router_models.estimators.verifiers import NonEmptyVerifier
 from router_models.pricing.prices import Price
-from router_models.risk_control.certificate import ACCEPTED_RISK, Certificate, LabelSource
+from router_models.risk_control.certificates.certificate import Certificate
+from router_models.risk_control.certificates.risks import ACCEPTED_RISK
 from router_models.types import OperatingPoint, Query
+from router_models.types.label_sources import LabelSource
 from router_models.versions.policy import Policy
 from router_models.versions.router_version import RouterVersion, Stage
 

@@ -16,8 +16,10 @@ import yaml
 from router_models.errors import DataError
 from router_models.estimators.routers import LengthRouter
 from router_models.estimators.verifiers import NonEmptyVerifier
-from router_models.risk_control.certificate import ACCEPTED_RISK, Certificate, LabelSource
+from router_models.risk_control.certificates.certificate import Certificate
+from router_models.risk_control.certificates.risks import ACCEPTED_RISK
 from router_models.types import OperatingPoint
+from router_models.types.label_sources import LabelSource
 from router_models.versions.decided import decide_frame
 from router_models.versions.mlflow_model import shortened_report
 from router_models.versions.policy import Policy

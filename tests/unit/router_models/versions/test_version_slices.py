@@ -16,9 +16,11 @@ from router_models.errors import ArtifactError
 from router_models.estimators.routers import LengthRouter
 from router_models.estimators.verifiers import NonEmptyVerifier
 from router_models.planning.simulation.itineraries import Itinerary, version_itineraries
-from router_models.risk_control.certificate import ANSWERED_RISK, Certificate, LabelSource
-from router_models.risk_control.promise import Promise
+from router_models.risk_control.certificates.certificate import Certificate
+from router_models.risk_control.certificates.promise import Promise
+from router_models.risk_control.certificates.risks import ANSWERED_RISK
 from router_models.types import PREFIX_FINISH, Action, Completion, Decision, OperatingPoint, Query
+from router_models.types.label_sources import LabelSource
 from router_models.versions.policy import Policy
 from router_models.versions.router_version import RouterVersion, Stage
 

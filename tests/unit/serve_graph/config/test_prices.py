@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from router_models.pricing.prices import Tariff, prices_digest_input
-from router_models.risk_control.certificate import binding_hashes
+from router_models.risk_control.certificates.binding import binding_hashes
 from router_models.types import Usage
 from serve_graph.config.graph import GraphConfig
 from serve_graph.config.prices import PriceConfig

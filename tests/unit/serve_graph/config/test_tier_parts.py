@@ -121,7 +121,7 @@ def test_an_adapter_on_disk_binds_the_certificate_by_its_bytes(tmp_path: Path) -
 
 def test_certificate_of_a_single_api_is_bound_to_model_url_and_decoding() -> None:
     binds = tier_binds(context(model="gpt-4o", base_url="https://api.openai.com/v1"))
-    from router_models.risk_control.certificate import binding_hashes
+    from router_models.risk_control.certificates.binding import binding_hashes
 
     engine = {"engine": "openai", "base_url": "https://api.openai.com/v1"}
     decoding = {"max_tokens": 256}

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from router_models.monitoring.promise_watch import WatchedPromise
-from router_models.risk_control.certificate import Certificate
+from router_models.risk_control.certificates.certificate import Certificate
 from serve_graph.learning.alarm_table import GOLDEN, Alarm, AlarmTable, CertifiedOn, not_lifted_by
 from serve_graph.learning.alarms import AlarmRules, AlarmWatch
 from serve_graph.records.store import DecisionStore

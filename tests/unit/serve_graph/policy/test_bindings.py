@@ -9,8 +9,10 @@ from router_models.data.starter import STARTER_OUTCOMES
 from router_models.errors import CertificateError
 from router_models.estimators.routers import ConstantRouter
 from router_models.estimators.verifiers import NonEmptyVerifier
-from router_models.risk_control.certificate import ACCEPTED_RISK, Certificate, LabelSource
+from router_models.risk_control.certificates.certificate import Certificate
+from router_models.risk_control.certificates.risks import ACCEPTED_RISK
 from router_models.types import OperatingPoint
+from router_models.types.label_sources import LabelSource
 from router_models.versions.policy import Policy
 from router_models.versions.router_version import RouterVersion, Stage
 from serve_graph.config.graph import GraphConfig, load_config

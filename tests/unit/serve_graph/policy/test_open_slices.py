@@ -9,9 +9,11 @@ import pytest
 
 from router_models.estimators.routers import LengthRouter
 from router_models.estimators.verifiers import NonEmptyVerifier
-from router_models.risk_control.certificate import ANSWERED_RISK, HARM_RISK, Certificate, LabelSource
-from router_models.risk_control.promise import Promise
+from router_models.risk_control.certificates.certificate import Certificate
+from router_models.risk_control.certificates.promise import Promise
+from router_models.risk_control.certificates.risks import ANSWERED_RISK, HARM_RISK
 from router_models.types import Completion, Decision, DecisionRecord, OperatingPoint, Query, Verdict
+from router_models.types.label_sources import LabelSource
 from router_models.versions.policy import Policy
 from router_models.versions.router_version import RouterVersion, Stage
 from serve_graph.cascade.cascade import answer

@@ -15,9 +15,11 @@ from router_models.data.artifacts import seal
 from router_models.errors import ArtifactError
 from router_models.estimators.routers import ConstantRouter
 from router_models.estimators.verifiers import NonEmptyVerifier
-from router_models.risk_control.certificate import ACCEPTED_RISK, Certificate, LabelSource
+from router_models.risk_control.certificates.certificate import Certificate
+from router_models.risk_control.certificates.risks import ACCEPTED_RISK
 from router_models.types import Action, Completion, Decision, OperatingPoint, PrefixPoint, Query
 from router_models.types.coverage import Coverage
+from router_models.types.label_sources import LabelSource
 from router_models.versions.policy import Policy
 from router_models.versions.router_version import RouterVersion, Stage
 from router_models.versions.sealed.policy_file import PREFIX_TOKENS

@@ -16,9 +16,11 @@ from router_models.planning.simulation.itineraries import always_itineraries, ve
 from router_models.planning.simulation.scenario import Circumstances, replay
 from router_models.pricing.prices import Price
 from router_models.pricing.tier_costs import TierCosts
-from router_models.risk_control.certificate import ACCEPTED_RISK, Certificate, LabelSource
-from router_models.risk_control.promise import Promise
+from router_models.risk_control.certificates.certificate import Certificate
+from router_models.risk_control.certificates.promise import Promise
+from router_models.risk_control.certificates.risks import ACCEPTED_RISK
 from router_models.types import Action, Completion, OperatingPoint, Query
+from router_models.types.label_sources import LabelSource
 from router_models.versions.policy import Policy
 from router_models.versions.router_version import RouterVersion, Stage
 

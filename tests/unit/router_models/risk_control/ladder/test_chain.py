@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from router_models.planning.simulation.itineraries import policy_itineraries
-from router_models.risk_control.certificate import HARM_RISK
+from router_models.risk_control.certificates.risks import HARM_RISK
 from router_models.risk_control.evidence import CascadeEvidence, Thresholds, replay_policy
 from router_models.risk_control.joint import certify_joint
 from router_models.risk_control.ladder.chain import chained

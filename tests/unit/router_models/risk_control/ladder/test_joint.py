@@ -10,13 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router_models.errors import DataError, NotCertifiedError
-from router_models.risk_control.certificate import ABSTAIN_RISK, ANSWERED_RISK, Certificate
+from router_models.risk_control.certificates.certificate import Certificate
+from router_models.risk_control.certificates.risks import ABSTAIN_RISK, ANSWERED_RISK
+from router_models.risk_control.certificates.terms import CertificateTerms
 from router_models.risk_control.evidence import CascadeEvidence, Thresholds, replay_policy
 from router_models.risk_control.joint import certify_joint
 from router_models.risk_control.joint_path import PathBudget, follow, nothing_rejected
 from router_models.risk_control.labels import labels_needed, p_value
 from router_models.risk_control.ladder.tuning import Grid, always_top, pareto_path, predict, tune_all
-from router_models.risk_control.terms import CertificateTerms
 from router_models.types import Action
 from router_models.versions.policy import Policy
 

@@ -9,13 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router_models.errors import DataError, NotCertifiedError
-from router_models.risk_control.certificate import ABSTAIN_RISK, ANSWERED_RISK, Certificate
+from router_models.risk_control.certificates.certificate import Certificate
+from router_models.risk_control.certificates.risks import ABSTAIN_RISK, ANSWERED_RISK
+from router_models.risk_control.certificates.terms import CertificateTerms
 from router_models.risk_control.evidence import CascadeEvidence, Thresholds, replay_policy
 from router_models.risk_control.joint import CertifiedPolicy, certify_joint
 from router_models.risk_control.joint_path import PathBudget, follow, propose
 from router_models.risk_control.labels import p_value
 from router_models.risk_control.ladder.tuning import predict
-from router_models.risk_control.terms import CertificateTerms
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 TIERS = ("small", "medium", "large")

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from router_models.errors import DataError, NotCertifiedError
-from router_models.risk_control.certificate import ACCEPTED_RISK, HARM_RISK, Certificate
+from router_models.risk_control.certificates.certificate import Certificate
+from router_models.risk_control.certificates.risks import ACCEPTED_RISK, HARM_RISK
+from router_models.risk_control.certificates.terms import CertificateTerms
 from router_models.risk_control.certify import Guarantee, certify_policy, check_on_tune, routed
 from router_models.risk_control.evidence import CascadeEvidence, Thresholds, replay_policy
 from router_models.risk_control.joint import certify_joint
 from router_models.risk_control.joint_path import counts
 from router_models.risk_control.ladder.tuning import predict
-from router_models.risk_control.terms import CertificateTerms
 from router_models.types import OperatingPoint
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)

@@ -8,7 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from router_models.risk_control.certificate import HARM_RISK, Certificate
+from router_models.risk_control.certificates.certificate import Certificate
+from router_models.risk_control.certificates.risks import HARM_RISK
 from router_models.types import DecisionRecord
 from serve_graph.api.console.label_queue import label_need
 from serve_graph.learning.labelled import drawn_order, up_for_labelling

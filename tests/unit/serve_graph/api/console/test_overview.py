@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from router_models.risk_control.certificate import HARM_RISK, Certificate
+from router_models.risk_control.certificates.certificate import Certificate
+from router_models.risk_control.certificates.risks import HARM_RISK
 from router_models.types import DecisionRecord
 from serve_graph.api.console.overview import traffic_shares
 from serve_graph.api.console.savings import labelled_shares, window_savings

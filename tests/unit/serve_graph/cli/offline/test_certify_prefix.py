@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from typer.testing import CliRunner, Result
 
 from router_models.data.outcomes import prompt_id, write_outcomes
-from router_models.risk_control.certificate import HARM
+from router_models.risk_control.certificates.risks import HARM
 from router_models.types import Completion, Decision, Outcome, Query, Usage, Verdict
 from router_models.types.exchange import logprob_summary
 from router_models.versions.label_looks import LOOKS

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from router_models.data.formats import outcomes_to_frame
 from router_models.data.outcomes import prompt_id
-from router_models.risk_control.certificate import ANSWERED_RISK
+from router_models.risk_control.certificates.risks import ANSWERED_RISK
 from router_models.types import Outcome, Usage
 from router_models.types.exchange import LOGPROB_NAMES
 from serve_graph.cli import app

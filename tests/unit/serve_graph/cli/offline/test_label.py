@@ -12,7 +12,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from router_models.risk_control.certificate import HARM_RISK
+from router_models.risk_control.certificates.risks import HARM_RISK
 from router_models.training.labelling.plan import LabelPlan, LabelTask, Question
 from router_models.training.labelling.records import read_label_file
 from router_models.training.labelling.session import LabelSession

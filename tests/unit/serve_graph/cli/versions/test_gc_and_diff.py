@@ -16,8 +16,10 @@ from typer.testing import CliRunner
 from router_models.data.outcomes import prompt_id, write_outcomes
 from router_models.estimators.routers import ConstantRouter
 from router_models.estimators.verifiers import NonEmptyVerifier
-from router_models.risk_control.certificate import ACCEPTED_RISK, Certificate, LabelSource
+from router_models.risk_control.certificates.certificate import Certificate
+from router_models.risk_control.certificates.risks import ACCEPTED_RISK
 from router_models.types import OperatingPoint, Outcome, Usage
+from router_models.types.label_sources import LabelSource
 from router_models.versions.policy import Policy
 from router_models.versions.registry import list_versions, register
 from router_models.versions.router_version import RouterVersion, Stage

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from router_models.risk_control.certificate import Certificate
+from router_models.risk_control.certificates.certificate import Certificate
 from serve_graph.config.learning import GoldenConfig
 from serve_graph.learning.alarm_table import GOLDEN, TICKET, Alarm, AlarmTable
 from serve_graph.learning.golden.asking import TierAnswered

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from router_models.risk_control.certificate import HARM_RISK, Certificate
-from router_models.risk_control.promise import Promise
+from router_models.risk_control.certificates.certificate import Certificate
+from router_models.risk_control.certificates.promise import Promise
+from router_models.risk_control.certificates.risks import HARM_RISK
 from router_models.types import OperatingPoint
 from router_models.versions.policy import Policy
 from serve_graph.api.console.certificate.proof import axis_top, risk_bands

@@ -142,7 +142,7 @@ def test_labels_are_told_to_the_graph(served: Callable[..., Any], tmp_path: Path
 def test_a_certificate_is_held_against_the_sample(served: Callable[..., Any], tmp_path: Path) -> None:
     from types import SimpleNamespace
 
-    from router_models.risk_control.certificate import ACCEPTED_RISK
+    from router_models.risk_control.certificates.risks import ACCEPTED_RISK
     from serve_graph.cli.batch.quality.measured_quality import held_against
 
     sample = drawn(tmp_path, served(judge=FakeJudge()), size=30)

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from router_models.risk_control.certificate import HARM_RISK, Certificate
-from router_models.risk_control.promise import Compared
+from router_models.risk_control.certificates.certificate import Certificate
+from router_models.risk_control.certificates.promise import Compared
+from router_models.risk_control.certificates.risks import HARM_RISK
 from serve_graph.cascade.fakes import FakeDecider, FakeEngine, FakeJudge
 from serve_graph.cli.batch.dataset import Dataset
 from serve_graph.cli.batch.passes.own_engines import OwnPasses

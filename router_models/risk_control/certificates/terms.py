@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from router_models.risk_control.certificate import PROMPT, Certificate, check_budget
-from router_models.risk_control.promise import Promise
+from router_models.risk_control.certificates.certificate import Certificate
+from router_models.risk_control.certificates.promise import Promise
+from router_models.risk_control.certificates.risks import PROMPT, check_budget
 from router_models.risk_control.sequence import spent_delta, upper_bound
 
 

@@ -6,18 +6,15 @@ depends on and `check` compares them with what is served. It is data: made by `t
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 from router_models.errors import ArtifactError, CertificateError, DataError, by_number
 from router_models.pricing.break_even import Tries
-from router_models.risk_control.promise import (
+from router_models.risk_control.certificates.promise import (
     Compared,
     Promise,
     Streamed,
@@ -29,18 +26,18 @@ from router_models.risk_control.promise import (
     promise_to_json,
     tested_pattern,
 )
+from router_models.risk_control.certificates.risks import (
+    ABSTAIN_RISK,
+    ANSWERED_RISK,
+    HARM,
+    PRE_ROUTED_HARM,
+    PRE_ROUTED_RISK,
+    PROMPT,
+    check_budget,
+)
 from router_models.types.coverage import Coverage
 from router_models.types.label_sources import UNSTATED, by_judge, judge_of
 
-ACCEPTED_RISK = "P(wrong | cheap accepted)"
-HARM = "cheap wrong and last tier right"
-HARM_RISK = f"P({HARM} | cheap accepted)"
-ANSWERED_RISK = "P(wrong | answered)"
-ABSTAIN_RISK = "P(abstain)"
-PRE_ROUTED = "routed cheap"
-PRE_ROUTED_RISK = f"P(wrong | {PRE_ROUTED})"
-PRE_ROUTED_HARM = f"P({HARM} | {PRE_ROUTED})"
-PROMPT = "prompt"
 JSON_VERSION = 4
 """Formats 1 and 2 (joint with slices) counted every copy of a prompt as evidence, and proved a largest drop in the
 order of the file; format 3 said nothing of the conditions that it was proved under. All are refused."""
@@ -48,17 +45,6 @@ _NO_COVERAGE = (
     "made without its coverage, so that no request can be told to be like those it was proved on: run `serve-graph "
     "certify` again"
 )
-
-
-class LabelSource(StrEnum):
-    """Who said right or wrong. A judge's labels certify agreement with the judge, and the summary says so.
-
-    A judge may have a name (`judge:<name>`), and a certificate may rest on several (`types.label_sources`).
-    """
-
-    HUMAN = "human"
-    PROGRAMMATIC = "programmatic"
-    JUDGE = "judge"
 
 
 @dataclass(frozen=True, slots=True)
@@ -366,33 +352,3 @@ def _moments_of(data: Mapping[str, Any]) -> dict[str, datetime]:
     if any(moment.tzinfo is None for moment in found.values()):
         raise ValueError("when outcomes were collected has no time zone")
     return found
-
-
-def binding_hashes(things: Mapping[str, Any]) -> dict[str, str]:
-    """sha256 of each named thing: of the bytes themselves, or of canonical JSON (sorted keys) for anything else.
-
-    Raises DataError for what JSON cannot hold exactly (NaN, objects, Decimal: pass those as strings).
-    """
-    return {name: hashlib.sha256(_canonical(name, thing)).hexdigest() for name, thing in things.items()}
-
-
-def check_budget(epsilon: float, delta: float) -> None:
-    """Raise DataError unless 0 < ε < 1 and 0 < δ < 1."""
-    for name, value in (("epsilon", epsilon), ("delta", delta)):
-        if not 0 < value < 1:
-            raise DataError(f"{name} must lie strictly between 0 and 1, got {value!r}")
-
-
-def check_acceptable(grade: float | None) -> None:
-    """Raise DataError unless the grade from which on an answer counts as right lies in (0, 1]; None: right is 1."""
-    if grade is not None and not 0 < grade <= 1:
-        raise DataError(f"the grade from which on an answer is acceptable must lie in (0, 1], got {grade!r}")
-
-
-def _canonical(name: str, thing: Any) -> bytes:
-    if isinstance(thing, bytes | bytearray | memoryview):
-        return bytes(thing)
-    try:
-        return json.dumps(thing, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
-    except (TypeError, ValueError) as error:
-        raise DataError(f"cannot bind {name!r} to a certificate: {error}; pass bytes or JSON-able data") from error
