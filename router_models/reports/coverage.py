@@ -17,7 +17,8 @@ from router_models.training.splits import SPLIT_SHARES
 from router_models.types import BoolArray
 from router_models.types.condition_cells import CONDITION_COLUMNS, PLAIN_WORDS
 from router_models.types.conditions import PLAIN, Conditions
-from router_models.types.coverage import LEAST_ROWS, Coverage
+from router_models.types.coverage import Coverage
+from router_models.versions.covering.covered_conditions import LEAST_ROWS, covered_conditions
 
 NEEDED = round(LEAST_ROWS / SPLIT_SHARES["cert"])
 """The prompts of a table of which about `LEAST_ROWS` will be in CERT."""
@@ -74,7 +75,7 @@ def foreseen_conditions(prompts: OutcomeTable) -> tuple[ForeseenCondition, ...]:
     are: a table of single questions gives one line.
     """
     asked = conditions_of_table(prompts.take(one_of_each(prompts.groups)))
-    coverage, found = Coverage.of(asked, least=NEEDED), list[ForeseenCondition]()
+    coverage, found = covered_conditions(asked, least=NEEDED), list[ForeseenCondition]()
     for name in CONDITION_COLUMNS:
         told = [_told(one, name, coverage) for one in asked]
         counts = Counter(told)
@@ -97,7 +98,7 @@ def foreseen_rows(prompts: OutcomeTable) -> BoolArray:
     """Return which rows a certificate on these prompts would cover by their conditions, (n,); no label is read."""
     asked = conditions_of_table(prompts)
     one_each = one_of_each(prompts.groups)
-    coverage = Coverage.of([row for row, counts in zip(asked, one_each, strict=True) if counts], least=NEEDED)
+    coverage = covered_conditions([row for row, counts in zip(asked, one_each, strict=True) if counts], least=NEEDED)
     if not coverage.n:  # too few prompts for any: what they were asked under says nothing yet
         return np.ones(len(asked), dtype=np.bool_)
     known = {row: coverage.uncovered(row) is None for row in set(asked)}

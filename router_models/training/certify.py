@@ -39,9 +39,10 @@ from router_models.training.labelling.streamed import StreamedLabels, certify_st
 from router_models.training.splits import SPLIT_SHARES, LabelledSplits
 from router_models.training.whose_labels import check_graded_alike
 from router_models.types import OperatingPoint
-from router_models.types.coverage import LEAST_ROWS, Coverage
+from router_models.types.coverage import Coverage
 from router_models.types.drawn import oldest
 from router_models.versions.covering.attack_limits import certified_coverage
+from router_models.versions.covering.covered_conditions import LEAST_ROWS
 from router_models.versions.covering.covered_rows import covered_rows, prompt_bytes
 from router_models.versions.policy import Policy
 from router_models.versions.router_version import RouterVersion

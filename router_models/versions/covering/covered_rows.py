@@ -15,8 +15,9 @@ from router_models.data.formats.condition_columns import conditions_of_table
 from router_models.data.outcomes import OutcomeTable
 from router_models.estimators.prompt_parts import without_system_prompt
 from router_models.types import BoolArray
-from router_models.types.coverage import NOVELTY_QUANTILE, Coverage, Uncovered
+from router_models.types.coverage import Coverage, Uncovered
 from router_models.types.text_coverage import NOT_COMPARED, TextCoverage
+from router_models.versions.covering.covered_conditions import NOVELTY_QUANTILE, covered_conditions
 from router_models.versions.covering.routed_by_intent import taken_out
 from router_models.versions.covering.text_checks import rounded_up
 from router_models.versions.router_version import RouterVersion
@@ -46,7 +47,7 @@ def coverage_of(
     counted = cert if kept.all() else cert.take(kept)
     lengths = [counted.completion_tokens[t] for t in version.policy.tiers if t in counted.completion_tokens]
     known = [int(np.nanmax(column)) for column in lengths if np.isfinite(column).any()]
-    found = Coverage.of(
+    found = covered_conditions(
         conditions_of_table(counted),
         edge,
         longest=max(known) if known and len(known) == len(version.policy.tiers) else None,

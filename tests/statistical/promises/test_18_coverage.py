@@ -20,7 +20,7 @@ from router_models.training.candidate import Settings
 from router_models.training.whose_labels import LabelsUsed
 from router_models.types import OperatingPoint
 from router_models.types.conditions import PLAIN, Conditions
-from router_models.types.coverage import NOVELTY_QUANTILE, Coverage
+from router_models.versions.covering.covered_conditions import NOVELTY_QUANTILE, covered_conditions
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 TIERS = ("cheap", "frontier")
@@ -78,7 +78,7 @@ def test_requests_that_are_compared_with_the_coverage_keep_the_promise(reason, a
     broken = unchecked = 0
     shares = []
     for _ in range(runs):
-        coverage = Coverage.of([CERTIFIED] * n)
+        coverage = covered_conditions([CERTIFIED] * n)
         uncovered = coverage.uncovered(asked)
         assert uncovered is not None
         assert uncovered.reason == reason
@@ -107,7 +107,7 @@ def test_rows_that_are_not_covered_are_left_out_before_anything_is_counted(size,
     for _ in range(runs):
         tune, cert = (flat(rng, rows, 1.15 * SETTINGS.epsilon, 0.3) for rows in (500, n))
         known, rows = (settings_of(rare) for _, rare in (tune, cert))
-        coverage = Coverage.of(rows)
+        coverage = covered_conditions(rows)
         before, after = (
             replace(part[0], covered=np.array([coverage.uncovered(row) is None for row in asked]))
             for part, asked in ((tune, known), (cert, rows))

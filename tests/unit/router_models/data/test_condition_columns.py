@@ -17,8 +17,8 @@ from router_models.data.slices import asked_columns, slice_columns
 from router_models.errors import DataError
 from router_models.types import Message, Outcome, Prompts
 from router_models.types.conditions import PLAIN, Conditions, system_prompt_of
-from router_models.types.coverage import Coverage
 from router_models.types.declared import format_digest, tools_digest
+from router_models.versions.covering.covered_conditions import covered_conditions
 
 WARM = Conditions(decoding='{"temperature":0.7}', max_tokens=64, turns=2)
 TOLD = Conditions(system_prompt="ab" * 32, tools=True, response_format="json_object")
@@ -140,7 +140,7 @@ def test_rows_of_a_chat_with_what_no_router_reads_are_no_evidence(tmp_path: Path
         pd.DataFrame(rows).to_json(tmp_path / "chats.jsonl", orient="records", lines=True)
         marked, plain = conditions_of_table(read_outcomes(tmp_path / "chats.jsonl"))
         assert (marked.unread, plain.unread) == (unread, "")
-        covered = Coverage.of([replace(marked, unread="")] * 30 + [marked] * 30 + [plain] * 30)
+        covered = covered_conditions([replace(marked, unread="")] * 30 + [marked] * 30 + [plain] * 30)
         assert (covered.n, covered.left_out) == (60, (("unread", 30),))
 
 

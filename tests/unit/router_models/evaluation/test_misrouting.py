@@ -16,8 +16,8 @@ from router_models.evaluation.benchmarks.misrouting import Misrouting, measure_m
 from router_models.evaluation.benchmarks.misrouting_page import misrouting_page
 from router_models.types import Answers, OperatingPoint, Prompts
 from router_models.types.conditions import Conditions
-from router_models.types.coverage import Coverage
 from router_models.types.text_coverage import NOT_COMPARED, TextCoverage
+from router_models.versions.covering.covered_conditions import covered_conditions
 from router_models.versions.covering.perturbations import ANSWER_PERTURBATIONS, PERTURBATIONS
 from router_models.versions.policy import Policy
 from router_models.versions.router_version import RouterVersion, Stage
@@ -47,7 +47,7 @@ def measured(
         {"cheap": Stage(Easy(0.0), None, NonEmptyVerifier(), None)},
         spelling=Spelling().fit([*EASY, *HARD]),
     )
-    coverage = replace(Coverage.of([Conditions(turns=i % 3 + 1) for i in range(60)]), text=text)
+    coverage = replace(covered_conditions([Conditions(turns=i % 3 + 1) for i in range(60)]), text=text)
     return measure_misrouting(version, coverage, table, EASY, name="it", epsilon=0.1, most=30)
 
 

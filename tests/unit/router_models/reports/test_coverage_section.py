@@ -20,6 +20,7 @@ from router_models.reports.coverage import (
 from router_models.types.conditions import PLAIN, Conditions
 from router_models.types.coverage import Coverage
 from router_models.types.text_coverage import Attacked, TextCoverage
+from router_models.versions.covering.covered_conditions import covered_conditions
 
 TOLD = Conditions(system_prompt="ab" * 32)
 WARM = Conditions(decoding='{"temperature":0.7}')
@@ -33,7 +34,7 @@ def asked(rows: list[Conditions]) -> OutcomeTable:
 
 
 def test_a_report_shows_every_condition_and_why_prompts_do_not_count() -> None:
-    coverage = Coverage.of(ROWS, novelty=0.75, longest=64, distances=[1.0, *[0.5] * 99])
+    coverage = covered_conditions(ROWS, novelty=0.75, longest=64, distances=[1.0, *[0.5] * 99])
     page = coverage_section(coverage)
     for line in (
         "| sampling settings | the tiers' own |",
@@ -46,7 +47,7 @@ def test_a_report_shows_every_condition_and_why_prompts_do_not_count() -> None:
     ):
         assert line in page
     assert "89 of 100 certification prompts count; 11.0% are not covered (decoding 10, novelty 1)." in page
-    assert counted_words(Coverage.of([PLAIN] * 30)).startswith("All 30")
+    assert counted_words(covered_conditions([PLAIN] * 30)).startswith("All 30")
 
 
 def test_a_report_says_in_capitals_where_rewritten_prompts_are_not_held() -> None:

@@ -26,8 +26,8 @@ from router_models.training.prefix import routed_to
 from router_models.training.splits import LabelledSplits, split_outcomes
 from router_models.types import Outcome, Query
 from router_models.types.conditions import PLAIN, Conditions
-from router_models.types.coverage import LEAST_ROWS
 from router_models.types.exchange import Usage, logprob_summary
+from router_models.versions.covering.covered_conditions import LEAST_ROWS
 from router_models.versions.covering.covered_rows import uncovered_rows
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)

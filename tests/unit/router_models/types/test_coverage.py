@@ -7,16 +7,17 @@ from dataclasses import replace
 import pytest
 
 from router_models.types.conditions import PLAIN, Conditions
-from router_models.types.coverage import LEAST_ROWS, Coverage
+from router_models.types.coverage import Coverage
 from router_models.types.declared import LARGE
 from router_models.types.text_coverage import NOT_COMPARED, TextCoverage
+from router_models.versions.covering.covered_conditions import LEAST_ROWS, covered_conditions
 
 WARM = Conditions(decoding='{"temperature":0.7}')
 TOLD = Conditions(system_prompt="aa")
 ASSISTANT = Conditions(system_prompt="bb")
 CHAT = Conditions(turns=2)
 ROWS = [PLAIN] * 100 + [WARM] * 20 + [TOLD] * 20 + [ASSISTANT] * 20 + [CHAT] * 20
-COVERAGE = Coverage.of(ROWS, novelty=0.8)
+COVERAGE = covered_conditions(ROWS, novelty=0.8)
 
 UNCOVERED = [
     ("decoding", Conditions(decoding='{"temperature":1.9}')),
@@ -43,21 +44,7 @@ def test_any_other_condition_is_named(reason: str, asked: Conditions) -> None:
     found = COVERAGE.uncovered(asked)
     assert found is not None
     assert found.reason == reason
-    assert Coverage.of([*ROWS, *[asked] * LEAST_ROWS]).uncovered(asked) is None or reason == "choices"
-
-
-def test_a_few_rows_cover_nothing_and_do_not_count() -> None:
-    few = Coverage.of([PLAIN] * 100 + [WARM] * (LEAST_ROWS - 1))
-    assert few.uncovered(WARM) is not None
-    assert few.n == 100
-
-
-def test_rows_that_one_condition_excludes_are_no_evidence_for_their_others() -> None:
-    """Twenty rows share a system prompt, and each has sampling settings of its own."""
-    rare = [Conditions(system_prompt="cc", decoding=f'{{"temperature":1.{i}}}') for i in range(10, 30)]
-    found = Coverage.of([PLAIN] * 100 + rare)
-    assert found.uncovered(Conditions(system_prompt="cc")) is not None
-    assert found.n == 100
+    assert covered_conditions([*ROWS, *[asked] * LEAST_ROWS]).uncovered(asked) is None or reason == "choices"
 
 
 @pytest.mark.parametrize(
@@ -72,7 +59,7 @@ def test_rows_that_one_condition_excludes_are_no_evidence_for_their_others() -> 
     ],
 )
 def test_what_all_rows_had_a_request_must_have(reason: str, always: Conditions) -> None:
-    coverage = Coverage.of([always] * 50 + [PLAIN] * (LEAST_ROWS - 1))
+    coverage = covered_conditions([always] * 50 + [PLAIN] * (LEAST_ROWS - 1))
     found = coverage.uncovered(PLAIN)
     assert found is not None
     assert found.reason == reason
@@ -98,7 +85,7 @@ def test_a_distant_prompt_is_not_covered_once_its_distance_is_known() -> None:
 
 
 def test_shorter_answers_than_the_rows_permitted_are_not_covered() -> None:
-    coverage = Coverage.of([replace(PLAIN, max_tokens=16 + i) for i in range(60)])
+    coverage = covered_conditions([replace(PLAIN, max_tokens=16 + i) for i in range(60)])
     assert coverage.uncovered(replace(PLAIN, max_tokens=coverage.max_tokens)) is None
     assert coverage.uncovered(PLAIN) is None
     found = coverage.uncovered(replace(PLAIN, max_tokens=16))
@@ -107,10 +94,10 @@ def test_shorter_answers_than_the_rows_permitted_are_not_covered() -> None:
 
 
 def test_a_limit_below_the_longest_answer_would_cut_what_was_certified_whole() -> None:
-    coverage = Coverage.of([PLAIN] * 50, longest=40)
+    coverage = covered_conditions([PLAIN] * 50, longest=40)
     assert coverage.uncovered(replace(PLAIN, max_tokens=40)) is None
     assert coverage.uncovered(replace(PLAIN, max_tokens=39)) is not None
-    few = Coverage.of([PLAIN] * 50 + [replace(PLAIN, max_tokens=5)], longest=40)
+    few = covered_conditions([PLAIN] * 50 + [replace(PLAIN, max_tokens=5)], longest=40)
     assert few.max_tokens == 40, "one row with a limit is no evidence for that limit"
     assert few.n == 50
 
@@ -118,11 +105,11 @@ def test_a_limit_below_the_longest_answer_would_cut_what_was_certified_whole() -
 def test_a_length_that_is_left_to_the_tiers_is_covered_where_rows_left_it_to_them() -> None:
     """The tiers' own lengths differ: a request without a limit gets what rows without one got."""
     short, long = {"max_tokens": 128}, {"max_tokens": 512}
-    left = Coverage.of([PLAIN] * 50, longest=500)
+    left = covered_conditions([PLAIN] * 50, longest=500)
     assert left.uncovered(PLAIN, defaults=[short, long]) is None
     assert left.uncovered(replace(PLAIN, max_tokens=500), defaults=[short, long]) is None
     assert left.uncovered(replace(PLAIN, max_tokens=300), defaults=[short, long]) is not None
-    limited = Coverage.of([replace(PLAIN, max_tokens=256)] * 50, longest=250)
+    limited = covered_conditions([replace(PLAIN, max_tokens=256)] * 50, longest=250)
     assert limited.uncovered(PLAIN, defaults=[long, long]) is None
     found = limited.uncovered(PLAIN, defaults=[short, long])
     assert found is not None
@@ -133,16 +120,16 @@ def test_a_length_that_is_left_to_the_tiers_is_covered_where_rows_left_it_to_the
 def test_of_a_request_that_permits_longer_answers_no_longer_one_is_covered() -> None:
     """Rows with a limit were cut there: what a longer answer would have been worth, nobody has seen."""
     short, long = {"max_tokens": 128}, {"max_tokens": 512}
-    limited = Coverage.of([replace(PLAIN, max_tokens=16 + i) for i in range(60)])
+    limited = covered_conditions([replace(PLAIN, max_tokens=16 + i) for i in range(60)])
     assert limited.most_tokens == 16 + 60 - LEAST_ROWS
     assert limited.longest_answer(PLAIN, [short, long]) == limited.most_tokens, "the tiers' own limits are longer"
     assert limited.longest_answer(replace(PLAIN, max_tokens=57), [short, long]) == limited.most_tokens
     assert limited.longest_answer(replace(PLAIN, max_tokens=56), [short, long]) is None
-    left = Coverage.of([PLAIN] * 50)
+    left = covered_conditions([PLAIN] * 50)
     assert left.longest_answer(PLAIN, [short, long]) is None
     assert left.longest_answer(replace(PLAIN, max_tokens=1000), [short, long]) == 128, "of the cheaper tier"
     assert left.longest_answer(replace(PLAIN, max_tokens=1000), [{}]) is None, "the tier has no limit of its own"
-    both = Coverage.of([PLAIN] * 50 + [replace(PLAIN, max_tokens=300)] * LEAST_ROWS)
+    both = covered_conditions([PLAIN] * 50 + [replace(PLAIN, max_tokens=300)] * LEAST_ROWS)
     assert both.longest_answer(replace(PLAIN, max_tokens=400), [short, long]) == 300
     for coverage in (limited, left, both):
         assert Coverage.from_json(coverage.to_json()) == coverage
@@ -203,7 +190,7 @@ def test_other_tools_and_other_schemas_than_the_rows_had_are_not_covered(
     reason: str, certified: Conditions, field: str
 ) -> None:
     """An agent whose tools are fixed stays covered; a caller who writes instructions into a description does not."""
-    coverage = Coverage.of([certified] * 50 + [PLAIN] * 50)
+    coverage = covered_conditions([certified] * 50 + [PLAIN] * 50)
     assert coverage.uncovered(certified) is None
     assert coverage.uncovered(PLAIN) is None
     found = coverage.uncovered(replace(certified, **{field: "cc" * 32}))
@@ -215,23 +202,11 @@ def test_other_tools_and_other_schemas_than_the_rows_had_are_not_covered(
 
 
 @pytest.mark.parametrize(("reason", "certified", "field"), WHICH)
-def test_rows_that_do_not_say_which_tools_or_schema_they_had_are_no_evidence(
-    reason: str, certified: Conditions, field: str
-) -> None:
-    unnamed = replace(certified, **{field: ""})
-    coverage = Coverage.of([unnamed] * 50 + [PLAIN] * 50)
-    assert coverage.n == 50
-    assert coverage.left_out == ((reason, 50),)
-    for asked in (unnamed, certified):
-        assert coverage.uncovered(asked) is not None
-
-
-@pytest.mark.parametrize(("reason", "certified", "field"), WHICH)
 def test_what_is_too_large_to_be_compared_is_covered_by_nothing(
     reason: str, certified: Conditions, field: str
 ) -> None:
     large = replace(certified, **{field: LARGE})
-    coverage = Coverage.of([large] * 50 + [certified] * 50 + [PLAIN] * 50)
+    coverage = covered_conditions([large] * 50 + [certified] * 50 + [PLAIN] * 50)
     found = coverage.uncovered(large)
     assert found is not None
     assert (found.reason, coverage.left_out) == (reason, ((reason, 50),))
@@ -244,7 +219,7 @@ def test_a_certificate_that_does_not_name_tools_or_schemas_covers_none(
     reason: str, certified: Conditions, field: str
 ) -> None:
     """Those of before said that rows had tools, or a schema, and not which."""
-    named = Coverage.of([certified] * 50 + [PLAIN] * 50).to_json()
+    named = covered_conditions([certified] * 50 + [PLAIN] * 50).to_json()
     earlier = {name: value for name, value in named.items() if name not in ("declared_tools", "format_schemas")}
     read = Coverage.from_json(earlier)
     found = read.uncovered(certified)

@@ -9,7 +9,7 @@ import pytest
 
 from router_models.types import Query
 from router_models.types.conditions import Conditions, conditions_of
-from router_models.types.coverage import Coverage
+from router_models.versions.covering.covered_conditions import covered_conditions
 from serve_graph.api.messages import MessagesRequest, messages_query
 from serve_graph.api.responses import ResponsesRequest, responses_query
 from serve_graph.protocol.requests import ChatRequest, chat_query
@@ -156,7 +156,7 @@ PLACES: dict[str, Query] = {
     "messages: a tool's result": messages_loop(output=PROOF),
 }
 ASKED = [query for query in (chat(), *AGENTS, *FORMATS, *LOOPS) for _ in range(25)]
-COVERAGE = Coverage.of([conditions_of(query) for query in ASKED])
+COVERAGE = covered_conditions([conditions_of(query) for query in ASKED])
 
 
 def test_an_agent_whose_tools_are_fixed_is_covered_in_every_api() -> None:

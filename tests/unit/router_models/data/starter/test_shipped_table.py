@@ -14,7 +14,7 @@ from router_models.training.splits import SPLIT_SHARES
 from router_models.types import Message, Prompts, Query
 from router_models.types.condition_cells import CONDITION_COLUMNS
 from router_models.types.conditions import Conditions, conditions_of, decoding_of, system_prompt_of
-from router_models.types.coverage import NOVELTY_QUANTILE, Coverage
+from router_models.versions.covering.covered_conditions import NOVELTY_QUANTILE, covered_conditions
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def test_what_a_newcomer_tries_first_is_no_farther_than_certified_prompts_and_no
 
 
 def test_two_system_prompts_two_decodings_and_two_turns_are_covered(table: OutcomeTable) -> None:
-    covered = Coverage.of(asked_under(split(table, SPLIT_SHARES)["cert"]))
+    covered = covered_conditions(asked_under(split(table, SPLIT_SHARES)["cert"]))
     prompts = [system_prompt_of((Message("system", system_prompt(name)),)) for name in SYSTEM_PROMPTS]
     assert set(covered.system_prompts) == {"", *prompts}
     assert set(covered.decodings) == {"", decoding_of(SAMPLED)}
