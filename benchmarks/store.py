@@ -26,7 +26,7 @@ from sqlalchemy import text
 
 from benchmarks.graphs import BenchmarkError
 from router_models.types import DecisionRecord
-from serve_graph.records.spool import BATCH
+from serve_graph.records.spool.delivery import BATCH
 from serve_graph.records.store import DecisionStore
 
 LIKE = 1000

@@ -77,14 +77,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Have records moved to their store at once, not five times a second, where a test is not about that."""
-    if spool := sys.modules.get("serve_graph.records.spool"):
+    if spool := sys.modules.get("serve_graph.records.spool.spooled_sink"):
         apart_s = _own_setting("MOVES_APART_S")
         spool.MOVES_APART_S = apart_s if item.path.name == "test_spool.py" else apart_s / 20  # type: ignore[attr-defined]
 
 
 @functools.cache
 def _own_setting(name: str) -> float:
-    return float(getattr(sys.modules["serve_graph.records.spool"], name))
+    return float(getattr(sys.modules["serve_graph.records.spool.spooled_sink"], name))
 
 
 def pytest_collection_finish() -> None:

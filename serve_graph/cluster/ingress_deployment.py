@@ -60,7 +60,8 @@ from serve_graph.policy.validity import CertificateStatus
 from serve_graph.records.feedback import FeedbackTable
 from serve_graph.records.maintenance import Maintenance, prompt_keeper
 from serve_graph.records.metrics import metric_families
-from serve_graph.records.spool import SpooledSink, private_folder
+from serve_graph.records.spool.private_files import private_folder
+from serve_graph.records.spool.spooled_sink import SpooledSink
 from serve_graph.records.store import DecisionStore
 
 TOLD_WITHIN_S = 30.0

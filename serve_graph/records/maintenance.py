@@ -19,7 +19,7 @@ from serve_graph.config.records import RecordsConfig
 from serve_graph.errors import ConfigError, StoreUnavailableError
 from serve_graph.records.audit import AuditEntry, deliver_left, leave, left_in
 from serve_graph.records.audit_log import AuditLog
-from serve_graph.records.spool import SpooledSink
+from serve_graph.records.spool.spooled_sink import SpooledSink
 from serve_graph.records.store import DecisionStore
 
 logger = logging.getLogger(__name__)

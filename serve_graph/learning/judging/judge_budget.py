@@ -13,7 +13,7 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from serve_graph.records.spool import private_file, private_folder
+from serve_graph.records.spool.private_files import private_file, private_folder
 
 T = TypeVar("T")
 

@@ -39,7 +39,7 @@ from serve_graph.policy.catalogue_watch import CatalogueWatch
 from serve_graph.policy.served_version import ServedVersion
 from serve_graph.policy.serving_version import serving_version
 from serve_graph.policy.validity import CertificateStatus
-from serve_graph.records.spool import SpooledSink
+from serve_graph.records.spool.spooled_sink import SpooledSink
 from serve_graph.records.store import DecisionStore
 
 LONGEST_ROW = 1 << 26

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from router_models.types import DecisionRecord
-from serve_graph.records.spool import SpooledSink
+from serve_graph.records.spool.spooled_sink import SpooledSink
 from serve_graph.records.store import DecisionStore
 
 

@@ -19,7 +19,7 @@ from serve_graph.records import audit
 from serve_graph.records.audit import AuditEntry, deliver_left, leave, left_in
 from serve_graph.records.audit_log import AuditFilter, AuditLog
 from serve_graph.records.maintenance import Maintenance
-from serve_graph.records.spool import SpooledSink
+from serve_graph.records.spool.spooled_sink import SpooledSink
 from serve_graph.records.store import DecisionStore
 
 TIER = {"name": "frontier", "engine": "echo", "price": {"input_usd_per_mtok": 1, "output_usd_per_mtok": 1}}

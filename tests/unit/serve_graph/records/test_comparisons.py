@@ -25,7 +25,7 @@ from serve_graph.records.comparisons import (
     comparison_shown,
     comparison_to_json,
 )
-from serve_graph.records.spool import SpooledSink
+from serve_graph.records.spool.spooled_sink import SpooledSink
 from serve_graph.records.store import DecisionStore
 
 Records = Callable[..., DecisionRecord]

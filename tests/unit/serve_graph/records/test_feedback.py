@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from router_models.types import DecisionRecord
 from serve_graph.records.feedback import Feedback, FeedbackTable, entry_from_json, feedback_to_json, merged
-from serve_graph.records.spool import SpooledSink
+from serve_graph.records.spool.spooled_sink import SpooledSink
 from serve_graph.records.store import DecisionStore
 
 Records = Callable[..., DecisionRecord]

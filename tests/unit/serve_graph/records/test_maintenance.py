@@ -17,7 +17,7 @@ from serve_graph.config.graph import GraphConfig
 from serve_graph.config.records import RecordsConfig
 from serve_graph.errors import ConfigError
 from serve_graph.records.maintenance import REDACTED, Maintenance, metadata_keeper, prompt_keeper
-from serve_graph.records.spool import SpooledSink
+from serve_graph.records.spool.spooled_sink import SpooledSink
 from serve_graph.records.store import DecisionStore
 
 Records = Callable[..., DecisionRecord]

@@ -13,7 +13,7 @@ from serve_graph.cluster.ingress_deployment import IngressDeployment
 from serve_graph.config.graph import GraphConfig
 from serve_graph.policy.served_policy import ServedPolicy
 from serve_graph.policy.served_version import NONE, ServedVersion
-from serve_graph.records.spool import LAST_S, SpooledSink
+from serve_graph.records.spool.spooled_sink import LAST_S, SpooledSink
 from serve_graph.records.store import DecisionStore
 from tests.fixtures.upstream import DirectHandle
 

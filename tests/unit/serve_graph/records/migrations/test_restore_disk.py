@@ -20,7 +20,7 @@ from serve_graph.access.keys import key_hash, read_keys
 from serve_graph.cli import app
 from serve_graph.config.graph import load_config
 from serve_graph.policy.serving_version import serving_version
-from serve_graph.records.spool import SpooledSink
+from serve_graph.records.spool.spooled_sink import SpooledSink
 from serve_graph.records.store import DecisionStore
 from tests.fixtures.registry import PRICE, registered_version
 

@@ -18,7 +18,7 @@ from router_models.types import DecisionRecord
 from serve_graph.records.feedback import Feedback, FeedbackTable
 from serve_graph.records.schema import METADATA, VERSION_TABLE
 from serve_graph.records.served_versions import ServedRow, read_served, write_served
-from serve_graph.records.spool import SpooledSink
+from serve_graph.records.spool.spooled_sink import SpooledSink
 from serve_graph.records.store import DecisionStore
 from tests.fixtures.servers.stores import PostgresServer
 

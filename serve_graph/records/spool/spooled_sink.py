@@ -10,44 +10,32 @@ moved to `<file>.rejected` so that the rest can proceed.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import fcntl
-import itertools
 import json
 import logging
 import os
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
 from router_models.types import DecisionRecord
-from serve_graph.records.comparisons import (
-    COMPARED,
-    Comparison,
-    ComparisonsTable,
-    comparison_from_json,
-    comparison_to_json,
-)
-from serve_graph.records.feedback import Feedback, FeedbackTable, entry_from_json, feedback_to_json
-from serve_graph.records.store import DecisionStore, RefusedRowError, record_to_json
+from serve_graph.records.comparisons import Comparison, comparison_to_json
+from serve_graph.records.feedback import feedback_to_json
+from serve_graph.records.spool.delivery import BATCH, KNOWN, REJECTED, SpoolDelivery, SpooledEntry
+from serve_graph.records.spool.private_files import private_file, private_folder
+from serve_graph.records.store import DecisionStore, record_to_json
 
 logger = logging.getLogger(__name__)
 _LINES = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
-SpooledEntry = DecisionRecord | Feedback | Comparison
-BATCH = 500
 HOLD = 10_000
 """Records kept in memory while the spool cannot be written: about 10 to 20 MB."""
-KNOWN = 1_000
-"""Records that are kept beside their lines, so that moving them to the store does not read them again: 2 to 4 MB."""
 MOVES_APART_S = 0.2
 """After records were moved the next ones wait so long: a transaction takes the processor time of several records, and
 under load fewer of them hold more."""
 LAST_S = 3.0
 """For how long a process that ends tries to move its records: no stop waits longer for a store that is away."""
-REJECTED = ".rejected"
-"""The ending of files of what the store will never take."""
 
 
 class SpooledSink:
@@ -69,8 +57,7 @@ class SpooledSink:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.store = store
-        self._feedback = FeedbackTable(store)
-        self._comparisons = ComparisonsTable(store)
+        self._delivery = SpoolDelivery(store)
         self.folder = folder
         self.retry_s = retry_s
         self.idle_s = idle_s
@@ -82,7 +69,6 @@ class SpooledSink:
         self.clock = clock
         self._waits_since: float | None = None
         self._held: list[bytes] = []
-        self._known: dict[bytes, DecisionRecord] = {}
         self._failing = False
         self._file = self._new_file()
 
@@ -110,8 +96,8 @@ class SpooledSink:
                 self.lost += 1
                 return
             self._held.append(line)
-        if isinstance(record, DecisionRecord) and len(self._known) < KNOWN:
-            self._known[line] = record
+        if isinstance(record, DecisionRecord) and len(self._delivery.known) < KNOWN:
+            self._delivery.known[line] = record
         self.pending += 1
         self._wait()
 
@@ -149,7 +135,7 @@ class SpooledSink:
         if expected := self.pending - len(self._held):
             full, self._file = self._file, self._new_file()
             try:
-                moved += await self._move(Path(full.name), full)
+                moved += await self._delivery.file(Path(full.name), full)
             except BaseException:
                 self._take_back(full, expected)
                 raise
@@ -157,7 +143,7 @@ class SpooledSink:
             full.close()
         self.delivered = before
         if not self.pending:
-            self._known.clear()  # of what another process moved
+            self._delivery.known.clear()  # of what another process moved
         self._waits_since = began if self.pending else None
         return moved
 
@@ -208,7 +194,7 @@ class SpooledSink:
         """Deliver the records in memory directly, without the spool."""
         moved = 0
         while batch := self._held[:BATCH]:
-            moved += await self._deliver(Path(self._file.name), batch)
+            moved += await self._delivery.lines(Path(self._file.name), batch)
             del self._held[: len(batch)]
             self.pending -= len(batch)
         return moved
@@ -243,50 +229,8 @@ class SpooledSink:
                 except BlockingIOError:
                     continue
                 if path.exists():
-                    moved += await self._move(path, handle)
+                    moved += await self._delivery.file(path, handle)
         return moved
-
-    async def _move(self, path: Path, spooled: IO[bytes]) -> int:
-        """Deliver a file in batches, so that a large spool neither fills memory nor blocks the event loop.
-
-        Reads through the open file, since its path may no longer exist.
-        """
-        moved = 0
-        with os.fdopen(os.dup(spooled.fileno()), "rb") as lines:
-            lines.seek(0)
-            while batch := list(itertools.islice(lines, BATCH)):
-                moved += await self._deliver(path, batch)
-        path.unlink(missing_ok=True)
-        return moved
-
-    async def _deliver(self, path: Path, lines: list[bytes]) -> int:
-        records = {}
-        for line in lines:
-            known = self._known.pop(line, None)
-            try:
-                records[line] = known or _from_json(json.loads(line))
-            except (ValueError, KeyError, TypeError, ArithmeticError) as error:
-                _set_aside(
-                    path, line, error
-                )  # truncated by a kill (its reply was never sent), or from another release
-        try:
-            await self._store(list(records.values()))
-        except RefusedRowError:
-            return sum([await self._deliver_one(path, line, record) for line, record in records.items()])
-        return len(records)
-
-    async def _store(self, entries: Sequence[SpooledEntry]) -> None:
-        await self.store.write_many([entry for entry in entries if isinstance(entry, DecisionRecord)])
-        await self._feedback.write([entry for entry in entries if isinstance(entry, Feedback)])
-        await self._comparisons.write([entry for entry in entries if isinstance(entry, Comparison)])
-
-    async def _deliver_one(self, path: Path, line: bytes, record: SpooledEntry) -> int:
-        try:
-            await self._store([record])
-        except RefusedRowError as error:
-            _set_aside(path, line, error)
-            return 0
-        return 1
 
     def _new_file(self) -> IO[bytes]:
         while True:
@@ -321,32 +265,8 @@ def _to_json(entry: SpooledEntry) -> dict[str, Any]:
     return comparison_to_json(entry) if isinstance(entry, Comparison) else feedback_to_json(entry)
 
 
-def _from_json(data: dict[str, Any]) -> SpooledEntry:
-    return comparison_from_json(data) if COMPARED in data else entry_from_json(data)
-
-
 def _content(file: IO[bytes]) -> bytes:
     """Return the contents of a file that this process has open, even if its path no longer exists."""
     with os.fdopen(os.dup(file.fileno()), "rb") as lines:
         lines.seek(0)
         return lines.read()
-
-
-def _set_aside(path: Path, line: bytes, error: Exception) -> None:
-    logger.error("%s: a record was set aside in %s.rejected (%s)", path.name, path.name, error)
-    private_folder(path.parent)
-    with open(path.with_name(path.name + REJECTED), "ab", opener=private_file) as rejected:
-        rejected.write(line.rstrip(b"\n") + b"\n")
-
-
-def private_folder(folder: Path) -> None:
-    """Make a folder, and let nobody but its owner look into it; another user's is left as it is."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if folder.stat().st_mode & 0o077:
-        with contextlib.suppress(PermissionError):
-            folder.chmod(0o700)
-
-
-def private_file(path: str, flags: int) -> int:
-    """Open a file that only its owner can read: the `opener` of `open`."""
-    return os.open(path, flags, 0o600)

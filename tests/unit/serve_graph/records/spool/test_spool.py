@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from router_models.types import DecisionRecord
-from serve_graph.records.spool import KNOWN, MOVES_APART_S, SpooledSink
+from serve_graph.records.spool.delivery import KNOWN
+from serve_graph.records.spool.spooled_sink import MOVES_APART_S, SpooledSink
 from serve_graph.records.store import DecisionStore
 
 Records = Callable[..., DecisionRecord]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from router_models.types import DecisionRecord
-from serve_graph.records.spool import SpooledSink
+from serve_graph.records.spool.spooled_sink import SpooledSink
 from serve_graph.records.store import DecisionStore, record_to_json
 
 Records = Callable[..., DecisionRecord]
@@ -21,7 +21,7 @@ Records = Callable[..., DecisionRecord]
 PROCESS = """
 import asyncio, json, os, signal, sys
 from pathlib import Path
-from serve_graph.records.spool import SpooledSink
+from serve_graph.records.spool.spooled_sink import SpooledSink
 from serve_graph.records.store import DecisionStore, record_from_json
 
 url, folder, first, n, end = sys.argv[1:]
