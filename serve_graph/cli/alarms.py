@@ -137,8 +137,8 @@ def _golden_row(run: RecordedRun) -> list[str]:
 
 
 async def _golden(graph: GraphConfig, now: bool, limit: int) -> tuple[list[RecordedRun], dict[str, str], bool]:
-    from serve_graph.learning.golden.golden_watch import STATE, run_now
     from serve_graph.learning.golden.run_table import GoldenTable
+    from serve_graph.learning.golden.schedule import STATE, run_now
     from serve_graph.learning.watch_states import WatchStates
     from serve_graph.records.store import DecisionStore
 

@@ -10,10 +10,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 from router_models.monitoring.golden_answers import compare_golden, level_of_run
@@ -24,6 +23,7 @@ from serve_graph.learning.golden.asking import GoldenAsker, TierAnswered
 from serve_graph.learning.golden.findings import figure_reason, grades_reason, model_reason
 from serve_graph.learning.golden.golden_metrics import GoldenMetrics
 from serve_graph.learning.golden.run_table import GoldenTable, RecordedRun, grades_so_far
+from serve_graph.learning.golden.schedule import GoldenSchedule, moment_text
 from serve_graph.learning.golden.standing import WatchedVersion, carried_over, reference_since
 from serve_graph.learning.golden.task_set import (
     LEAST_SHARE,
@@ -33,14 +33,11 @@ from serve_graph.learning.golden.task_set import (
     fixed_set,
     kept_set,
 )
-from serve_graph.learning.watch_states import WatchState, WatchStates
 from serve_graph.records.audit import AuditEntry
 from serve_graph.records.audit_log import AuditLog
 from serve_graph.records.store import DecisionStore
 
 logger = logging.getLogger(__name__)
-STATE = "golden"
-"""The row's name. Its state: `due`, when each tier is asked next; `kept`, the decisions whose prompts are asked."""
 AGAIN_S = 3600.0
 """Seconds after a run that said nothing, as too few calls were answered, or that could not be made."""
 
@@ -87,13 +84,11 @@ class GoldenWatch:
         self.certified = certified
         self.announce = announce
         self.now = now
-        self.replica = secrets.token_hex(8)
         self.table = GoldenTable(store)
-        self.states = WatchStates(store)
+        lease_s = max(300.0, 6 * config.timeout_s)  # a call, its grading, the waits for a busy tier fit in half of it
+        self.schedule = GoldenSchedule(store, lease_s, now=lambda: self.now())
         self.tickets, self.alarms = AlarmTable(store, tickets=True), AlarmTable(store)
         self.audit = AuditLog(store)
-        self._held: WatchState | None = None
-        self._beating = asyncio.Lock()
         self._seen = -1
         self._carried: tuple[int, tuple[WatchedVersion, ...]] | None = None
         self._fixed: TaskSet | None = None
@@ -115,16 +110,13 @@ class GoldenWatch:
 
     async def look(self) -> None:
         """Make the runs that are due, unless another replica does; raises NoTasksError, StoreUnavailableError."""
-        state = await self.states.read(STATE)
+        state = await self.schedule.read()
         if state.epoch != self._seen:
             await self._note_newest()
             self._seen = state.epoch
         await self._carry_over(state.epoch)
-        at = _text(self.now())
-        due = [tier for tier in self.tiers if state.state.get("due", {}).get(tier, "") <= at]
-        if not due or state.is_held(self.replica, at):
-            return
-        if not await self._hold(state):
+        due = self.schedule.due(state, self.tiers)
+        if not due or not await self.schedule.take(state):
             return
         try:
             try:
@@ -132,7 +124,7 @@ class GoldenWatch:
             except NoTasksError:
                 if self.config.tasks == "kept":  # which the store is read through for
                     for tier in due:
-                        await self._put_off(tier, self._again_s)
+                        await self.schedule.put_off(tier, self._again_s)
                 raise
             faults = []
             for tier in due:
@@ -140,20 +132,20 @@ class GoldenWatch:
                     goes_on = await self._run(tier, tasks)
                 except Exception as error:  # noqa: BLE001 (the other tiers are asked; this one not at every look)
                     faults.append(error)
-                    goes_on = await self._put_off(tier, self._again_s)
+                    goes_on = await self.schedule.put_off(tier, self._again_s)
                 if not goes_on:
                     break
             if faults:
                 raise faults[0]
         finally:
-            await self._let_go()
+            await self.schedule.release()
 
     async def _run(self, tier: str, tasks: TaskSet) -> bool:
         """Ask one tier, compare and report; returns whether the row is still held."""
         series = self._series(tier, tasks, await self._since(tier))
         earlier = await self.table.of(series)
-        answered = await self.asker.ask(tier, tasks, self._beat)
-        if answered is None or not await self._beat(always=True):
+        answered = await self.asker.ask(tier, tasks, self.schedule.hold)
+        if answered is None or not await self.schedule.hold(always=True):
             return False
         number = await self.table.next_number(series)
         run = self._compared(series, number, tier, tasks, answered, earlier)
@@ -166,18 +158,11 @@ class GoldenWatch:
             self.metrics.failed[tier, why] += n
         references = sum(one.kind == "reference" for one in (*earlier, run))
         wait_s = self.config.every_s if references >= self.config.reference_runs else self.config.reference_every_s
-        return await self._put_off(tier, self._again_s if run.kind == "failed" else wait_s)
+        return await self.schedule.put_off(tier, self._again_s if run.kind == "failed" else wait_s)
 
     @property
     def _again_s(self) -> float:
         return max(min(AGAIN_S, self.config.every_s), 1.0)
-
-    async def _put_off(self, tier: str, wait_s: float) -> bool:
-        """Write down when a tier is asked next; returns whether the row is still held."""
-        if (held := self._held) is None:
-            return False
-        due = {**held.state.get("due", {}), tier: _text(self.now() + timedelta(seconds=wait_s))}
-        return await self._hold(held, {**held.state, "due": due})
 
     def _compared(
         self,
@@ -190,7 +175,7 @@ class GoldenWatch:
     ) -> RecordedRun:
         """A run, with what comes of comparing it."""
         asked = {"asked": len(tasks.tasks), "failed": dict(answered.failed), "greedy": answered.greedy}
-        run = RecordedRun(series, number, tier, "failed", _text(self.now()), answered.answers, asked)
+        run = RecordedRun(series, number, tier, "failed", moment_text(self.now()), answered.answers, asked)
         if len(answered.answers) < LEAST_SHARE * len(tasks.tasks):
             return run
         if sum(one.kind == "reference" for one in earlier) < self.config.reference_runs:
@@ -251,13 +236,11 @@ class GoldenWatch:
             if self._fixed is None or isinstance(self.config.tasks, Path):
                 self._fixed = await asyncio.to_thread(fixed_set, self.config)
             return self._fixed
-        held = self._held
-        assert held is not None
-        drawn = list(held.state.get("kept", ()))
+        drawn = self.schedule.kept
         found = await kept_set(self.store, drawn) if drawn else None
         if found is None:
             drawn = await draw_kept(self.store, self.config)
-            await self._hold(held, {**held.state, "kept": drawn})
+            await self.schedule.keep(drawn)
             found = await kept_set(self.store, drawn)
         if found is None:
             raise NoTasksError("the kept prompts are being deleted")
@@ -286,47 +269,7 @@ class GoldenWatch:
         of = repr((tier, self.tiers[tier], tasks.name, sorted(map(repr, self.config.decoding.items())), since))
         return hashlib.sha256(of.encode("utf-8", "replace")).hexdigest()[:32]
 
-    async def _hold(self, state: WatchState, changed: Mapping[str, object] | None = None) -> bool:
-        until = _text(self.now() + timedelta(seconds=self._lease_s))
-        values = state.state if changed is None else changed
-        self._held = await self.states.write(state, holder=self.replica, held_until=until, state=values)
-        return self._held is not None
-
-    async def _beat(self, *, always: bool = False) -> bool:
-        """Go on holding the row; False where it was taken meanwhile."""
-        async with self._beating:  # answers come side by side: one of them writes, the others see that it has
-            if self._held is None:
-                return False
-            left = datetime.fromisoformat(self._held.held_until) - self.now()
-            if always or left.total_seconds() < self._lease_s / 2:
-                return await self._hold(self._held)
-            return True
-
-    async def _let_go(self) -> None:
-        held, self._held = self._held, None
-        if held is not None:
-            await self.states.write(held, holder="", held_until="")
-
-    @property
-    def _lease_s(self) -> float:
-        """A call, its grading, and the waits for a tier that is busy fit in half of it."""
-        return max(300.0, 6 * self.config.timeout_s)
-
     async def _note_newest(self) -> None:
         for tier in self.tiers:
             for run in await self.table.latest(tier, 1):
                 self.metrics.newest[tier] = run
-
-
-def _text(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds")
-
-
-async def run_now(store: DecisionStore, tiers: Sequence[str]) -> bool:
-    """Have every tier asked at the next look of a running graph; False while a run is under way."""
-    states = WatchStates(store)
-    state = await states.read(STATE)
-    if state.is_held("", _text(datetime.now(UTC))):
-        return False
-    due = {**state.state.get("due", {}), **dict.fromkeys(tiers, "")}
-    return await states.write(state, state={**state.state, "due": due}) is not None

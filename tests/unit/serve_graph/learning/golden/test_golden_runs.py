@@ -11,7 +11,7 @@ import pytest
 
 from router_models.data.starter import generate
 from router_models.types import DecisionRecord
-from serve_graph.learning.golden.golden_watch import STATE, run_now
+from serve_graph.learning.golden.schedule import STATE, run_now
 from serve_graph.learning.golden.task_set import NoTasksError
 from serve_graph.learning.watch_states import WatchStates
 from tests.unit.serve_graph.learning.golden.watched import DAY, VERDICT, Golden
@@ -36,11 +36,11 @@ async def test_one_replica_asks_and_another_follows_once_its_time_is_up(graph: C
 
 
 async def test_answers_that_come_together_renew_the_lease_once_and_lose_it_not(graph: Callable[..., Golden]) -> None:
-    watch = graph().watch
-    assert await watch._hold(await watch.states.read(STATE))
-    now = watch.now
-    watch.now = lambda: now() + timedelta(minutes=4)  # less than half is left
-    assert await asyncio.gather(*(watch._beat() for _ in range(4))) == [True] * 4
+    schedule = graph().watch.schedule
+    assert await schedule.take(await schedule.read())
+    now = schedule.now
+    schedule.now = lambda: now() + timedelta(minutes=4)  # less than half is left
+    assert await asyncio.gather(*(schedule.hold() for _ in range(4))) == [True] * 4
 
 
 async def test_a_tier_that_cannot_be_asked_keeps_no_other_from_it_and_is_not_tried_at_every_look(

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import func, select
 
-from serve_graph.learning.golden.golden_watch import STATE, run_now
 from serve_graph.learning.golden.run_table import KEPT_RUNS, AnswerGiven, GoldenTable, RecordedRun
+from serve_graph.learning.golden.schedule import STATE, run_now
 from serve_graph.learning.watch_states import WatchStates
 from serve_graph.records.schema import GOLDEN_RUNS
 from serve_graph.records.store import DecisionStore
