@@ -1,4 +1,4 @@
-"""Paired bootstrap over prompts, or over groups of them, all draws at once.
+"""Exact intervals of shares, and the paired bootstrap over prompts, or over groups of them, all draws at once.
 
 A statistic takes weights (draws, n), how often each prompt was drawn, and returns (draws,) values. Two routers
 compared with the same seed get the same draws, so that the difference of their values is a paired difference.
@@ -28,7 +28,7 @@ WeightedStatistic = Callable[[FloatArray], FloatArray]
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """Hold a figure and its percentile interval.
+    """Hold a figure and its interval.
 
     Parameters
     ----------
@@ -47,6 +47,23 @@ class Interval:
 
     def __str__(self) -> str:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+def exact_share(hits: int, n: int) -> Interval:
+    """Return a share of n with its exact 95 % interval (Clopper-Pearson).
+
+    Parameters
+    ----------
+    hits : int
+        How many of the `n` count.
+    n : int
+        At least 1.
+    """
+    from scipy.stats import beta
+
+    low = float(beta.ppf(0.025, hits, n - hits + 1)) if hits > 0 else 0.0
+    high = float(beta.ppf(0.975, hits + 1, n - hits)) if hits < n else 1.0
+    return Interval(hits / n, low, high)
 
 
 def bootstrap_values(

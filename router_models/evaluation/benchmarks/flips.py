@@ -22,8 +22,8 @@ from router_models.errors import DataError
 from router_models.estimators.routers import ROUTERS
 from router_models.estimators.routers.fallback import RouterWithFallback
 from router_models.evaluation.benchmarks.prompt_edits import EDIT_KINDS, PROMPT_EDITS, PromptEdit
-from router_models.evaluation.benchmarks.routerarena_scores import exact_share
 from router_models.metrics import Interval, bootstrap
+from router_models.metrics.intervals import exact_share
 from router_models.reports.markdown import percent
 from router_models.reports.markdown import table as markdown_table
 from router_models.training.evidence import route_at_for_share

@@ -20,17 +20,12 @@ from router_models.data.outcomes import OutcomeTable
 from router_models.estimators.routers import ROUTERS
 from router_models.estimators.routers.fallback import RouterWithFallback
 from router_models.evaluation.benchmarks.routerarena_files import ArenaData, ArenaEntry, read_arena, table_of_pair
-from router_models.evaluation.benchmarks.routerarena_scores import (
-    ArenaFigures,
-    exact_share,
-    optimality_of,
-    same_choice,
-    scored,
-)
+from router_models.evaluation.benchmarks.routerarena_scores import ArenaFigures, optimality_of, same_choice, scored
 from router_models.evaluation.cross_validation import Protocol
 from router_models.evaluation.held_out import folds_of, routing_targets, usable_families, want_embeddings
 from router_models.evaluation.run import Destination
 from router_models.metrics import Interval
+from router_models.metrics.intervals import exact_share
 from router_models.reports.markdown import percent, spread
 from router_models.reports.markdown import table as markdown_table
 from router_models.training.evidence import route_at_for_share

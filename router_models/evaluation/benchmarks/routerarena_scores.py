@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 
 from router_models.errors import DataError
 from router_models.evaluation.benchmarks.routerarena_files import ArenaEntry, Graded
-from router_models.metrics import Interval, bootstrap
+from router_models.metrics.intervals import Interval, bootstrap, exact_share
 from router_models.types import FloatArray
 
 BETA, COST_MAX, COST_MIN = 0.1, 200.0, 0.0044
@@ -154,15 +154,6 @@ def optimality_of(chosen: Sequence[ArenaEntry], others: Sequence[ArenaEntry], te
         best_usd / own_usd if own_usd > 0 else 0.0,
         own_right / best_right if best_right > 0 else 0.0,
     )
-
-
-def exact_share(hits: int, n: int) -> Interval:
-    """Return a share of n with its exact 95 % interval (Clopper-Pearson)."""
-    from scipy.stats import beta
-
-    low = float(beta.ppf(0.025, hits, n - hits + 1)) if hits > 0 else 0.0
-    high = float(beta.ppf(0.975, hits + 1, n - hits)) if hits < n else 1.0
-    return Interval(hits / n, low, high)
 
 
 def same_choice(chosen: Sequence[ArenaEntry], perturbed: Sequence[ArenaEntry]) -> Interval | None:

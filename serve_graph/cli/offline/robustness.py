@@ -68,8 +68,9 @@ def robustness(
     """
     from router_models.data.embeddings.encoder import Encoder
     from router_models.data.outcomes import read_outcomes
-    from router_models.evaluation.benchmarks.misrouting import measure_families, measure_misrouting
-    from router_models.evaluation.benchmarks.misrouting_page import misrouting_figures, misrouting_page
+    from router_models.evaluation.benchmarks.misrouting.attack import measure_misrouting
+    from router_models.evaluation.benchmarks.misrouting.families import measure_families
+    from router_models.evaluation.benchmarks.misrouting.page import misrouting_figures, misrouting_page
     from router_models.evaluation.held_out import want_embeddings
     from router_models.training.auto_router import BASELINE, auto_families
     from router_models.training.model_selection import served_families

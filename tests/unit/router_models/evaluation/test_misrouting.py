@@ -12,8 +12,9 @@ from router_models.errors import DataError
 from router_models.estimators.routers import ConstantRouter
 from router_models.estimators.spelling import Spelling
 from router_models.estimators.verifiers import NonEmptyVerifier
-from router_models.evaluation.benchmarks.misrouting import Misrouting, measure_misrouting
-from router_models.evaluation.benchmarks.misrouting_page import misrouting_page
+from router_models.evaluation.benchmarks.misrouting.attack import measure_misrouting
+from router_models.evaluation.benchmarks.misrouting.page import misrouting_page
+from router_models.evaluation.benchmarks.misrouting.results import Misrouting
 from router_models.types import Answers, OperatingPoint, Prompts
 from router_models.types.conditions import Conditions
 from router_models.types.text_coverage import NOT_COMPARED, TextCoverage

@@ -12,7 +12,8 @@ import numpy as np
 
 from router_models.data.outcomes import read_outcomes
 from router_models.data.starter import STARTER_OUTCOMES
-from router_models.evaluation.benchmarks.misrouting import Misrouting, measure_families
+from router_models.evaluation.benchmarks.misrouting.families import measure_families
+from router_models.evaluation.benchmarks.misrouting.results import Misrouting
 from router_models.training.splits import LabelledSplits, split_outcomes
 from router_models.versions.covering.perturbations import PERTURBATIONS
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from router_models.data.json_values import to_json_values
-from router_models.evaluation.benchmarks.misrouting import Misrouting
+from router_models.evaluation.benchmarks.misrouting.results import Misrouting
 from router_models.reports.markdown import percent
 from router_models.reports.markdown import table as markdown_table
 
