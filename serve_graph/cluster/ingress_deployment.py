@@ -38,10 +38,9 @@ from serve_graph.cluster.replicas.news import SiblingNews
 from serve_graph.cluster.replicas.replica_logs import log_in_replica, tracer_of
 from serve_graph.cluster.replicas.sibling_calls import SiblingCalls
 from serve_graph.cluster.rollouts.live_comparer import live_comparer
+from serve_graph.cluster.rollouts.replica_version import ASK_WITHIN_S, ReplicaVersion
 from serve_graph.cluster.rollouts.rollout_metrics import RolloutMetrics
-from serve_graph.cluster.rollouts.tried_version import TriedVersion
 from serve_graph.cluster.service import (
-    alarm_watch,
     build_service,
     cascade_context,
     live_ensemble,
@@ -50,7 +49,6 @@ from serve_graph.cluster.service import (
 )
 from serve_graph.cluster.tier_client import HandleEngine
 from serve_graph.config.graph import GraphConfig
-from serve_graph.gateway.constraints import routing_context_for
 from serve_graph.learning.feedback import FeedbackIntake
 from serve_graph.policy.catalogue_watch import CatalogueMetrics, CatalogueWatch
 from serve_graph.policy.registry_events import RegistryEvents
@@ -64,11 +62,7 @@ from serve_graph.records.spool.private_files import private_folder
 from serve_graph.records.spool.spooled_sink import SpooledSink
 from serve_graph.records.store import DecisionStore
 
-TOLD_WITHIN_S = 30.0
-"""How long a new replica is not ready for want of being told what is served; then the last tier answers."""
 logger = logging.getLogger(__name__)
-ASK_EVERY_S, ASK_AGAIN_S, ASK_WITHIN_S = 5.0, 1.0, 5.0
-"""Between questions of what is served, after one that was not answered, and for the answer: in seconds."""
 
 
 class IngressDeployment(SiblingCalls):
@@ -115,12 +109,7 @@ class IngressDeployment(SiblingCalls):
             begun = ServedVersion(
                 0, ServedPolicy.of(None, NONE, "it is not known yet which version is served", config)
             )
-        self.version = begun
-        self._waits_until = time.monotonic() + TOLD_WITHIN_S
-        self._switched = asyncio.Event()
-        self._looks: set[asyncio.Task[None]] = set()
-        self.tried: TriedVersion | None = None
-        self.certificate_status = CertificateStatus(begun.policy.validity, begun.name)
+        certificate_status = CertificateStatus(begun.policy.validity, begun.name)
         self.budgets = BudgetMetrics(self.accounts.spending, lambda: self.keyring.keys)
         self.judge = live_judge(config, engines, self.sink.write)
         self.comparer = live_comparer(config, engines, self.sink.write, self.judge)
@@ -132,7 +121,7 @@ class IngressDeployment(SiblingCalls):
             config,
             begun.policy,
             cascade_context(config, begun.policy, engines, self.policies),
-            self.certificate_status,
+            certificate_status,
             self.load,
             affinity_secret,
             self.accounts,
@@ -143,9 +132,11 @@ class IngressDeployment(SiblingCalls):
             self.both,
         )
         self.maintenance = Maintenance(self.store, self.sink, self.keyring, self.accounts.spending, config)
-        self.alarms = alarm_watch(config, begun.policy, self.store, self.certificate_status)
+        self.serving = ReplicaVersion(
+            config, begun, certificate_status, self.service, self.store, engines, self.policies, controller
+        )
         unlabelled = unlabelled_watches(
-            config, engines, self.store, lambda: self.served, self.service, self._tried_policy
+            config, engines, self.store, lambda: self.serving.policy, self.service, lambda: self.serving.tried_policy
         )
         self.tickets, self.golden = unlabelled
         self.feedback = FeedbackIntake(
@@ -212,24 +203,16 @@ class IngressDeployment(SiblingCalls):
             self.accounts.refusals,
             self.store,
             self.service,
-            lambda: self.served,
+            lambda: self.serving.policy,
             self.readiness,
             self.maintenance.audit,
             self.feedback,
             self.config.records.keeps_answers,
             self.config.feedback.label_share,
             self.graph_metrics.engine_counters,
-            lambda: self.alarms.values(),
-            lambda: None if self.version.files is None else self.version.files.on_this_node(),
+            lambda: self.serving.alarms.values(),
+            lambda: None if (files := self.serving.version.files) is None else files.on_this_node(),
         )
-
-    @property
-    def served(self) -> ServedPolicy:
-        return self.version.policy
-
-    def _tried_policy(self) -> ServedPolicy | None:
-        rollout = self.version.rollout
-        return None if rollout is None else rollout.candidate.policy
 
     async def background(self) -> None:
         watches = (self.comparer, self.tickets, self.judge, self.golden)
@@ -242,7 +225,9 @@ class IngressDeployment(SiblingCalls):
         if self.accounts.leases is not None:
             beside.append(self.accounts.leases.run())
         try:
-            await side_by_side(self.sink.run(), self.maintenance.run(), self._watch(), self._follow(), *beside)
+            await side_by_side(
+                self.sink.run(), self.maintenance.run(), self.serving.watch(), self.serving.follow(), *beside
+            )
         finally:
             await self.sink.drain_last()  # the node, and its spool with it, may go with this replica
             if self.tracer is not None:
@@ -251,57 +236,11 @@ class IngressDeployment(SiblingCalls):
     async def labelled(self) -> None:
         """Let a label act before its reply leaves."""
         written, sink = self.sink.written, self.sink
-        await self.alarms.look_once(lambda: sink.delivered >= written)
+        await self.serving.alarms.look_once(lambda: sink.delivered >= written)
 
     async def take(self, version: ServedVersion) -> bool:
-        """Serve another version from now on; False for one that is no newer. Requests under way keep theirs.
-
-        Alarms that stand against it are known before its first request; so are those against what is tried beside it.
-        Raises ArtifactError where router and verifier run here and its files are damaged.
-        """
-        if self.policies.held is not None and version.files is not None and version.epoch > self.version.epoch:
-            await self.policies.held.prepare(version.files)
-        tried = await self._tried_with(version)
-        if version.serves_as(self.version) and version.epoch > self.version.epoch:
-            self.version = version
-            self._try_beside(tried)
-            return True
-        status = CertificateStatus(version.policy.validity, version.name)
-        alarms = alarm_watch(self.config, version.policy, self.store, status)
-        if version.epoch > self.version.epoch:
-            await alarms.know_before_serving()
-        if version.epoch <= self.version.epoch:
-            if tried is not None and tried is not self.tried:
-                tried.stop()
-            return False
-        self.alarms.stop()
-        self.version, self.certificate_status, self.alarms = version, status, alarms
-        context = cascade_context(self.config, version.policy, self.engines, self.policies)
-        self.service.serve(context, routing_context_for(self.config, version.policy, status))
-        self._try_beside(tried)
-        self._switched.set()
-        logger.info("epoch %d: %s is served", version.epoch, version.name)
-        return True
-
-    async def _tried_with(self, version: ServedVersion) -> TriedVersion | None:
-        """The candidate that is to be tried: the one at hand where only its share changes."""
-        rollout = version.rollout
-        if rollout is None or version.epoch <= self.version.epoch:
-            return None
-        if self.tried is not None and self.tried.tries(rollout):
-            return self.tried
-        context = cascade_context(self.config, rollout.candidate.policy, self.engines, self.policies)
-        tried = TriedVersion(self.config, rollout, context, self.store)
-        await tried.watch()
-        return tried
-
-    def _try_beside(self, tried: TriedVersion | None) -> None:
-        """Have the candidate answer its share, or none."""
-        rollout = self.version.rollout
-        if self.tried is not None and self.tried is not tried:
-            self.tried.stop()
-        self.tried = tried
-        self.service.try_beside(None if tried is None or rollout is None else tried.arms(rollout))
+        """Serve another version from now on; False for one that is no newer. Requests under way keep theirs."""
+        return await self.serving.take(version)
 
     async def prepare(self, files: VersionFiles) -> bool:
         """Load a version before it is served, where router and verifier run here."""
@@ -318,66 +257,33 @@ class IngressDeployment(SiblingCalls):
 
     async def epoch(self, _: None = None) -> int:
         """The epoch of what is served here."""
-        return self.version.epoch
+        return self.serving.version.epoch
 
     async def comparing(self, rollout_id: str) -> dict[str, Any]:
         """What became of a rollout's requests that were offered to be compared here."""
         return await self.comparer.told(rollout_id)
-
-    async def _follow(self) -> None:
-        """Ask for what is served: at once, and again where a switch was missed; for ever."""
-        said = None
-        while self.controller is not None:
-            current: ServedVersion | None = None
-            try:
-                current = await asyncio.wait_for(self.controller.current.remote(), ASK_WITHIN_S)
-                if current is not None:
-                    await self.take(current)
-                fault = None
-            except Exception as error:  # noqa: BLE001 (whatever Ray raises: what is served stays so)
-                fault = f"{type(error).__name__}: {error}"
-                if fault != said:
-                    logger.warning("what is to be served is not known: %s", fault)
-            said = fault
-            await asyncio.sleep(ASK_EVERY_S if current is not None else ASK_AGAIN_S)
-
-    async def _watch(self) -> None:
-        """Watch the certificate of the version that is served and the labels of its answers; for ever."""
-        while True:
-            self._switched.clear()
-            looks = asyncio.create_task(self.alarms.run())  # ends by itself after a switch: a look is not cut off
-            self._looks.add(looks)
-            looks.add_done_callback(self._looks.discard)
-            watch = asyncio.create_task(self.certificate_status.watch())
-            try:
-                await self._switched.wait()
-            except asyncio.CancelledError:
-                ended = [look for look in self._looks if look.cancel()]
-                await asyncio.gather(*ended, return_exceptions=True)  # they read the store, which is closed next
-                raise
-            finally:
-                watch.cancel()
 
     async def readiness(self) -> dict[str, Any]:
         """Ready means: the safe tier, which every failure falls back on, answers or, once it has, any other tier.
 
         A replica that follows the registry is not ready before it is told what is served, or has waited for that.
         """
-        tiers, alarms = self.tiers_ready, self.alarms.facts()
-        told = self.version, self.certificate_status, self.tier_names, self.safe_tier, await tiers.tiers()
+        tiers, serving = self.tiers_ready, self.serving
+        alarms = serving.alarms.facts()
+        told = serving.version, serving.certificate_status, self.tier_names, self.safe_tier, await tiers.tiers()
         report = readiness_report(*told, tiers.faults, alarms, seen=tiers.seen)
-        covers = {} if self.served.coverage is None else {"coverage": self.service.metrics.coverage()}
-        waits = self.controller is not None and self.version.epoch == 0 and time.monotonic() < self._waits_until
+        covers = {} if serving.policy.coverage is None else {"coverage": self.service.metrics.coverage()}
         tickets = {"tickets": self.tickets.facts()} if self.tickets.open else {}
         covers |= {} if self.catalogue is None else {"catalogue": self.catalogue.facts()}
-        return report | covers | tickets | ({"ready": False} if waits else {})
+        return report | covers | tickets | ({"ready": False} if serving.is_to_be_told else {})
 
     def _families(self) -> list[Metric]:
         watches = (self.comparer, self.judge, self.golden, self.both)
         beside: list[Collector] = [one.metrics for one in watches if one is not None]
         beside += [] if self.catalogue is None else [CatalogueMetrics(self.catalogue.fault is None)]
         beside += [] if self.batches is None else [self.batches.worker.metrics]
-        refused = {ANSWERS: 0.0} if self.version.refused else {}
+        serving = self.serving
+        refused = {ANSWERS: 0.0} if serving.version.refused else {}
         return metric_families(
             self.service.metrics,
             self.sink.pending,
@@ -385,9 +291,9 @@ class IngressDeployment(SiblingCalls):
             self.accounts.watch.caps,
             held=self.sink.held,
             lost=self.sink.lost,
-            certificates=self.certificate_status.left_s() if self.served.certified else refused,
-            alarms=self.alarms.values() if self.served.watched else {},
-            revoked=self.certificate_status.revoked is not None,
+            certificates=serving.certificate_status.left_s() if serving.policy.certified else refused,
+            alarms=serving.alarms.values() if serving.policy.watched else {},
+            revoked=serving.certificate_status.revoked is not None,
             waiting_s=self.sink.waiting_s,
-            others=(self.tickets, RolloutMetrics(self.version.rollout), self.budgets, *beside),
+            others=(self.tickets, RolloutMetrics(serving.version.rollout), self.budgets, *beside),
         )

@@ -322,11 +322,11 @@ async def test_a_new_ingress_replica_answers_from_the_last_tier_until_it_is_told
     assert begun.name != NONE
     background = asyncio.ensure_future(ingress.background())
     try:
-        assert (ingress.version.epoch, ingress.service.context.version) == (0, NONE)
+        assert (ingress.serving.version.epoch, ingress.service.context.version) == (0, NONE)
         assert (await ingress.readiness())["ready"] is False
         controller.told = begun
         async with asyncio.timeout(20):
-            while ingress.version.epoch == 0:
+            while ingress.serving.version.epoch == 0:
                 await asyncio.sleep(0.05)
         assert ingress.service.context.version == begun.name
         assert await ingress.take(replace(begun, epoch=1)) is False

@@ -110,7 +110,7 @@ async def test_a_damaged_version_is_not_taken(ingress: IngressDeployment, versio
         await ingress.prepare(other.files)
     with pytest.raises(ArtifactError):
         await ingress.take(replace(other, epoch=2))
-    assert (ingress.version.name, ingress.version.epoch) == (stable.name, 1)
+    assert (ingress.serving.version.name, ingress.serving.version.epoch) == (stable.name, 1)
 
 
 async def test_a_candidate_is_decided_beside_the_served_version(

@@ -80,7 +80,7 @@ async def test_a_stream_of_labels_revokes_within_one_decision_here_and_within_a_
                     said = await at.post("/v1/feedback", json={**label, "value": labels < 15})  # then all goes wrong
                     assert said.status_code == 200
                     labels += 1
-                    assert (here.certificate_status.revoked is None) == (not here.alarms.standing)
+                    assert (here.serving.certificate_status.revoked is None) == (not here.serving.alarms.standing)
             assert 17 <= labels <= 35
             # the very next decision after the label that revoked went to the last tier: `tier` is of that decision
             told = time.monotonic()
@@ -103,7 +103,7 @@ async def test_a_stream_of_labels_revokes_within_one_decision_here_and_within_a_
             assert page["evidence"]["promised"] is None
             await AlarmTable(here.store).lift("version/1", "ann", "a test", "2999-01-01T00:00:00.000+00:00")
             for ingress in (here, there):
-                await ingress.alarms.look()
+                await ingress.serving.alarms.look()
             assert (await at.post("/v1/chat/completions", json=BODY)).headers["x-serve-graph-tier"] == "cheap"
 
 
@@ -113,10 +113,10 @@ async def test_a_replica_that_starts_on_a_revoked_version_never_tries_the_cheap_
             asked = await at.post("/v1/chat/completions", json=BODY)
             label = {"decision": asked.headers["x-serve-graph-decision"], "kind": "label", "value": "wrong"}
             await at.post("/v1/feedback", json=label)
-            if first.certificate_status.revoked:
+            if first.serving.certificate_status.revoked:
                 break
     async with replicas(tmp_path, 1) as (second,):
-        assert second.certificate_status.revoked is not None
+        assert second.serving.certificate_status.revoked is not None
         async with client(second.__serve_build_asgi_app__()) as at:
             asked = await at.post("/v1/chat/completions", json=BODY)
             assert asked.headers["x-serve-graph-tier"] == "frontier"

@@ -237,7 +237,7 @@ async def test_readyz_says_that_nothing_is_certified_any_more(tmp_path: Path) ->
     handles: Any = {name: Replica() for name in context.tier_names}
     ingress = IngressDeployment(context, ServedVersion(1, served), handles, None, None, b"x" * 16)
     calendar = Calendar()
-    ingress.certificate_status.clock = calendar
+    ingress.serving.certificate_status.clock = calendar
     try:
         state = await ingress.readiness()
         assert (state["certified"], state["promise"], state["void"]) == (True, "P <= 0.1", {})

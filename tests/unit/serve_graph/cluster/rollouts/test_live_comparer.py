@@ -76,7 +76,7 @@ async def test_a_shadow_decides_live_requests_and_answers_none_of_them(tmp_path:
         assert [line.tier for line in record.calls] == ["cheap"], "and on no request's bill"
         assert (graph.state_folder / "comparisons.json").is_file()
     finally:
-        ingress._try_beside(None)
+        ingress.serving._try_beside(None)
         background.cancel()
         with suppress(asyncio.CancelledError):
             await background

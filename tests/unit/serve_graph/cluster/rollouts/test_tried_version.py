@@ -71,12 +71,12 @@ async def test_only_the_candidate_changes_where_only_the_rollout_does(
     ingress: IngressDeployment, versions: tuple[GraphConfig, ServedVersion, ServedVersion]
 ) -> None:
     _, stable, candidate = versions
-    status, alarms, context = ingress.certificate_status, ingress.alarms, ingress.service.context
+    status, alarms, context = ingress.serving.certificate_status, ingress.serving.alarms, ingress.service.context
     assert ingress.service.arms is None
     assert await ingress.take(replace(stable, epoch=2, rollout=rollout(candidate, 0.05)))
-    assert ingress.tried is not None
+    assert ingress.serving.tried is not None
     assert ingress.service.arms is not None
-    tried = ingress.tried
+    tried = ingress.serving.tried
     assert (ingress.service.arms.context.version, ingress.service.arms.rollout.weight) == ("router/2", 0.05)
     assert ingress.service.arms.routing.sessions is ingress.service.routing.sessions
     told = {"kind": "canary", "candidate": "router/2", "state": "Progressing", "weight": 0.05}
@@ -86,15 +86,19 @@ async def test_only_the_candidate_changes_where_only_the_rollout_does(
     assert 'serve_graph_rollout_state{kind="canary",state="Progressing",version="router/2"} 1.0' in page
 
     assert await ingress.take(replace(stable, epoch=3, rollout=rollout(candidate, 0.5)))
-    assert ingress.tried is tried, "a greater share is no other candidate"
+    assert ingress.serving.tried is tried, "a greater share is no other candidate"
     assert ingress.service.arms.rollout.weight == 0.5
     assert not await ingress.take(replace(stable, epoch=3, rollout=None)), "it is no newer"
 
     assert await ingress.take(replace(stable, epoch=4))
-    assert (ingress.tried, ingress.service.arms) == (None, None)
+    assert (ingress.serving.tried, ingress.service.arms) == (None, None)
     assert "serve_graph_rollout_weight{" not in await ingress.graph_metrics.page()
-    assert (ingress.certificate_status, ingress.alarms, ingress.service.context) == (status, alarms, context)
-    assert not ingress._switched.is_set(), "the watch of the stable version goes on"
+    assert (ingress.serving.certificate_status, ingress.serving.alarms, ingress.service.context) == (
+        status,
+        alarms,
+        context,
+    )
+    assert not ingress.serving._switched.is_set(), "the watch of the stable version goes on"
     assert tried.looks is not None
     await asyncio.wait_for(tried.looks, 5)
 
@@ -104,8 +108,8 @@ async def test_a_candidate_that_is_promoted_is_served_alone(
 ) -> None:
     _, stable, candidate = versions
     await ingress.take(replace(stable, epoch=2, rollout=rollout(candidate, 1.0)))
-    assert ingress.tried is not None
-    looks, checks = ingress.tried.looks, ingress.tried.checks
+    assert ingress.serving.tried is not None
+    looks, checks = ingress.serving.tried.looks, ingress.serving.tried.checks
     assert looks is not None
     assert checks is not None
     assert await ingress.take(replace(candidate, epoch=3))

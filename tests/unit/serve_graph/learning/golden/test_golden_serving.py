@@ -75,7 +75,7 @@ async def test_a_model_that_forgets_its_golden_answers_revokes_what_is_served_an
             await eventually(lambda: watch.metrics.runs["cheap", "compared"] > 0)
             assert (await at.post("/v1/chat/completions", json=BODY)).headers["x-serve-graph-tier"] == "cheap"
             cheap.knows = False
-            await eventually(lambda: ingress.certificate_status.revoked is not None)
+            await eventually(lambda: ingress.serving.certificate_status.revoked is not None)
             assert (await at.post("/v1/chat/completions", json=BODY)).headers["x-serve-graph-tier"] == "frontier"
             await eventually(lambda: bool(ingress.tickets.open))
             ready = (await at.get("/readyz")).json()
