@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -141,8 +140,6 @@ def certify(
     from router_models.data.text_cache import each_text_once
     from router_models.estimators.catalogue.nearest_example import CatalogueIndex
     from router_models.pipeline import certify_next, certify_overload_next, certify_prefix_next
-    from router_models.reports.coverage import counted_words
-    from router_models.reports.headline import headline
     from router_models.reports.publish import publish
     from router_models.training.candidate import load_candidate
     from router_models.training.certify import certify_candidate
@@ -150,15 +147,14 @@ def certify(
     from router_models.training.certify_prefix import check_prefix
     from router_models.training.labelling.begin import check_noted
     from router_models.training.labelling.plan import check_agrees, task_of
-    from router_models.training.labelling.preferences import learned_words
     from router_models.training.labelling.records import read_label_file
     from router_models.training.labelling.streamed import StreamedLabels, planned_settings
     from router_models.training.splits import split_outcomes
     from router_models.training.together import jointly as split_delta
     from router_models.training.whose_labels import evidence_asked_for, with_label_source
     from router_models.versions.names import check_name
-    from router_models.versions.review import review_state
     from router_models.versions.workspace import Workspace
+    from serve_graph.cli.offline.certify_text import RegisteredCertificate, certified_json, certified_lines
     from serve_graph.config.graph import load_config
     from serve_graph.errors import ServeGraphError
     from serve_graph.policy.bindings import collected_binds, differing
@@ -270,59 +266,16 @@ def certify(
                 certified, splits, settings, spill_epsilon, spill_delta, datetime.now(UTC), work
             )
     registered = publish(loaded, certified, settings, work, alias=alias)
-    certificate = certified.version.certificate
-    assert certificate is not None
-    prefixes, overload_points = certified.version.prefix_certificates, certified.version.overload_certificates
+    found = RegisteredCertificate(
+        registered, certified.version, settings.tiers, break_even_of(certified.version, graph, now)
+    )
     if as_json:
-        shown: dict[str, Any] = {"version": registered.name, "aliases": registered.aliases}
-        shown["review"] = review_state(registered).to_json()
-        shown["headline"] = headline(certificate)
-        shown |= {"learned_from": learned} if (learned := learned_words(certified.version)) else {}
-        shown["certificate"] = certificate.to_json()
-        even = break_even_of(certified.version, graph, now)
-        shown["break_even"] = None if even is None else even.to_json()
-        shown["delta_together"] = certified.version.delta_together
-        prefix_json = {tier: proof.to_json() for tier, proof in prefixes.items()}
-        overload_json = {tier: proof.to_json() for tier, proof in overload_points.items()}
-        shown |= {"prefixes": prefix_json, "no_prefix": without} if lengths else {}
-        say_json(shown | ({"spills": overload_json, "no_spill": no_spill} if spill_epsilon is not None else {}))
+        prefix_too = {"no_prefix": without} if lengths else {}
+        spill_too = {"no_spill": no_spill} if spill_epsilon is not None else {}
+        say_json(certified_json(found, prefix_too, spill_too))
         return
-    say("\n".join(f"{registered.name}: {line}" for line in headline(certificate)))
-    say(certificate.summary())
-    for tested in certificate.patterns:
-        say(f"pattern {tested.words}")
-    if learned := learned_words(certified.version):
-        say(f"{learned}.")
-    if (even := break_even_of(certified.version, graph, now)) is not None:
-        say(f"break-even: {even.text()}")
-    for moment, loss in later_losses(certified.version, graph, now):
-        say(f"from {moment:%Y-%m-%d %H:%M} on, by prices that are listed already, {loss}")
-    say(f"covered: {certificate.coverage.summary()}. {counted_words(certificate.coverage)}")
-    say(f"answers: {_made_since(certificate.collected, settings.tiers)}")
-    for tier, proof in prefixes.items():
-        say(f"prefix verdict for {tier}: {proof.summary()}")
-    if without is not None:
-        say(f"no prefix verdict: {without}")
-    for tier, proof in overload_points.items():
-        say(f"overload certificate for {tier}: {proof.summary()}")
-    if no_spill is not None:
-        say(f"no overload certificate: {no_spill}")
-    together = certified.version.delta_together
-    if together is not None and together > certificate.delta:
-        hint = "" if jointly else "; --jointly splits delta instead"
-        say(f"all of it holds at once with {1 - together:.4g} confidence{hint}")
-    if alias is not None and alias not in registered.aliases:
-        say(f"{alias} stays on the version that is approved; `versions promote {registered.number}` once this one is")
-    say(f"proposed, and not served before it is approved: read serve-graph versions show {registered.number}, then")
-    say(f'  serve-graph versions approve {registered.number} --by NAME --reason "…"')
-
-
-def _made_since(collected: Mapping[str, datetime], tiers: Sequence[str]) -> str:
-    """Since when the answers were made that a certificate rests on, tier by tier: which alarms it lifts."""
-    if not collected:
-        return "it is not known when they were made (no `collected_at`), so that the certificate lifts no alarm"
-    known = {tier: f"since {collected[tier]:%Y-%m-%d %H:%M}" if tier in collected else "not known" for tier in tiers}
-    return "made " + ", ".join(f"{since} ({tier})" for tier, since in known.items())
+    losses = later_losses(certified.version, graph, now)
+    say("\n".join(certified_lines(found, losses, without, no_spill, alias=alias, jointly=jointly)))
 
 
 def _lengths(text: str | None) -> list[int]:

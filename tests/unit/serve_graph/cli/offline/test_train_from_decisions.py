@@ -22,7 +22,7 @@ from router_models.types.drawn import chosen_rows, sample_weights
 from router_models.types.exchange import logprob_summary
 from serve_graph.cascade.fakes import PRICES, FakeDecider, FakeEngine, FakeJudge, ListSink, fake_context
 from serve_graph.cli import app
-from serve_graph.cli.offline.certify import _made_since
+from serve_graph.cli.offline.certify_text import made_since
 from serve_graph.config.graph import GraphConfig, load_config
 from serve_graph.config.judge import JudgeConfig
 from serve_graph.errors import ServeGraphError
@@ -306,6 +306,6 @@ def test_it_says_what_is_missing_in_one_sentence(
 
 def test_certify_says_since_when_the_answers_were_made_tier_by_tier() -> None:
     since = datetime(2026, 3, 1, 12, tzinfo=UTC)
-    told = _made_since({"cheap": since}, ("cheap", "frontier"))
+    told = made_since({"cheap": since}, ("cheap", "frontier"))
     assert told == "made since 2026-03-01 12:00 (cheap), not known (frontier)"
-    assert "lifts no alarm" in _made_since({}, ("cheap", "frontier"))
+    assert "lifts no alarm" in made_since({}, ("cheap", "frontier"))
