@@ -15,6 +15,7 @@ from router_models.evaluation.certified_point import PromiseTerms
 from router_models.evaluation.cross_validation import Protocol, cross_validate_routers
 from router_models.evaluation.figures import Evaluation
 from router_models.types import Progress
+from router_models.types.exchange import BEFORE_NAMES
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +39,11 @@ class Slow:
     @property
     def families(self) -> tuple[str, ...]:
         """Return the families that can be evaluated, in the registry's order: without a reader none that needs one."""
-        slow = (name for name, cls in ROUTERS.items() if cls.apart and not (cls.needs_votes or cls.needs_signals))
-        return tuple(name for name in slow if self.reader is not None or not ROUTERS[name].needs_reader)
+        slow = {name: cls for name, cls in ROUTERS.items() if cls.apart and not cls.needs_votes}
+        if self.reader is None:
+            return tuple(name for name, cls in slow.items() if not (cls.needs_reader or cls.needs_signals))
+        read = set(BEFORE_NAMES)
+        return tuple(name for name, cls in slow.items() if not cls.needs_signals or read & set(cls.needs_signals))
 
 
 def evaluate_slow(
@@ -90,7 +94,7 @@ def evaluate_slow(
         table = table.take(np.sort(drawn))
     if slow.reader is not None:
         progress(f"{name}: {slow.reader.name} reads {len(table)} prompts (kept in {slow.cache})")
-        table = read_by(table, slow.reader, slow.cache)
+        table = read_by(table, slow.reader, slow.cache, progress=progress, families=slow.families)
     families = ("default", *slow.families)
     plainly = replace(protocol, families=families, labels=None, domain="", certify=False)
     terms = PromiseTerms(np.zeros(len(table)), np.ones(len(table)), False, 0.1, 0.1)

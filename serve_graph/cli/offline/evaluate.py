@@ -119,7 +119,10 @@ def evaluate(
     ] = None,
     reader: Annotated[
         str | None,
-        typer.Option(help="A causal model (folder or package): its P(yes) for asked, hidden states for probe."),
+        typer.Option(
+            help="A causal model (folder or package) that reads each prompt: P(yes) for p-yes and asked-first, the "
+            "first token's entropy for asked-first, hidden states for probe."
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the report, figures and plots (with --all: a .md file).")
@@ -193,7 +196,7 @@ def evaluate(
 
         from router_models.data.outcomes import read_outcomes
         from router_models.evaluation.benchmarks.prompt_readers import read_by
-        from router_models.evaluation.held_out import want_embeddings
+        from router_models.evaluation.held_out import requested_families, want_embeddings
         from router_models.evaluation.run import run_cascade, run_one
 
         assert outcomes is not None
@@ -211,7 +214,7 @@ def evaluate(
         if spare_cert:
             table = without_cert(table, (weak, strong), seed, group_by)
         if model is not None:
-            table = read_by(table, model, cache)
+            table = read_by(table, model, cache, progress=progress, families=requested_families(protocol.families))
         if catalogue is not None:
             from router_models.estimators.catalogue.intents import read_catalogue
             from router_models.evaluation.benchmarks.intents import run_catalogue

@@ -13,8 +13,9 @@ from router_models.data.embeddings.encoder import Encoder, package_file
 from router_models.data.formats import parse_columns
 from router_models.data.outcomes import OutcomeTable, table_of
 from router_models.errors import ArtifactError
+from router_models.estimators.questions.before_answer import first_token_entropy_of
 from router_models.estimators.routers.language_model.p_yes import YesEncoder, p_yes, question_for
-from router_models.evaluation.benchmarks.prompt_readers import read_by
+from router_models.evaluation.benchmarks.prompt_readers import FirstTokenEncoder, read_by
 from router_models.evaluation.cross_validation import Protocol
 from router_models.evaluation.slow import Slow, evaluate_slow
 
@@ -103,12 +104,61 @@ def test_a_table_that_was_read_has_states_and_the_column_and_keeps_a_column_of_i
     assert set(read_by(own, reader, tmp_path).column("p_yes")) == {"0.25"}
 
 
+def test_the_entropy_of_the_first_token_is_that_of_the_signal(reader: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    prompt = "2 + 2?\nA. 3\nB. 4\nAnswer:"
+    tokenizer, model = (c.from_pretrained(reader) for c in (AutoTokenizer, AutoModelForCausalLM))
+    with torch.no_grad():
+        logprobs = model(tokenizer(prompt, return_tensors="pt").input_ids).logits[0, -1].log_softmax(-1)
+    likeliest = logprobs.sort(descending=True)
+    told = [
+        {"token": tokenizer.decode([int(i)]), "logprob": float(x)}
+        for x, i in zip(likeliest.values[:20], likeliest.indices[:20], strict=True)
+    ]
+    [[entropy]] = FirstTokenEncoder(reader).encode([prompt])
+    payload = {"choices": [{"logprobs": {"content": [{"top_logprobs": told}]}}]}
+    assert entropy == pytest.approx(first_token_entropy_of(payload), abs=1e-5)
+    assert 0.0 < entropy < np.log(21)
+
+
+def test_of_a_long_prompt_the_end_is_read_where_its_options_stand(reader: Path) -> None:
+    asked = FirstTokenEncoder(reader, max_tokens=20)
+    [[long], [short], [other]] = asked.encode(["before " * 500 + "word " * 20, "word " * 20, "word " * 19 + "other"])
+    assert long == short
+    assert other != short
+    [[nothing]] = asked.encode([""])
+    assert np.isfinite(nothing)
+
+
+def test_signals_that_a_table_holds_are_the_tiers_own_and_are_kept(reader: Path, tmp_path: Path) -> None:
+    read = read_by(table(), reader, tmp_path).prompts
+    assert set(read.signals) == {"p_yes", "first_token_entropy"}
+    np.testing.assert_allclose(read.signals["p_yes"], np.array(read.metadata["p_yes"], dtype=float), atol=1e-6)
+    t, own = table(), {"p_yes": np.full(90, 0.25), "first_token_entropy": np.full(90, 0.5)}
+    kept = read_by(replace(t, prompts=replace(t.prompts, signals=own)), reader, tmp_path).prompts
+    for name, values in own.items():
+        np.testing.assert_array_equal(kept.signals[name], values)
+
+
+def test_what_no_family_reads_is_not_computed(reader: Path) -> None:
+    alone = read_by(table(), reader, None, families=("probe", "surface")).prompts
+    assert alone.states is not None
+    assert not alone.signals
+    assert "p_yes" not in alone.metadata
+    asked = read_by(table(), reader, None, families=("asked-first",)).prompts
+    assert asked.states is None
+    assert set(asked.signals) == {"p_yes", "first_token_entropy"}
+    assert set(read_by(table(), reader, None, families=("p-yes",)).prompts.signals) == {"p_yes"}
+
+
 def test_slow_families_stand_beside_the_default_on_the_same_prompts(reader: Path, tmp_path: Path) -> None:
     t = table().with_embeddings(Encoder())
     found = evaluate_slow(t, "weak", "strong", Protocol(folds=2), Slow(60, reader, tmp_path), NOW)
     assert found.n == 60
     methods = {row.method: row for row in found.rows}
-    assert set(methods) == {"random", "length", "oracle", "default", "encoder", "p-yes", "probe"}
+    assert set(methods) == {"random", "length", "oracle", "default", "encoder", "p-yes", "probe", "asked-first"}
     assert methods["probe"].apgr.value > 0.55  # two kinds of prompts, told apart by their states
     again = evaluate_slow(t, "weak", "strong", Protocol(folds=2), Slow(60, reader, tmp_path), NOW)
     assert [row.apgr.value for row in again.rows] == [row.apgr.value for row in found.rows]
