@@ -1,8 +1,13 @@
 """What every run of pytest has in common. Fixtures that tests of several kinds share live in `tests/fixtures`."""
 
+import copy
 import functools
+import gc
+import inspect
 import os
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -87,10 +92,61 @@ def _own_setting(name: str) -> float:
     return float(getattr(sys.modules["serve_graph.records.spool.spooled_sink"], name))
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[object]:
+    """Leave what importing and collecting makes out of every garbage collection: it stays to the end of the run."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 def pytest_collection_finish() -> None:
-    """Have Typer make the tree of commands once: at every call it reads the signatures of all of them again."""
-    if typer := sys.modules.get("typer.main"):
-        made_once = functools.cache(typer.get_command)
-        typer.get_command = made_once  # type: ignore[attr-defined]
-        if testing := sys.modules.get("typer.testing"):
-            testing._get_command = made_once  # type: ignore[attr-defined]
+    """Have libraries do once what they otherwise do in nearly every test, as far as something imported them."""
+    for name, once in (
+        ("typer.main", _commands_once),
+        ("fastapi.routing", _routes_once),
+        ("httpx", _certificates_once),
+    ):
+        if module := sys.modules.get(name):
+            once(module)
+
+
+def _commands_once(typer: Any) -> None:
+    """Make the tree of commands once: Typer reads the signatures of all of them at every call of one."""
+    typer.get_command = functools.cache(typer.get_command)
+    if testing := sys.modules.get("typer.testing"):
+        testing._get_command = typer.get_command  # type: ignore[attr-defined]
+
+
+def _routes_once(routing: Any) -> None:
+    """Read the signature of a route's handler once, not again for every application that a test makes."""
+    read, field, known = routing.get_dependant, functools.cache(routing.create_model_field), dict[object, Any]()
+
+    def get_dependant(*, path: str, call: Any, scope: Any = None) -> Any:
+        if not inspect.isfunction(call) or call.__defaults__ or call.__kwdefaults__:
+            return read(path=path, call=call, scope=scope)
+        key = (path, scope, call.__code__, *call.__annotations__.items())
+        if key not in known:
+            known[key] = read(path=path, call=call, scope=scope)
+        found = copy.copy(known[key])
+        found.call = call
+        found.dependencies = list(found.dependencies)
+        found.__dict__.pop("cache_key", None)
+        return found
+
+    routing.get_dependant, routing.create_model_field = get_dependant, field
+
+
+def _certificates_once(httpx: Any) -> None:
+    """Read the authorities' certificates once (20 ms), unless the variables that say where they are change."""
+    default = sys.modules["httpx._transports.default"]
+    made = functools.cache(lambda where, *given, **named: read(*given, **named))
+    read = httpx.create_ssl_context
+
+    def create_ssl_context(*given: Any, **named: Any) -> Any:
+        return made(tuple(map(os.environ.get, ("SSL_CERT_FILE", "SSL_CERT_DIR"))), *given, **named)
+
+    httpx.create_ssl_context = default.create_ssl_context = create_ssl_context  # type: ignore[attr-defined]
