@@ -29,7 +29,7 @@ from typing import Any
 from benchmarks.load import median_and_range
 from benchmarks.overhead import prepared, question
 from serve_graph.config.graph import GraphConfig, load_config
-from serve_graph.config.tiers import EchoTierConfig
+from serve_graph.config.tiers.kinds import EchoTierConfig
 from serve_graph.policy.served_version import ServedVersion
 from serve_graph.policy.serving_version import serving_version
 

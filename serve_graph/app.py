@@ -26,15 +26,9 @@ from serve_graph.cluster.replicas.nodes import check_nodes
 from serve_graph.cluster.replicas.replica_logs import log_in_replica
 from serve_graph.config.graph import GraphConfig, load_config
 from serve_graph.config.judge import AnyVerifierConfig, VllmVerifierConfig
-from serve_graph.config.shared_engines import engines_of, sharing
-from serve_graph.config.tiers import (
-    AnyTierConfig,
-    EchoTierConfig,
-    HostedTierConfig,
-    ScalingConfig,
-    ServePolicy,
-    VllmTierConfig,
-)
+from serve_graph.config.tiers.kinds import AnyTierConfig, EchoTierConfig, HostedTierConfig, VllmTierConfig
+from serve_graph.config.tiers.scaling import ScalingConfig, ServePolicy
+from serve_graph.config.tiers.shared_engines import engines_of, sharing
 from serve_graph.engines.telemetry.tracing import check_tracing
 from serve_graph.engines.vllm.settings import llm_config
 from serve_graph.engines.weights.loaded_files import loaded_files

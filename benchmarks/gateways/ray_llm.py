@@ -37,7 +37,7 @@ def deployed(port: int) -> None:
     from ray.serve.llm.openai_api_models import ChatCompletionResponse
 
     from serve_graph.config.prices import PriceConfig
-    from serve_graph.config.tiers import EchoTierConfig
+    from serve_graph.config.tiers.kinds import EchoTierConfig
     from serve_graph.engines.echo.engine import EchoEngine
 
     class Echo:

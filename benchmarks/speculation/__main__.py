@@ -36,7 +36,7 @@ from typing import Any
 from benchmarks.graphs import ROOT, BenchmarkError
 from benchmarks.speculation.workloads import WORKLOADS, prompts
 from serve_graph.config.graph import load_config
-from serve_graph.config.tiers import VllmTierConfig
+from serve_graph.config.tiers.kinds import VllmTierConfig
 from serve_graph.engines.vllm.settings import MENDED_SAMPLING, engine_arguments
 from serve_graph.engines.weights.resolve import resolve_weights
 

@@ -78,7 +78,7 @@ def sentence(who: str, module: str, extra: str | None = None) -> str:
 
 def need_vllm(config: GraphConfig) -> None:
     """Exit with 2 and what to install if a tier of `config` uses vLLM and vLLM is not installed."""
-    from serve_graph.config.tiers import VllmTierConfig
+    from serve_graph.config.tiers.kinds import VllmTierConfig
 
     for tier in config.every_tier:
         if isinstance(tier, VllmTierConfig):

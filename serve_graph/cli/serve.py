@@ -162,7 +162,7 @@ def prepare(config: GraphConfig, progress: Any, builder: Builder, budget_s: floa
     """
     from serve_graph.cli.local.launch import check_port
     from serve_graph.cluster.replicas.nodes import check_nodes
-    from serve_graph.config.tiers import VllmTierConfig
+    from serve_graph.config.tiers.kinds import VllmTierConfig
     from serve_graph.engines.weights.beside import weights_beside
     from serve_graph.engines.weights.resolve import remove_leftovers
 

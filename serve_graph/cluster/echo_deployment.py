@@ -9,7 +9,7 @@ from typing import Any
 
 from serve_graph.cluster.replicas.replica_logs import log_in_replica
 from serve_graph.config.records import LoggingConfig
-from serve_graph.config.tiers import EchoTierConfig
+from serve_graph.config.tiers.kinds import EchoTierConfig
 from serve_graph.engines.echo.engine import EchoError
 from serve_graph.engines.echo.verifier import echo_engine
 from serve_graph.engines.joined_chunks import joined_chunks

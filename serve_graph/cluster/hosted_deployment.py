@@ -8,7 +8,7 @@ from typing import Any
 
 from serve_graph.cluster.replicas.replica_logs import log_in_replica
 from serve_graph.config.records import LoggingConfig
-from serve_graph.config.tiers import HostedTierConfig
+from serve_graph.config.tiers.kinds import HostedTierConfig
 from serve_graph.engines.hosted.engine import HostedEngine
 from serve_graph.engines.replica_counters import CountedReplica
 from serve_graph.engines.telemetry.call_context import CallContext, take_over

@@ -19,7 +19,7 @@ from serve_graph.cluster.load.decided_together import DecidedTogether
 from serve_graph.cluster.load.long_work import LongWork
 from serve_graph.cluster.replicas.broadcast import let_threads_give_way
 from serve_graph.cluster.replicas.replica_logs import log_in_replica
-from serve_graph.config.graph import WhenUncovered
+from serve_graph.config.policy import WhenUncovered
 from serve_graph.config.records import LoggingConfig
 from serve_graph.engines.telemetry.call_context import CallContext, take_over
 from serve_graph.errors import PolicyUnavailableError

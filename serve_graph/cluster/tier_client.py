@@ -20,7 +20,7 @@ from serve_graph.cluster.load.admission import AdmissionController
 from serve_graph.cluster.replicas.handle_methods import HandleMethods
 from serve_graph.cluster.replicas.in_process import TierHandle
 from serve_graph.config.judge import AnswerReader
-from serve_graph.config.tiers import AnyTierConfig, HostedTierConfig, VllmTierConfig
+from serve_graph.config.tiers.kinds import AnyTierConfig, HostedTierConfig, VllmTierConfig
 from serve_graph.engines.error_meanings import ErrorFault, ErrorMeaning, meaning_of
 from serve_graph.engines.telemetry.call_context import carried
 from serve_graph.errors import EngineError, EngineRequestError, EngineTimeoutError, SaturatedError, TierSetupError

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field, field_validator
 
 from serve_graph.config.base import Frozen
-from serve_graph.config.tiers import ScalingConfig
+from serve_graph.config.tiers.scaling import ScalingConfig
 
 ANY_PAGE = frozenset({"*", "null"})
 """Origins that every web page can have: `null` is that of a sandboxed frame."""

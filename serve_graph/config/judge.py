@@ -13,7 +13,8 @@ from pydantic import Field, model_validator
 from router_models.types.exchange import verifier_of
 from serve_graph.config.base import Frozen
 from serve_graph.config.prices import Amount
-from serve_graph.config.tiers import AnyTierConfig, EchoTierConfig, HostedTierConfig, TierName, VllmTierConfig
+from serve_graph.config.tiers.kinds import AnyTierConfig, EchoTierConfig, HostedTierConfig, VllmTierConfig
+from serve_graph.config.tiers.tier import TierName
 
 JudgedRoute = Literal["accepted", "escalated", "routed", "forced", "fallback"]
 """How an answer came about: the outcomes of requests that have one."""

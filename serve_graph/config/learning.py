@@ -10,7 +10,7 @@ from pydantic import AnyHttpUrl, Field, SecretStr
 
 from serve_graph.config.base import Frozen
 from serve_graph.config.prices import Amount
-from serve_graph.config.tiers import TierName
+from serve_graph.config.tiers.tier import TierName
 
 
 class FeedbackConfig(Frozen):

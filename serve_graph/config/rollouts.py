@@ -13,7 +13,7 @@ from pydantic import Field
 from router_models.monitoring.canary_limits import CanaryLimits
 from serve_graph.config.base import Frozen
 from serve_graph.config.prices import Amount
-from serve_graph.config.tiers import TierName
+from serve_graph.config.tiers.tier import TierName
 
 ProperShare = Annotated[float, Field(gt=0, lt=1)]
 PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False)]

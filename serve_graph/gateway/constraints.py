@@ -19,7 +19,8 @@ from serve_graph.cascade.context import CascadeContext
 from serve_graph.cascade.deadline import NEVER, Deadline
 from serve_graph.cascade.steps import StreamMode, StreamTerms
 from serve_graph.cascade.streaming import judged_whole
-from serve_graph.config.graph import GraphConfig, WhenUncovered
+from serve_graph.config.graph import GraphConfig
+from serve_graph.config.policy import WhenUncovered
 from serve_graph.errors import RequestError
 from serve_graph.gateway.capabilities import AsleepTiers, CapableTiers, capabilities_of, needs_of
 from serve_graph.gateway.context_length import Room, crowded, fit_context

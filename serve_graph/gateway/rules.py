@@ -16,7 +16,7 @@ from router_models.pricing.prices import Price
 from router_models.pricing.session_cost import Conversation, session_cost
 from router_models.types import Decision, IntentMatch
 from router_models.types.coverage import Uncovered
-from serve_graph.config.graph import WhenUncovered
+from serve_graph.config.policy import WhenUncovered
 from serve_graph.gateway.sessions import Session
 
 

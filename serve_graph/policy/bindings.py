@@ -21,7 +21,7 @@ from router_models.versions.router_version import RouterVersion
 from serve_graph.config.graph import GraphConfig
 from serve_graph.config.judge import AnyVerifierConfig
 from serve_graph.config.prices import RATES, PriceConfig
-from serve_graph.config.tiers import AnyTierConfig, HostedTierConfig, VllmTierConfig
+from serve_graph.config.tiers.kinds import AnyTierConfig, HostedTierConfig, VllmTierConfig
 from serve_graph.engines.vllm.settings import engine_arguments
 from serve_graph.engines.weights.loaded_files import with_digests
 from serve_graph.engines.weights.model_folder import look_at

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from router_models.estimators.signals import TierKind
 from serve_graph.config.graph import GraphConfig
-from serve_graph.config.tiers import AnyTierConfig, HostedTierConfig, VllmTierConfig
+from serve_graph.config.tiers.kinds import AnyTierConfig, HostedTierConfig, VllmTierConfig
 
 
 def tier_kinds(config: GraphConfig) -> dict[str, TierKind]:

@@ -8,7 +8,7 @@ import pytest
 
 from serve_graph.cascade.fakes import FakeEmbedder
 from serve_graph.config.prices import PriceConfig
-from serve_graph.config.tiers import HostedTierConfig
+from serve_graph.config.tiers.kinds import HostedTierConfig
 from serve_graph.errors import EngineError
 
 PRICE = PriceConfig(input_usd_per_mtok=Decimal(1), output_usd_per_mtok=Decimal(2))

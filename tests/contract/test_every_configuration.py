@@ -9,7 +9,8 @@ from pydantic import ValidationError
 from serve_graph.cluster.replicas.nodes import check_nodes
 from serve_graph.config.graph import GraphConfig, load_config
 from serve_graph.config.templates import TEMPLATES
-from serve_graph.config.tiers import EchoTierConfig, VllmTierConfig, WeightsConfig
+from serve_graph.config.tiers.kinds import EchoTierConfig, VllmTierConfig
+from serve_graph.config.tiers.weights import WeightsConfig
 from serve_graph.errors import ConfigError
 
 CONFIGS = sorted([*(Path(__file__).parents[2] / "configs").glob("*.yaml"), *TEMPLATES.glob("*.yaml")])

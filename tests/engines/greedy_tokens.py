@@ -10,7 +10,7 @@ import sys
 from typing import Any
 
 from serve_graph.config.graph import load_config
-from serve_graph.config.tiers import VllmTierConfig
+from serve_graph.config.tiers.kinds import VllmTierConfig
 from serve_graph.engines.vllm.settings import MENDED_SAMPLING
 
 MAX_TOKENS = 32

@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from router_models.data.embeddings.encoder import Encoder
 from serve_graph.cli.local.launch import free_port
-from serve_graph.config.tiers import WeightsConfig
+from serve_graph.config.tiers.weights import WeightsConfig
 from serve_graph.engines.weights.resolve import resolve_weights
 
 # Ray, vLLM and what they start warn of much that is theirs to mend.

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from serve_graph.config.graph import load_config
-from serve_graph.config.tiers import VllmTierConfig
+from serve_graph.config.tiers.kinds import VllmTierConfig
 from serve_graph.engines.weights.resolve import PACKAGED, converted_digest, resolve_weights
 
 pytestmark = pytest.mark.timeout(900)

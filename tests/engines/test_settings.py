@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from serve_graph.cluster.batches.passes.vllm_stage import USUAL_STEP_TOKENS
 from serve_graph.config.records import TracingConfig
-from serve_graph.config.tiers import VllmTierConfig
+from serve_graph.config.tiers.kinds import VllmTierConfig
 from serve_graph.engines.vllm.settings import llm_config
 from tests.unit.serve_graph.engines.telemetry.collector import collecting
 

@@ -25,7 +25,7 @@ from router_models.versions.router_version import RouterVersion
 from router_models.versions.sealed.tier_models import Stage
 from serve_graph.cli.local.launch import free_port
 from serve_graph.config.graph import load_config
-from serve_graph.config.tiers import WeightsConfig
+from serve_graph.config.tiers.weights import WeightsConfig
 from serve_graph.engines.weights.resolve import resolve_weights
 from serve_graph.records.store import DecisionStore
 from tests.engines.datasets import KEYS, dataset_run

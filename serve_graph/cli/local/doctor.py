@@ -28,7 +28,7 @@ from serve_graph.cli.local.memory import available_gib, memory_needed
 from serve_graph.cluster.replicas.nodes import check_nodes
 from serve_graph.config.graph import GraphConfig
 from serve_graph.config.records import TracingConfig
-from serve_graph.config.tiers import HostedTierConfig, VllmTierConfig
+from serve_graph.config.tiers.kinds import HostedTierConfig, VllmTierConfig
 from serve_graph.engines.telemetry.tracing import check_tracing
 from serve_graph.engines.weights.model_folder import check_model_folder
 from serve_graph.engines.weights.resolve import PACKAGED, check_folder, unpinned

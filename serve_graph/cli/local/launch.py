@@ -30,7 +30,7 @@ from serve_graph.cli.local.haproxy import CONFIG_NAME, usable_haproxy, without_s
 from serve_graph.cli.local.haproxy import OVERRIDE as HAPROXY_OVERRIDE
 from serve_graph.cluster.replicas.lean_imports import spare_pandas_in_workers
 from serve_graph.config.graph import GraphConfig
-from serve_graph.config.tiers import LOAD_TOLD
+from serve_graph.config.tiers.scaling import LOAD_TOLD
 from serve_graph.errors import ConfigError, ServeGraphError
 
 READY_WITHIN_S = 40.0

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from serve_graph.config.graph import GraphConfig
-from serve_graph.config.tiers import VllmTierConfig, WeightsConfig
+from serve_graph.config.tiers.kinds import VllmTierConfig
+from serve_graph.config.tiers.weights import WeightsConfig
 from serve_graph.engines.weights.resolve import PACKAGED
 from serve_graph.errors import ConfigError
 

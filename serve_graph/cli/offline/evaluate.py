@@ -310,7 +310,7 @@ def _check_one_encoder(table: OutcomeTable, brought: OutcomeTable | None) -> Non
 
 def _model_folder(name: str, progress: Callable[[str], None]) -> Path:
     """Return a model's folder: the given one, or that of a package's weights, which are converted once."""
-    from serve_graph.config.tiers import WeightsConfig
+    from serve_graph.config.tiers.weights import WeightsConfig
     from serve_graph.engines.weights.resolve import resolve_weights
 
     if (Path(name) / "config.json").is_file() or "/" in name:

@@ -11,7 +11,7 @@ from ray.serve.handle import DeploymentHandle
 
 from serve_graph.cluster.replicas.broadcast import Replicas
 from serve_graph.config.graph import GraphConfig
-from serve_graph.config.tiers import AnyTierConfig, HostedTierConfig
+from serve_graph.config.tiers.kinds import AnyTierConfig, HostedTierConfig
 
 
 class InProcessHandle:

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from serve_graph.access.origins import is_loopback
 from serve_graph.config.graph import GraphConfig
-from serve_graph.config.tiers import AnyTierConfig, HostedTierConfig, VllmTierConfig
+from serve_graph.config.tiers.kinds import AnyTierConfig, HostedTierConfig, VllmTierConfig
 from serve_graph.engines.weights.loaded_files import PLACES, SUFFIXES
 from serve_graph.errors import ConfigError
 

@@ -9,7 +9,7 @@ from ray.serve.exceptions import RayServeException
 
 from serve_graph.config.graph import GraphConfig
 from serve_graph.config.records import LoggingConfig
-from serve_graph.config.tiers import AnyTierConfig, HostedTierConfig
+from serve_graph.config.tiers.kinds import AnyTierConfig, HostedTierConfig
 from serve_graph.engines.telemetry.json_logs import set_up_logs
 from serve_graph.engines.telemetry.tracing import Tracer, check_tracing
 

@@ -13,8 +13,8 @@ import yaml
 from pydantic import ValidationError
 
 from serve_graph.config.graph import GraphConfig
-from serve_graph.config.tier_parts import HostedDeploymentConfig
-from serve_graph.config.tiers import HostedTierConfig, VllmTierConfig
+from serve_graph.config.tiers.kinds import HostedTierConfig, VllmTierConfig
+from serve_graph.config.tiers.parts import HostedDeploymentConfig
 from serve_graph.errors import ConfigError
 
 CONFIG_FOLDER, CONFIG_FILE = "/etc/serve-graph-config", "graph.yaml"

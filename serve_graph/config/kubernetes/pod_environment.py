@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from serve_graph.config.kubernetes.graph_settings import ClusterGraph, hosted_apis
-from serve_graph.config.tiers import LOAD_TOLD, VllmTierConfig
+from serve_graph.config.tiers.kinds import VllmTierConfig
+from serve_graph.config.tiers.scaling import LOAD_TOLD
 
 SECRET = "serve-graph"
 """The Secret that holds, by the variable's name, every value that the configuration leaves open."""

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from serve_graph.config.graph import GraphConfig
 from serve_graph.config.kubernetes.graph_settings import bundles_of, pipeline_stages, tier_resource
 from serve_graph.config.kubernetes.machines import Machine, machine_of
-from serve_graph.config.shared_engines import engines_of
-from serve_graph.config.tiers import ScalingConfig, VllmTierConfig
+from serve_graph.config.tiers.kinds import VllmTierConfig
+from serve_graph.config.tiers.scaling import ScalingConfig
+from serve_graph.config.tiers.shared_engines import engines_of
 
 SERVING_GROUP = "serving"
 """The group, and its resource, of everything that runs no engine: ingress, router, verifier, hosted tiers."""

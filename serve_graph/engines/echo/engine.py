@@ -26,7 +26,7 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 from router_models.estimators.questions.last_tier import LAST_TIER_QUESTION
-from serve_graph.config.tiers import EchoTierConfig
+from serve_graph.config.tiers.kinds import EchoTierConfig
 
 _QUESTION = re.compile(r"<question (\w+)>\n(.*)\n</question \1>", re.DOTALL)
 _ASKS_VERDICT = re.compile(r"\nEnd (\w{12})\nVerdict:\Z")

@@ -23,7 +23,7 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from serve_graph.config.prices import PriceConfig
-from serve_graph.config.tiers import EchoTierConfig
+from serve_graph.config.tiers.kinds import EchoTierConfig
 from serve_graph.engines.echo.engine import EchoEngine, EchoError
 from serve_graph.engines.echo.scripted import check_script, send_scripted
 

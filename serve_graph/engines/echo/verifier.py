@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from serve_graph.config.judge import EchoVerifierConfig
-from serve_graph.config.tiers import EchoTierConfig
+from serve_graph.config.tiers.kinds import EchoTierConfig
 from serve_graph.engines.echo.engine import EchoEngine, EchoError, prompt_of, question_draw
 from serve_graph.engines.scores import completion_with
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from router_models.types import Attempt
-from serve_graph.config.tier_parts import FailoverConfig
+from serve_graph.config.tiers.parts import FailoverConfig
 from serve_graph.engines.error_meanings import ErrorFault, ErrorMeaning
 from serve_graph.engines.hosted.breaker import Breaker
 from serve_graph.engines.hosted.deployment_error import REFUSED, DeploymentError

@@ -9,8 +9,8 @@ from typing import Any
 
 from router_models.types import Attempt
 from serve_graph.config.judge import HostedVerifierConfig
-from serve_graph.config.tier_parts import HostedDeploymentConfig
-from serve_graph.config.tiers import HostedTierConfig
+from serve_graph.config.tiers.kinds import HostedTierConfig
+from serve_graph.config.tiers.parts import HostedDeploymentConfig
 from serve_graph.engines.hosted.anthropic.engine import AnthropicEngine
 from serve_graph.engines.hosted.deployment_error import DeploymentError
 from serve_graph.engines.hosted.failover import Failover

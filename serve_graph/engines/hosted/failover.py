@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from router_models.types import Attempt
-from serve_graph.config.tier_parts import FailoverConfig
+from serve_graph.config.tiers.parts import FailoverConfig
 from serve_graph.engines.hosted.attempts import Attempts, Pause, Try
 from serve_graph.engines.hosted.breaker import Breaker
 from serve_graph.engines.hosted.deployment_error import DeploymentError

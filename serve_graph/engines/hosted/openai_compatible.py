@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 
-from serve_graph.config.tier_parts import HostedDeploymentConfig
+from serve_graph.config.tiers.parts import HostedDeploymentConfig
 from serve_graph.engines.hosted.deployment_error import DeploymentError
 from serve_graph.engines.hosted.event_stream import LAST_WORD_S, EventReader
 from serve_graph.engines.hosted.failures import error_in_reply, failure_of, refused_by_api

@@ -6,7 +6,7 @@ import asyncio
 import json
 from typing import Any
 
-from serve_graph.config.tier_parts import HostedDeploymentConfig
+from serve_graph.config.tiers.parts import HostedDeploymentConfig
 from serve_graph.engines.hosted.deployment_error import DeploymentError
 from serve_graph.engines.hosted.failures import error_in_reply, failure_of, refused_by_api
 from serve_graph.engines.hosted.openai_compatible import OpenAICompatibleEngine

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from serve_graph.config.records import TracingConfig
-from serve_graph.config.tier_parts import LoraSection
-from serve_graph.config.tiers import VllmTierConfig
+from serve_graph.config.tiers.kinds import VllmTierConfig
+from serve_graph.config.tiers.parts import LoraSection
 
 
 def llm_config(

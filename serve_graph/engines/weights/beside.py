@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from router_models.types import Progress
-from serve_graph.config.tiers import WeightsConfig
+from serve_graph.config.tiers.weights import WeightsConfig
 from serve_graph.engines.weights.resolve import check_package, resolve_weights
 from serve_graph.errors import WeightsError
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from router_models.data.artifacts import file_sha256, sealed_hashes
 from router_models.errors import ArtifactError
-from serve_graph.config.tiers import VllmTierConfig
+from serve_graph.config.tiers.kinds import VllmTierConfig
 from serve_graph.engines.vllm.settings import engine_arguments
 from serve_graph.engines.weights.model_folder import files_of, folder_digest, look_at
 from serve_graph.errors import WeightsError

@@ -23,7 +23,7 @@ from types import MappingProxyType
 from router_models.data.artifacts import read_json_file, seal, sealed_hashes, verify
 from router_models.errors import ArtifactError
 from router_models.types import Progress
-from serve_graph.config.tiers import WeightsConfig
+from serve_graph.config.tiers.weights import WeightsConfig
 from serve_graph.engines.weights.model_folder import check_model_folder, folder_digest, look_at
 from serve_graph.errors import WeightsError
 

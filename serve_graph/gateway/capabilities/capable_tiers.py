@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from router_models.types import Decision
 from router_models.versions.policy import Policy
-from serve_graph.config.tiers import TierConfig
+from serve_graph.config.tiers.tier import TierConfig
 from serve_graph.errors import RequestError
 from serve_graph.gateway.capabilities.needs import MODALITIES, TEXT_ONLY, Needs, in_words, named_needs
 from serve_graph.gateway.options import ResolvedOptions

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from serve_graph.config.graph import GraphConfig
-from serve_graph.config.tiers import AnyTierConfig, HostedTierConfig
+from serve_graph.config.tiers.kinds import AnyTierConfig, HostedTierConfig
 
 if TYPE_CHECKING:
     from router_models.planning.capacity import TierPlaces

@@ -18,7 +18,7 @@ from router_models.types import Outcome, Usage
 from router_models.types.exchange import logprob_summary
 from serve_graph.cli import app
 from serve_graph.config.graph import load_config
-from serve_graph.config.tiers import EchoTierConfig
+from serve_graph.config.tiers.kinds import EchoTierConfig
 from serve_graph.engines.echo.engine import EchoEngine
 from serve_graph.policy.bindings import tier_binds, write_collected_binds
 from tests.fixtures.registry import approve_version

@@ -18,7 +18,8 @@ from serve_graph.api.messages import MessagesRequest
 from serve_graph.api.responses import ResponsesRequest
 from serve_graph.cascade.fakes import FakeHandle
 from serve_graph.config.prices import PriceConfig
-from serve_graph.config.tiers import AnyTierConfig, EchoTierConfig, HostedTierConfig, VllmTierConfig, WeightsConfig
+from serve_graph.config.tiers.kinds import AnyTierConfig, EchoTierConfig, HostedTierConfig, VllmTierConfig
+from serve_graph.config.tiers.weights import WeightsConfig
 from serve_graph.protocol.embeddings import EmbeddingsRequest
 from serve_graph.protocol.fields import ENGINE_KINDS, TABLES, EngineKind, Handling
 from serve_graph.protocol.requests import ChatRequest, CompletionRequest

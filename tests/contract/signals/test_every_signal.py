@@ -29,7 +29,7 @@ from router_models.estimators.verifiers.learned.sources import NUMBER_SIGNALS, P
 from router_models.types import Answers, FloatArray, Prompts, Query
 from router_models.types.exchange import ASKED_NAMES, BEFORE_NAMES, FORMAT_NAMES, LOGPROB_NAMES
 from router_models.versions.sealed.tier_models import ROUTER_SCORE, as_served
-from serve_graph.config.tiers import EchoTierConfig
+from serve_graph.config.tiers.kinds import EchoTierConfig
 from serve_graph.engines.echo.engine import EchoEngine
 from serve_graph.protocol.requests import AskedName
 from serve_graph.protocol.responses import completion_of

@@ -17,7 +17,7 @@ from serve_graph.cli.batch.providers.provider_engine import billed_all_the_same,
 from serve_graph.cli.batch.providers.provider_ledger import ProviderLedger
 from serve_graph.cluster.batches.passes.pass_rows import Columns, RowPieces, error_reply
 from serve_graph.cluster.batches.passes.workers import tier_body
-from serve_graph.config.tiers import HostedTierConfig
+from serve_graph.config.tiers.kinds import HostedTierConfig
 from serve_graph.engines.hosted.deployment_error import DeploymentError
 from serve_graph.errors import EngineError
 

@@ -26,7 +26,7 @@ from serve_graph.cluster.batches.passes.pass_rows import ReplyPieces, RowPieces,
 from serve_graph.cluster.batches.passes.passes import Passes
 from serve_graph.cluster.batches.passes.purse import PurseLike
 from serve_graph.cluster.batches.passes.row_cascade import PassesPlan
-from serve_graph.config.tiers import HostedTierConfig
+from serve_graph.config.tiers.kinds import HostedTierConfig
 from serve_graph.errors import ServeGraphError
 from serve_graph.policy.tier_kinds import tier_kind
 

@@ -25,7 +25,7 @@ from serve_graph.cli.batch.providers.batch_api import (
     tried_again,
 )
 from serve_graph.cli.batch.providers.provider_ledger import ProviderLine, Submission
-from serve_graph.config.tier_parts import HostedDeploymentConfig
+from serve_graph.config.tiers.parts import HostedDeploymentConfig
 from serve_graph.engines.hosted.anthropic.engine import API_VERSION, AnthropicEngine
 from serve_graph.engines.hosted.anthropic.failure import STATUSES
 from serve_graph.engines.hosted.anthropic.reply import chat_completion

@@ -14,7 +14,7 @@ from serve_graph.cli.batch.providers.provider_api import ProviderApi
 from serve_graph.cli.batch.providers.provider_engine import TierTerms
 from serve_graph.cli.batch.providers.provider_ledger import ProviderLedger
 from serve_graph.config.graph import GraphConfig
-from serve_graph.config.tiers import HostedTierConfig
+from serve_graph.config.tiers.kinds import HostedTierConfig
 from serve_graph.errors import ServeGraphError
 from serve_graph.policy.bindings import price_list
 

@@ -32,7 +32,7 @@ from serve_graph.cluster.policy_client import PolicySource
 from serve_graph.cluster.policy_deployment import PolicyDeployment
 from serve_graph.cluster.service import build_service, cascade_context
 from serve_graph.config.graph import GraphConfig
-from serve_graph.config.tiers import AnyTierConfig
+from serve_graph.config.tiers.kinds import AnyTierConfig
 from serve_graph.errors import ServeGraphError
 from serve_graph.policy.bindings import price_list
 from serve_graph.policy.catalogue_watch import CatalogueWatch

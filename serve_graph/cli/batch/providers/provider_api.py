@@ -17,7 +17,7 @@ from serve_graph.cli.batch.providers.batch_api import (
     tried_again,
 )
 from serve_graph.cli.batch.providers.provider_ledger import ProviderLine, Submission
-from serve_graph.config.tier_parts import HostedDeploymentConfig
+from serve_graph.config.tiers.parts import HostedDeploymentConfig
 from serve_graph.engines.hosted.deployment_error import DeploymentError
 from serve_graph.engines.hosted.openai_compatible import OpenAICompatibleEngine
 from serve_graph.engines.hosted.replies import whole_reply

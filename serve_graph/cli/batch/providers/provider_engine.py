@@ -22,7 +22,7 @@ from serve_graph.cli.batch.providers.batch_pool import BatchPool
 from serve_graph.cli.batch.providers.held_money import HeldMoney
 from serve_graph.cli.batch.providers.provider_ledger import ProviderLine
 from serve_graph.cluster.tier_client import raise_error
-from serve_graph.config.tiers import TierConfig
+from serve_graph.config.tiers.tier import TierConfig
 from serve_graph.engines.hosted.deployment_error import DeploymentError
 from serve_graph.errors import EngineError
 from serve_graph.gateway.context_length import prompt_tokens

@@ -12,7 +12,7 @@ from serve_graph.cluster.batches.passes.row_cascade import PassesPlan
 from serve_graph.cluster.batches.passes.vllm_stage import passes_faults, with_max_num_seqs
 from serve_graph.cluster.service import alarm_watch
 from serve_graph.config.graph import GraphConfig
-from serve_graph.config.tiers import AnyTierConfig, VllmTierConfig
+from serve_graph.config.tiers.kinds import AnyTierConfig, VllmTierConfig
 from serve_graph.errors import ConfigError
 from serve_graph.policy.served_version import ServedVersion
 from serve_graph.policy.serving_version import Served, serving_version

@@ -25,7 +25,7 @@ from serve_graph.cluster.batches.passes.vllm_stage import answered_by_vllm, piec
 from serve_graph.cluster.batches.passes.workers import CascadeWorker, TierWorker, progress_of_rows
 from serve_graph.cluster.batches.served_verifier import asked_in_a_pass, forget_applications, served_for_a_pass
 from serve_graph.config.judge import VllmVerifierConfig
-from serve_graph.config.tiers import VllmTierConfig
+from serve_graph.config.tiers.kinds import VllmTierConfig
 from serve_graph.errors import ServeGraphError
 
 PASSES_STORE_BYTES = 512 * 1024**2

@@ -34,7 +34,7 @@ from serve_graph.cluster.service import build_service, cascade_context
 from serve_graph.cluster.tier_client import HandleEngine, raise_error
 from serve_graph.config.graph import GraphConfig
 from serve_graph.config.judge import EchoVerifierConfig, HostedVerifierConfig, VllmVerifierConfig
-from serve_graph.config.tiers import AnyTierConfig
+from serve_graph.config.tiers.kinds import AnyTierConfig
 from serve_graph.errors import EngineError, ServeGraphError
 from serve_graph.gateway.request import Request
 from serve_graph.policy.catalogue_watch import CatalogueWatch

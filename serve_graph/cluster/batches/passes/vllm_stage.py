@@ -22,7 +22,7 @@ from serve_graph.cluster.batches.passes.pass_rows import error_reply
 from serve_graph.cluster.batches.passes.vllm_reply import completion_reply, engine_seconds
 from serve_graph.cluster.batches.passes.workers import tier_body
 from serve_graph.config.graph import GraphConfig
-from serve_graph.config.tiers import VllmTierConfig
+from serve_graph.config.tiers.kinds import VllmTierConfig
 from serve_graph.engines.vllm.settings import llm_config
 from serve_graph.engines.weights.loaded_files import loaded_files
 from serve_graph.engines.weights.resolve import resolve_weights

@@ -25,7 +25,7 @@ from serve_graph.cluster.batches.passes.pass_rows import (
 )
 from serve_graph.cluster.batches.passes.row_cascade import PassesPlan, RowCascade
 from serve_graph.cluster.batches.passes.tries import ROW_TRIES, RowTries
-from serve_graph.config.tiers import AnyTierConfig, EchoTierConfig, HostedTierConfig
+from serve_graph.config.tiers.kinds import AnyTierConfig, EchoTierConfig, HostedTierConfig
 from serve_graph.engines.echo.engine import EchoError
 from serve_graph.engines.echo.verifier import echo_engine
 from serve_graph.engines.hosted.engine import HostedEngine

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from serve_graph.config.tier_parts import HostedDeploymentConfig
+from serve_graph.config.tiers.parts import HostedDeploymentConfig
 from serve_graph.engines.hosted.anthropic.reply import ChunksOfMessage, chat_completion
 from serve_graph.engines.hosted.anthropic.request import anthropic_request
 from serve_graph.engines.hosted.deployment_error import DeploymentError

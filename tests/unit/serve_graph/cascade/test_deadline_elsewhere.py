@@ -58,7 +58,7 @@ async def test_embeddings_have_the_deadline_too() -> None:
 def handle_engine() -> Callable[..., Any]:
     """A HandleEngine over a replica that never answers; importing it imports ray.serve."""
     from serve_graph.cluster.tier_client import HandleEngine
-    from serve_graph.config.tiers import HostedTierConfig
+    from serve_graph.config.tiers.kinds import HostedTierConfig
 
     class Replica:
         told: tuple[float, ...] = ()

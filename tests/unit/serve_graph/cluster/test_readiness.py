@@ -9,8 +9,9 @@ import pytest
 
 from serve_graph.config.graph import GraphConfig
 from serve_graph.config.prices import PriceConfig
-from serve_graph.config.tier_parts import AdmissionConfig
-from serve_graph.config.tiers import EchoTierConfig, ScalingConfig
+from serve_graph.config.tiers.kinds import EchoTierConfig
+from serve_graph.config.tiers.parts import AdmissionConfig
+from serve_graph.config.tiers.scaling import ScalingConfig
 
 PRICE = PriceConfig(input_usd_per_mtok=Decimal(1), output_usd_per_mtok=Decimal(2))
 

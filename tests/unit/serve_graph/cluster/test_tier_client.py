@@ -11,7 +11,7 @@ import pytest
 from router_models.types import Attempt, Query
 from serve_graph.cascade.fakes import FakeHandle
 from serve_graph.config.prices import PriceConfig
-from serve_graph.config.tiers import EchoTierConfig, HostedTierConfig
+from serve_graph.config.tiers.kinds import EchoTierConfig, HostedTierConfig
 from serve_graph.errors import (
     EngineError,
     EngineRequestError,
@@ -305,7 +305,7 @@ async def test_a_key_finds_only_its_own_prompts_in_the_cache() -> None:
     from serve_graph.access.auth import CALLER, Caller
     from serve_graph.cluster.tier_client import HandleEngine
     from serve_graph.config.access import KeyConfig
-    from serve_graph.config.tiers import VllmTierConfig
+    from serve_graph.config.tiers.kinds import VllmTierConfig
 
     async def salt(name: str | None, **fields: Any) -> str | None:
         weights = {"hub": "a/b"}

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from serve_graph.config.graph import PolicyConfig
+from serve_graph.config.policy import PolicyConfig
 
 
 def test_overload_fallback_is_off_unless_it_is_asked_for() -> None:

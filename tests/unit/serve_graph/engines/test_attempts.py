@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serve_graph.config.tier_parts import FailoverConfig
+from serve_graph.config.tiers.parts import FailoverConfig
 from serve_graph.engines.hosted.attempts import Attempts, Pause, Try
 from serve_graph.engines.hosted.breaker import LONGEST_REST_S, Breaker
 from serve_graph.engines.hosted.deployment_error import DeploymentError

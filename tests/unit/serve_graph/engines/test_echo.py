@@ -11,7 +11,7 @@ from router_models.estimators.asked_signals import ASKED_SIGNALS
 from router_models.estimators.questions.terms import AskedSettings
 from router_models.types import Query
 from serve_graph.config.prices import PriceConfig
-from serve_graph.config.tiers import EchoTierConfig
+from serve_graph.config.tiers.kinds import EchoTierConfig
 from serve_graph.engines.echo.engine import MOST_WORDS, EchoEngine, EchoError, echo_words, question_draw
 from serve_graph.protocol.requests import engine_body
 from serve_graph.protocol.responses import completion_of

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from serve_graph.config.tier_parts import FailoverConfig
+from serve_graph.config.tiers.parts import FailoverConfig
 from serve_graph.engines.hosted.deployment_error import DeploymentError
 from serve_graph.engines.hosted.failover import Failover
 from tests.fixtures.made_up_time import settled

@@ -13,7 +13,7 @@ import pytest
 from router_models.types import Completion, Query
 from serve_graph.cascade.fakes import FakeEngine
 from serve_graph.config.judge import HostedVerifierConfig
-from serve_graph.config.tiers import HostedTierConfig
+from serve_graph.config.tiers.kinds import HostedTierConfig
 from serve_graph.engines.hosted.engine import HostedEngine
 from serve_graph.engines.hosted.event_stream import EventReader
 from serve_graph.errors import EngineError

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from router_models.types import Query
-from serve_graph.config.tiers import VllmTierConfig
+from serve_graph.config.tiers.kinds import VllmTierConfig
 from serve_graph.engines.vllm.settings import PREFIX_ROUTER, llm_settings
 from serve_graph.protocol.requests import engine_body
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from router_models.types import Query
 from serve_graph.cascade.fakes import FakeHandle
 from serve_graph.config.prices import PriceConfig
-from serve_graph.config.tiers import VllmTierConfig
+from serve_graph.config.tiers.kinds import VllmTierConfig
 
 QUERY = Query.from_prompt("why?")
 PRICE = PriceConfig(input_usd_per_mtok=Decimal(1), output_usd_per_mtok=Decimal(2))

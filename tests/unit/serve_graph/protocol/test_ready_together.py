@@ -9,7 +9,7 @@ from contextlib import aclosing
 import pytest
 
 from serve_graph.cluster.echo_deployment import EchoDeployment
-from serve_graph.config.tiers import EchoTierConfig
+from serve_graph.config.tiers.kinds import EchoTierConfig
 from serve_graph.protocol.async_stream import ready_together
 
 

@@ -14,7 +14,7 @@ from serve_graph.cluster.policy_deployment import PolicyDeployment
 from serve_graph.cluster.service import build_service, cascade_context
 from serve_graph.cluster.tier_client import HandleEngine
 from serve_graph.config.graph import GraphConfig
-from serve_graph.config.tiers import HostedTierConfig
+from serve_graph.config.tiers.kinds import HostedTierConfig
 from serve_graph.policy.bindings import binds_digest
 from serve_graph.policy.served_version import ServedVersion
 from serve_graph.policy.serving_version import serving_version

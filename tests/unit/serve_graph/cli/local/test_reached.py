@@ -14,7 +14,7 @@ from serve_graph.cli.local.doctor import _collector, _finding, _store
 from serve_graph.config.graph import GraphConfig
 from serve_graph.config.prices import PriceConfig
 from serve_graph.config.records import TracingConfig
-from serve_graph.config.tiers import EchoTierConfig
+from serve_graph.config.tiers.kinds import EchoTierConfig
 from serve_graph.errors import ServeGraphError
 from serve_graph.records.migrations.migrate import HEAD
 from serve_graph.records.store import DecisionStore

@@ -14,7 +14,7 @@ from serve_graph.cli.local.status import watch_status
 from serve_graph.config.graph import GraphConfig
 from serve_graph.config.http import HttpConfig
 from serve_graph.config.prices import PriceConfig
-from serve_graph.config.tiers import EchoTierConfig
+from serve_graph.config.tiers.kinds import EchoTierConfig
 from tests.fixtures.local_graph import listening
 
 READY = {"ready": True, "version": "none", "tiers": ["cheap"], "tiers_ready": {"cheap": True}, "promise": "none"}

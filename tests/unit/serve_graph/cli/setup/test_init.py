@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from serve_graph.cli import app
 from serve_graph.cli.setup.init import Kind
 from serve_graph.config.graph import load_config
-from serve_graph.config.tiers import HostedTierConfig
+from serve_graph.config.tiers.kinds import HostedTierConfig
 from serve_graph.errors import ConfigError
 
 RUN = CliRunner()

@@ -137,7 +137,7 @@ async def test_vllm_is_told_that_nobody_waits_where_it_schedules_by_priority(
 ) -> None:
     from router_models.types import Query
     from serve_graph.cluster.tier_client import HandleEngine
-    from serve_graph.config.tiers import VllmTierConfig
+    from serve_graph.config.tiers.kinds import VllmTierConfig
 
     tier = VllmTierConfig.model_validate(
         {

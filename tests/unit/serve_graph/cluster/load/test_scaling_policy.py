@@ -8,7 +8,7 @@ from ray.serve.config import AutoscalingConfig, AutoscalingContext
 from serve_graph.cluster.load import load_board
 from serve_graph.cluster.load.load_board import SAID_WITHIN_S, LoadBoard
 from serve_graph.cluster.load.scaling_policy import IngressScaling, TierScaling
-from serve_graph.config.tiers import ScalingConfig
+from serve_graph.config.tiers.scaling import ScalingConfig
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from serve_graph.config.prices import PriceConfig
-from serve_graph.config.tiers import HostedTierConfig
+from serve_graph.config.tiers.kinds import HostedTierConfig
 
 Api = Any  # conftest.Api
 BODY: dict[str, Any] = {"messages": [{"role": "user", "content": "one two three"}], "max_tokens": 20}

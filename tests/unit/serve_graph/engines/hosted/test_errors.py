@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from serve_graph.cascade.fakes import FakeDecider
-from serve_graph.config.tiers import HostedTierConfig
+from serve_graph.config.tiers.kinds import HostedTierConfig
 from serve_graph.engines.error_meanings import STATUS_FAULTS, ErrorFault, fault_of, meaning_of
 from serve_graph.engines.hosted.engine import HostedEngine
 from tests.fixtures.api_errors import PASSING, REQUESTS, SETUPS

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from serve_graph.config.graph import load_config
-from serve_graph.config.tiers import HostedTierConfig
+from serve_graph.config.tiers.kinds import HostedTierConfig
 from serve_graph.errors import (
     ConfigError,
     EngineError,
@@ -34,7 +34,7 @@ from tests.unit.serve_graph.engines.hosted.asked import (
 
 def test_parameters_reach_the_api_under_its_own_names(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "none")
-    from serve_graph.config.tier_parts import HostedDeploymentConfig
+    from serve_graph.config.tiers.parts import HostedDeploymentConfig
     from serve_graph.engines.hosted.openai_compatible import OpenAICompatibleEngine
 
     def sent(body: dict[str, Any], **parameters: str | None) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from serve_graph.config.tiers import HostedTierConfig
+from serve_graph.config.tiers.kinds import HostedTierConfig
 from serve_graph.engines.hosted.deployment_error import DeploymentError
 from serve_graph.engines.hosted.engine import HostedEngine
 

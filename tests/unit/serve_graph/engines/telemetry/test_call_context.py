@@ -14,7 +14,7 @@ from serve_graph.cluster.echo_deployment import EchoDeployment
 from serve_graph.cluster.policy_client import HandlePolicy
 from serve_graph.cluster.tier_client import HandleEngine
 from serve_graph.config.prices import PriceConfig
-from serve_graph.config.tiers import EchoTierConfig
+from serve_graph.config.tiers.kinds import EchoTierConfig
 from serve_graph.engines.telemetry.call_context import CALL, CallContext, carried, trace_headers
 
 PRICE = PriceConfig(input_usd_per_mtok=Decimal(1), output_usd_per_mtok=Decimal(2))

@@ -17,7 +17,7 @@ from serve_graph.cluster.hosted_deployment import HostedDeployment
 from serve_graph.cluster.tier_client import HandleEngine
 from serve_graph.config.prices import PriceConfig
 from serve_graph.config.records import TracingConfig
-from serve_graph.config.tiers import HostedTierConfig
+from serve_graph.config.tiers.kinds import HostedTierConfig
 from serve_graph.engines.telemetry.call_context import CALL, trace_headers
 from serve_graph.engines.telemetry.otel import OtelRequestTrace, OtelTracer, TierModel
 from serve_graph.errors import EngineError

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from router_models.data.artifacts import seal
-from serve_graph.config.tiers import VllmTierConfig
+from serve_graph.config.tiers.kinds import VllmTierConfig
 from serve_graph.engines.weights.loaded_files import LoadedFiles, loaded_files
 from serve_graph.errors import WeightsError
 

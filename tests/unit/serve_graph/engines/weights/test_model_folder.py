@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from router_models.data.artifacts import file_sha256
-from serve_graph.config.tiers import WeightsConfig
+from serve_graph.config.tiers.weights import WeightsConfig
 from serve_graph.engines.weights import model_folder as module
 from serve_graph.engines.weights.model_folder import check_model_folder, note_path
 from serve_graph.engines.weights.resolve import resolve_weights, weights_digest

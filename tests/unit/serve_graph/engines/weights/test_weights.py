@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from router_models.data.artifacts import seal
-from serve_graph.config.tiers import WeightsConfig
+from serve_graph.config.tiers.weights import WeightsConfig
 from serve_graph.engines.weights import resolve as module
 from serve_graph.engines.weights.resolve import (
     PACKAGED,
@@ -183,7 +183,7 @@ def test_killed_conversion_leaves_no_model_and_the_next_start_cleans_up(tiny: Pa
 import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, {str(tiny.parent)!r})
-from serve_graph.config.tiers import WeightsConfig
+from serve_graph.config.tiers.kinds import WeightsConfig
 from serve_graph.engines.weights import resolve as module
 
 def killed(gguf, out):

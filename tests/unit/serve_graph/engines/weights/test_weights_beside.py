@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from serve_graph.config.tiers import WeightsConfig
+from serve_graph.config.tiers.weights import WeightsConfig
 from serve_graph.engines.weights import resolve as resolving
 from serve_graph.engines.weights.beside import Resolve, weights_beside
 from serve_graph.engines.weights.resolve import PackagedModel

@@ -291,7 +291,7 @@ def test_a_tier_that_passes_cannot_answer_as_it_is_served_is_refused(tmp_path: P
     config = echo_config(tmp_path)
     vllm = {"name": "big", "engine": "vllm", "weights": {"hub": "org/model"}, "price": {"input_usd_per_mtok": 1,
             "output_usd_per_mtok": 2}, "engine_kwargs": {"reasoning_parser": "qwen3"}}  # fmt: skip
-    from serve_graph.config.tiers import VllmTierConfig
+    from serve_graph.config.tiers.kinds import VllmTierConfig
 
     tiers = (config.tiers[0], VllmTierConfig.model_validate(vllm))
     with pytest.raises(ConfigError, match="big is served with reasoning_parser"):

@@ -13,7 +13,7 @@ from serve_graph.cli.batch.providers.anthropic_api import AnthropicBatchApi
 from serve_graph.cli.batch.providers.batch_pool import BatchPool
 from serve_graph.cli.batch.providers.held_money import HeldMoney
 from serve_graph.cli.batch.providers.provider_ledger import ProviderLedger, ProviderLine
-from serve_graph.config.tier_parts import HostedDeploymentConfig
+from serve_graph.config.tiers.parts import HostedDeploymentConfig
 
 MOST = Decimal("0.10")
 

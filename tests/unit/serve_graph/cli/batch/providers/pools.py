@@ -12,7 +12,7 @@ from serve_graph.cli.batch.providers.batch_pool import BatchPool
 from serve_graph.cli.batch.providers.held_money import HeldMoney
 from serve_graph.cli.batch.providers.provider_api import ProviderApi
 from serve_graph.cli.batch.providers.provider_ledger import ProviderLedger, ProviderLine
-from serve_graph.config.tier_parts import HostedDeploymentConfig
+from serve_graph.config.tiers.parts import HostedDeploymentConfig
 
 MOST, COST = Decimal("0.10"), Decimal("0.04")
 

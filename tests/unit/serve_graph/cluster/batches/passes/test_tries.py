@@ -17,7 +17,7 @@ from starlette.routing import Route
 from serve_graph.cluster.batches.passes.tries import ROW_TRIES, RowTries
 from serve_graph.cluster.batches.passes.workers import TierWorker
 from serve_graph.config.judge import HostedVerifierConfig
-from serve_graph.config.tiers import HostedTierConfig
+from serve_graph.config.tiers.kinds import HostedTierConfig
 from serve_graph.engines.error_meanings import ErrorFault
 from serve_graph.engines.scores import NO_SCORE
 from tests.fixtures.local_graph import listening

@@ -22,7 +22,7 @@ from serve_graph.cluster.batches.passes.vllm_stage import (
     with_max_num_seqs,
     worker_place,
 )
-from serve_graph.config.tiers import VllmTierConfig
+from serve_graph.config.tiers.kinds import VllmTierConfig
 from serve_graph.errors import ConfigError
 from serve_graph.protocol.requests import engine_body
 from serve_graph.protocol.responses import completion_of

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from serve_graph.cluster.tier_client import HandleEngine
-from serve_graph.config.tiers import HostedTierConfig
+from serve_graph.config.tiers.kinds import HostedTierConfig
 from serve_graph.engines.echo.scripted import check_script
 from serve_graph.engines.echo.server import FAULTS, EchoServer
 from serve_graph.engines.hosted.engine import HostedEngine

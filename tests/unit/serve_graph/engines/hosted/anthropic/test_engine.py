@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from router_models.types import Usage
-from serve_graph.config.tiers import HostedTierConfig
+from serve_graph.config.tiers.kinds import HostedTierConfig
 from serve_graph.engines.hosted.engine import HostedEngine
 from serve_graph.errors import ConfigError
 from serve_graph.policy.bindings import _engine

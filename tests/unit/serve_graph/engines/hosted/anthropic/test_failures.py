@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from serve_graph.config.tiers import HostedTierConfig
+from serve_graph.config.tiers.kinds import HostedTierConfig
 from serve_graph.engines.hosted.engine import HostedEngine
 from tests.fixtures.made_up_time import hurry, hurry_when
 from tests.fixtures.servers.apis import Api

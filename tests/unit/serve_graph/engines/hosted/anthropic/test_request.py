@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serve_graph.api.messages import MessagesRequest, messages_query
-from serve_graph.config.tier_parts import HostedDeploymentConfig
+from serve_graph.config.tiers.parts import HostedDeploymentConfig
 from serve_graph.engines.hosted.anthropic.messages import NOTHING_ASKED, call_id_of
 from serve_graph.engines.hosted.anthropic.request import anthropic_request
 from serve_graph.engines.hosted.deployment_error import DeploymentError

@@ -13,7 +13,7 @@ from serve_graph.cluster.load.sleep_watch import SleepWatch
 from serve_graph.cluster.tier_client import HandleEngine, adapter_of
 from serve_graph.config.graph import GraphConfig
 from serve_graph.config.kubernetes.worker_groups import serving_deployments, worker_groups
-from serve_graph.config.shared_engines import engines_of, sharing
+from serve_graph.config.tiers.shared_engines import engines_of, sharing
 from serve_graph.engines.vllm.settings import llm_settings
 from serve_graph.engines.weights.loaded_files import loaded_files
 from serve_graph.policy.bindings import tier_binds

@@ -9,10 +9,10 @@ import yaml
 from pydantic import ValidationError
 
 from serve_graph.config.graph import GraphConfig
-from serve_graph.config.tiers import HostedTierConfig
+from serve_graph.config.tiers.kinds import HostedTierConfig
 from serve_graph.policy.bindings import tier_binds
 
-PAGE = Path(__file__).parents[4] / "docs" / "guides" / "tiers.md"
+PAGE = Path(__file__).parents[5] / "docs" / "guides" / "tiers.md"
 PRICE = {"input_usd_per_mtok": 1, "output_usd_per_mtok": 2}
 HOSTED = {"name": "frontier", "engine": "openai", "price": PRICE}
 TWO = [{"name": "east", "model": "m", "base_url": "http://e/v1"}, {"name": "west", "model": "m2", "weight": 3}]

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from serve_graph.config.tiers import AnyTierConfig, EchoTierConfig, TierConfig, VllmTierConfig
+from serve_graph.config.tiers.kinds import AnyTierConfig, EchoTierConfig, VllmTierConfig
+from serve_graph.config.tiers.tier import TierConfig
 
 ENGINE_FIELDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
