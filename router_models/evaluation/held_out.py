@@ -13,7 +13,7 @@ from router_models.data.outcomes import OutcomeTable
 from router_models.errors import DataError
 from router_models.estimators.routers import ROUTERS
 from router_models.estimators.routers.fallback import RouterWithFallback
-from router_models.training.model_selection import grouped_folds
+from router_models.training.selection.model_selection import grouped_folds
 from router_models.types import FloatArray, IntArray, Progress
 
 EVALUATION_DOMAINS = ("domain", "category", "family", "qset")

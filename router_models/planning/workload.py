@@ -21,7 +21,7 @@ from router_models.pricing.tier_costs import TierCosts, calls_of, check_ladder, 
 from router_models.reports.coverage import foreseen_rows
 from router_models.risk_control.certificates.risks import check_acceptable
 from router_models.risk_control.evidence import CascadeEvidence
-from router_models.training.model_selection import (
+from router_models.training.selection.model_selection import (
     SIMPLE_ROUTERS,
     SIMPLE_VERIFIERS,
     choose_router,

@@ -21,7 +21,7 @@ from router_models.risk_control.certificates.certificate import Certificate
 from router_models.risk_control.certificates.promise import Compared, Promise
 from router_models.risk_control.evidence import CascadeEvidence, Thresholds
 from router_models.risk_control.sequence import upper_bound
-from router_models.training.model_selection import Scored
+from router_models.training.selection.model_selection import Scored
 from router_models.types import BoolArray, FloatArray
 from router_models.versions.router_version import RouterVersion
 

@@ -25,7 +25,7 @@ from router_models.risk_control.certificates.terms import CertificateTerms
 from router_models.risk_control.certify import Guarantee, Promised
 from router_models.risk_control.ladder.tuning import Escalation
 from router_models.risk_control.sequence import spent_delta
-from router_models.training.model_selection import Scored
+from router_models.training.selection.model_selection import Scored
 from router_models.training.whose_labels import LabelsUsed
 from router_models.versions.router_version import RouterVersion
 

@@ -26,7 +26,6 @@ from router_models.risk_control.certify import certify_policy, check_on_tune
 from router_models.risk_control.evidence import CascadeEvidence
 from router_models.risk_control.joint_path import JointPath
 from router_models.risk_control.paired import compare_with_last
-from router_models.training.asking import asked_first_usd
 from router_models.training.candidate import Candidate, Settings
 from router_models.training.evidence import (
     evidence_of,
@@ -36,6 +35,7 @@ from router_models.training.evidence import (
     tries_of,
 )
 from router_models.training.labelling.streamed import StreamedLabels, certify_streamed
+from router_models.training.selection.asking import asked_first_usd
 from router_models.training.splits import SPLIT_SHARES, LabelledSplits
 from router_models.training.whose_labels import check_graded_alike
 from router_models.types import OperatingPoint

@@ -21,11 +21,11 @@ from router_models.estimators.routers import ROUTERS
 from router_models.estimators.signals import TierKind
 from router_models.pricing.prices import Price
 from router_models.risk_control.sequence import spent_delta
-from router_models.training.auto_router import auto_families, choose_by_area, simplest_within_one_error
 from router_models.training.candidate import Candidate, Settings, load_candidate, save_candidate
 from router_models.training.certify import certify_candidate
 from router_models.training.evidence import replay_version
 from router_models.training.fit import fit_candidate
+from router_models.training.selection.auto_router import auto_families, choose_by_area, simplest_within_one_error
 from router_models.training.splits import LabelledSplits, split_outcomes
 from router_models.training.together import certify_patterns
 from router_models.types import Completion, Decision, DecisionRecord, Query

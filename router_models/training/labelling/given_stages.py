@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from router_models.data.outcomes import OutcomeTable
 from router_models.estimators.routers import LengthRouter, RouterModel
-from router_models.training.model_selection import Scored, simplest_good
+from router_models.training.selection.model_selection import Scored, simplest_good
 from router_models.versions.sealed.tier_models import Stage
 
 

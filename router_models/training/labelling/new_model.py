@@ -20,7 +20,7 @@ from router_models.estimators.routers import ClusterErrorRouter, LengthRouter, M
 from router_models.estimators.routers.combined.voted import log_odds_within
 from router_models.metrics import RoutingSums, auc
 from router_models.training.labelling.given_stages import RouterChoice
-from router_models.training.model_selection import Scored, grouped_folds, held_out_of_folds, simplest_good
+from router_models.training.selection.model_selection import Scored, grouped_folds, held_out_of_folds, simplest_good
 from router_models.training.splits import LabelledSplits
 from router_models.types import BoolArray, FloatArray, Prompts
 

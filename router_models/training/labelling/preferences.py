@@ -20,7 +20,7 @@ from router_models.estimators.routers.combined.voted import VotedRouter, mixed, 
 from router_models.estimators.routers.embedding.preferences import PreferenceRouter
 from router_models.metrics import RoutingSums
 from router_models.training.labelling.given_stages import RouterChoice
-from router_models.training.model_selection import Scored, grouped_folds, simplest_good
+from router_models.training.selection.model_selection import Scored, grouped_folds, simplest_good
 from router_models.training.splits import LabelledSplits
 from router_models.types import IntArray, Progress
 from router_models.versions.router_version import RouterVersion

@@ -74,7 +74,7 @@ def add(
     from router_models.data.groups import grouped_by
     from router_models.data.outcomes import read_outcomes
     from router_models.training.candidate import load_candidate, save_candidate
-    from router_models.training.fit import check_outcomes, fit_candidate
+    from router_models.training.fit import fit_candidate
     from router_models.training.labelling.given_stages import GivenStages
     from router_models.training.labelling.new_model import METHODS, measure_transfer, rows_apart, side_rows
     from router_models.training.labelling.replacement import (
@@ -83,6 +83,7 @@ def add(
         transfer_json,
         transfer_words,
     )
+    from router_models.training.outcome_checks import check_outcomes
     from router_models.training.splits import split_outcomes
     from serve_graph.config.graph import load_config
     from serve_graph.errors import ServeGraphError

@@ -72,8 +72,8 @@ def robustness(
     from router_models.evaluation.benchmarks.misrouting.families import measure_families
     from router_models.evaluation.benchmarks.misrouting.page import misrouting_figures, misrouting_page
     from router_models.evaluation.held_out import want_embeddings
-    from router_models.training.auto_router import BASELINE, auto_families
-    from router_models.training.model_selection import served_families
+    from router_models.training.selection.auto_router import BASELINE, auto_families
+    from router_models.training.selection.model_selection import served_families
     from router_models.training.splits import split_outcomes
     from router_models.versions.covering.attack_limits import certified_coverage
     from router_models.versions.covering.rewriting import easiest
@@ -137,7 +137,7 @@ def _say_flips(
         measure_flips,
         version_choice,
     )
-    from router_models.training.model_selection import served_families
+    from router_models.training.selection.model_selection import served_families
 
     progress = progress_to_stderr()
     fitted = list(dict.fromkeys((*(served_families(families) if families else ()), "length", "random")))

@@ -148,8 +148,9 @@ def train(
     from router_models.data.outcomes import read_outcomes
     from router_models.estimators.asked_signals import check_asked
     from router_models.training.candidate import save_candidate
-    from router_models.training.fit import check_outcomes, fit_candidate
+    from router_models.training.fit import fit_candidate
     from router_models.training.labelling.preferences import VotesToLearnFrom, learned_words
+    from router_models.training.outcome_checks import check_outcomes
     from router_models.training.splits import split_outcomes
     from serve_graph.cli.offline.from_decisions import SESSION, served_table, unweighted_parts, window_of
     from serve_graph.config.graph import load_config

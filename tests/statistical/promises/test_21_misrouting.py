@@ -14,7 +14,7 @@ from router_models.data.outcomes import read_outcomes
 from router_models.data.starter import STARTER_OUTCOMES
 from router_models.evaluation.benchmarks.misrouting.attack import measure_misrouting
 from router_models.evaluation.benchmarks.misrouting.families import measure_families, routed_version
-from router_models.training.auto_router import auto_families
+from router_models.training.selection.auto_router import auto_families
 from router_models.training.splits import split_outcomes
 from router_models.types.text_coverage import NOT_COMPARED
 from router_models.versions.covering.rewriting import easiest

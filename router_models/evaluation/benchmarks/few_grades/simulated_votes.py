@@ -27,7 +27,7 @@ from router_models.evaluation.benchmarks.few_grades.command import faults_in_a_l
 from router_models.metrics import Interval, RoutingSums, bootstrap_values, interval_of
 from router_models.reports.markdown import table as markdown_table
 from router_models.training.labelling.preferences import VotesToLearnFrom, with_votes
-from router_models.training.model_selection import choose_router, grouped_folds
+from router_models.training.selection.model_selection import choose_router, grouped_folds
 from router_models.types import FloatArray, IntArray, Prompts
 
 RIGHT_WINS, RIGHT_TIES, SAME_TIES = 0.8, 0.1, 0.5

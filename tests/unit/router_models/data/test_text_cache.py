@@ -9,7 +9,7 @@ from router_models.data import features
 from router_models.data.features import surface_features
 from router_models.data.text_cache import cached_by_text, each_text_once
 from router_models.estimators.routers.text.tfidf import hashed
-from router_models.training.model_selection import choose_router
+from router_models.training.selection.model_selection import choose_router
 from router_models.types import Prompts
 
 

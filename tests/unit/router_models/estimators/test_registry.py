@@ -15,7 +15,7 @@ from router_models.estimators.routers import ROUTERS, LengthRouter, PYesRouter
 from router_models.estimators.verifiers import VERIFIERS, NonEmptyVerifier, RuleChecksVerifier, StackedVerifier
 from router_models.evaluation.held_out import usable_families
 from router_models.planning.workload import usable_routers
-from router_models.training.model_selection import choose_router, usable_verifiers
+from router_models.training.selection.model_selection import choose_router, usable_verifiers
 from router_models.types import Answers, OperatingPoint, Prompts
 from router_models.versions.policy import Policy
 from router_models.versions.router_version import RouterVersion

@@ -25,7 +25,7 @@ from router_models.training.candidate import Candidate, Settings, load_candidate
 from router_models.training.certify import Certified, certify_candidate
 from router_models.training.evidence import replay_version
 from router_models.training.fit import fit_candidate
-from router_models.training.model_selection import Scored
+from router_models.training.selection.model_selection import Scored
 from router_models.training.splits import split_outcomes
 from router_models.types import Completion, OperatingPoint, Outcome, Query, Usage
 from router_models.types.exchange import LOGPROB_NAMES

@@ -18,7 +18,7 @@ from router_models.pricing.prices import Price
 from router_models.reports.sections import choice_section
 from router_models.training.candidate import Candidate, Settings
 from router_models.training.certify import certify_candidate
-from router_models.training.fit import domain_labels, fit_candidate
+from router_models.training.fit import fit_candidate
 from router_models.training.splits import LabelledSplits, split_outcomes
 from router_models.types import Completion, Decision, Query
 
@@ -89,10 +89,6 @@ def test_domains_that_are_all_right_or_all_wrong_do_not_stop_the_fit(fitted: Cal
 
 def test_prompts_without_a_domain_are_left_out_of_the_domains_held_out(fitted: Callable[..., Candidate]) -> None:
     domains = np.array(["art", "law", "physics", None] * 75, dtype=object)
-    labels = domain_labels(table(domain=domains))
-    assert labels is not None
-    assert labels[:4].tolist() == [0, 1, 2, -1]
-    assert domain_labels(table(domain=np.array(["art", None, None] * 100, dtype=object))) is None
     assert all(scored.out_of_domain_auc is not None for scored in fitted(domain=domains).routers["cheap"])
 
 

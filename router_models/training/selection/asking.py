@@ -23,7 +23,7 @@ from router_models.pricing.call_costs import call_costs
 from router_models.risk_control.evidence import CascadeEvidence, replay_policy
 from router_models.training.candidate import Settings
 from router_models.training.evidence import answers_as_served, cheapest_route_at, one_pair
-from router_models.training.model_selection import Scored, choose_router, choose_verifier
+from router_models.training.selection.model_selection import Scored, choose_router, choose_verifier
 from router_models.types import FloatArray, Progress
 from router_models.types.exchange import BEFORE_NAMES
 from router_models.versions.router_version import RouterVersion

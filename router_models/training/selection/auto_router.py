@@ -18,7 +18,7 @@ from router_models.data.table import OutcomeTable
 from router_models.errors import DataError
 from router_models.estimators.routers import ROUTERS
 from router_models.metrics import RoutingSums, bootstrap_values, interval_of
-from router_models.training.model_selection import (
+from router_models.training.selection.model_selection import (
     SIMPLE_ROUTERS,
     Scored,
     grouped_folds,

@@ -1,0 +1,1 @@
+"""Choosing among families of models: out of fold, within a budget, and whether asking for a signal pays."""
