@@ -1,4 +1,4 @@
-"""The caller of the current HTTP request, and the middleware that authenticates and authorizes it.
+"""The middleware that authenticates and authorizes each HTTP request.
 
 Plain ASGI, so streams and disconnects pass through unchanged.
 
@@ -13,18 +13,14 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from contextvars import ContextVar
-from dataclasses import dataclass, replace
-from types import MappingProxyType
+from dataclasses import replace
 
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serve_graph.access.accounts import Accounts
-from serve_graph.access.keys import Keyring
-from serve_graph.access.origins import is_forwarded, is_local_page, is_loopback, is_private_host
-from serve_graph.access.paths import CANONICAL, canonical
-from serve_graph.access.sessions import (
+from serve_graph.access.caller import CALLER, SCOPE_NAMES, Caller, missing_scope
+from serve_graph.access.console.sessions import (
     CONSOLE,
     ConsoleSessions,
     is_console,
@@ -32,6 +28,9 @@ from serve_graph.access.sessions import (
     refuse_other_pages,
     way_to_sign_in,
 )
+from serve_graph.access.keys import Keyring
+from serve_graph.access.origins import is_forwarded, is_local_page, is_loopback, is_private_host
+from serve_graph.access.paths import CANONICAL, canonical
 from serve_graph.config.access import KeyConfig
 from serve_graph.config.access import Scope as KeyScope
 from serve_graph.config.http import ANY_PAGE, origin_pattern
@@ -72,47 +71,6 @@ NOT_WAITED_FOR = (*NEVER_ANSWERED, *OPEN)
 """Those, and what needs no key: whoever has none could keep batches waiting."""
 ANY_KEY = ("/v1/models", "/v1/feedback")
 ADMIN = ("/v1/decisions", "/v1/audit", "/metrics", "/console")
-SCOPE_NAMES: Mapping[KeyScope, str] = MappingProxyType(
-    {"use": "asking", "admin": "reading decisions, metrics and the audit log"}
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """The caller's key (None: keys are disabled, everything is allowed) and the options given in request headers.
-
-    `tier` is the value of `x-serve-graph-tier`, `session` that of `x-serve-graph-session`, `request_id` a valid
-    `x-request-id`, or one made here. A `stranger` has shown no key where keys are required, or came by a public host
-    name where none are: only health is told, in one word. `traceparent`, `tracestate`: the
-    caller's trace, unchecked. `takes_a_place`: it counts against its key's `concurrency`. `in_background`: nobody
-    waits for the answer, and it takes what others leave.
-    """
-
-    key: KeyConfig | None = None
-    tier: str | None = None
-    session: str | None = None
-    request_id: str | None = None
-    stranger: bool = False
-    takes_a_place: bool = False
-    traceparent: str | None = None
-    tracestate: str | None = None
-    in_background: bool = False
-
-    @property
-    def name(self) -> str | None:
-        return None if self.key is None else self.key.name
-
-    def may(self, scope: KeyScope) -> bool:
-        return self.key is None or scope in self.key.scopes
-
-    def require(self, scope: KeyScope, what: str) -> None:
-        """Raise AccessError unless the key has the scope; `what` names the operation in the message."""
-        if not self.may(scope):
-            raise AccessError(f"{what} needs a key with the scope {scope!r}", code="insufficient_permissions")
-
-
-NOBODY = Caller()
-CALLER: ContextVar[Caller] = ContextVar("caller", default=NOBODY)
 
 
 class AuthMiddleware:
@@ -229,7 +187,8 @@ class AuthMiddleware:
             return caller
         scope[REFUSED_KEY] = key.name
         for each in needed:
-            caller.require(each, SCOPE_NAMES[each])
+            if each not in key.scopes:
+                raise missing_scope(each, SCOPE_NAMES[each])
         if scope["method"] == "POST" and "admin" not in needed:
             try:
                 if ADMITTED not in scope:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request, Response
 
-from serve_graph.access.auth import CALLER, SCOPE_NAMES
+from serve_graph.access.caller import CALLER, SCOPE_NAMES
 from serve_graph.api.openapi import errors, reply
 from serve_graph.api.transport.connection import Reply
 from serve_graph.errors import RequestError

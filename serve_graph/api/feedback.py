@@ -8,7 +8,7 @@ from fastapi import FastAPI, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from router_models.types.label_sources import parsed_source
-from serve_graph.access.auth import CALLER
+from serve_graph.access.caller import CALLER
 from serve_graph.access.turns import Turns
 from serve_graph.api.openapi import errors, reply, request_body
 from serve_graph.api.transport.connection import Reply, read_body

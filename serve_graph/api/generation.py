@@ -10,7 +10,8 @@ from typing import Protocol
 from fastapi import FastAPI, Request, Response
 
 from router_models.types import Query
-from serve_graph.access.auth import CALLER, PATH_MODEL
+from serve_graph.access.auth import PATH_MODEL
+from serve_graph.access.caller import CALLER
 from serve_graph.access.turns import Turns
 from serve_graph.api.formats import ChatFormat, FunctionsFormat, ResponseFormat, TextFormat
 from serve_graph.api.messages import CountTokensRequest, MessagesFormat, MessagesRequest, messages_query

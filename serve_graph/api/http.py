@@ -19,7 +19,8 @@ from starlette.types import Message, Receive, Scope, Send
 from router_models.types import DecisionRecord
 from serve_graph import __version__
 from serve_graph.access.accounts import Accounts
-from serve_graph.access.auth import CALLER, EVENTS, SCOPE_NAMES, AuthMiddleware
+from serve_graph.access.auth import EVENTS, AuthMiddleware
+from serve_graph.access.caller import CALLER, SCOPE_NAMES
 from serve_graph.access.keys import Keyring
 from serve_graph.api.audit import add_audit, note_reading
 from serve_graph.api.feedback import add_feedback

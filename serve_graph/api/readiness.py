@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from serve_graph.access.auth import Caller
+from serve_graph.access.caller import Caller
 
 FOR_KEYS = ("tiers", "tiers_ready", "version", "certified", "valid_until", "headline", "spills", "coverage", "binds")
 """What any key is told as it is; reasons and faults, which may name accounts, prices or a registry, are admins'."""

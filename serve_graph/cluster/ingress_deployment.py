@@ -17,8 +17,8 @@ from prometheus_client.registry import Collector
 from ray.serve.handle import DeploymentHandle
 
 from serve_graph.access.accounts import AccountingSink, Accounts
+from serve_graph.access.console.sessions import ConsoleSessions
 from serve_graph.access.keys import Keyring
-from serve_graph.access.sessions import ConsoleSessions
 from serve_graph.api.console.parts import ConsoleParts
 from serve_graph.api.http import Backend, build_http
 from serve_graph.cascade.certificate import ANSWERS

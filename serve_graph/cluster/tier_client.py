@@ -15,7 +15,7 @@ from typing import Any
 from ray.serve.exceptions import BackPressureError
 
 from router_models.types import Attempt, Completion, Query
-from serve_graph.access.auth import CALLER
+from serve_graph.access.caller import CALLER
 from serve_graph.cluster.load.admission import AdmissionController
 from serve_graph.cluster.replicas.handle_methods import HandleMethods
 from serve_graph.cluster.replicas.in_process import TierHandle

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from router_models.types import Action, Query
-from serve_graph.access.auth import CALLER
+from serve_graph.access.caller import CALLER
 from serve_graph.cascade import calls
 from serve_graph.errors import UnknownModelError
 from serve_graph.gateway.handler import AUTO, Service

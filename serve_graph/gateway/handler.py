@@ -20,7 +20,7 @@ from typing import Any
 
 from router_models.types import Action, Completion, Query
 from serve_graph.access.accounts import Accounts
-from serve_graph.access.auth import CALLER
+from serve_graph.access.caller import CALLER
 from serve_graph.cascade import cascade
 from serve_graph.cascade.asked import with_signals
 from serve_graph.cascade.context import CascadeContext
@@ -141,9 +141,9 @@ class Service:
         check_models(resolved.signals, self.context.asked.settings.verifiers)
         deadline = self.deadline(resolved)
         query = replace(query, metadata=resolved.labels(query.metadata))
+        key, began = None, None
         if caller.key is not None:
-            query = permitted(query, caller.key, resolved, self.routing.rooms)
-        key, began = caller.name, None
+            query, key = permitted(query, caller.key, resolved, self.routing.rooms), caller.key.name
         if any("tool_calls" in m or "tool_call_id" in m for m in query.parameters.get("messages") or ()):
             query, began = self.tool_affinity.untag(query, key)
         if not self.pin_tool_loops or began not in self.context.engines or resolved.quality_floor is not None:

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from router_models.estimators.asked_signals import asked_among
 from router_models.types import Query
 from router_models.types.exchange import verifier_of
-from serve_graph.access.auth import Caller
+from serve_graph.access.caller import Caller
 from serve_graph.errors import AccessError, RequestError
 from serve_graph.protocol.requests import METADATA_PREFIX, RequestOptions
 

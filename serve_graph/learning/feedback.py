@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from router_models.types import DecisionRecord
-from serve_graph.access.auth import Caller
+from serve_graph.access.caller import Caller
 from serve_graph.errors import AccessError, NotFoundError, StoreUnavailableError
 from serve_graph.records.feedback import Feedback
 

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from router_models.types import Query
-from serve_graph.access.auth import CALLER
+from serve_graph.access.caller import CALLER
 from serve_graph.access.turns import Turns
 from serve_graph.api.formats import ChatFormat, FunctionsFormat, TextFormat
 from serve_graph.api.generation import opened_for, options_from

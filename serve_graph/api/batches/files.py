@@ -15,7 +15,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
 
 from router_models.errors import by_number
-from serve_graph.access.auth import CALLER
+from serve_graph.access.caller import CALLER
 from serve_graph.api.audit import note_reading
 from serve_graph.api.batches.shapes import file_object, list_object
 from serve_graph.api.batches.uploads import PURPOSES, Upload, read_upload

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI, Request, Response
 
 from router_models.errors import by_number
-from serve_graph.access.auth import CALLER
+from serve_graph.access.caller import CALLER
 from serve_graph.access.turns import Turns
 from serve_graph.api.batches.files import BatchParts, add_files, find_file, note_foreign, owner_seen, page_limit
 from serve_graph.api.batches.shapes import BatchRequest, batch_object, list_object

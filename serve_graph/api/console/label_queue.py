@@ -19,7 +19,7 @@ from starlette.responses import RedirectResponse
 from router_models.risk_control.certificates.certificate import Certificate
 from router_models.risk_control.labels import POWER, labels_assured
 from router_models.types import DECIDED_BY_NO_VERSION, DecisionRecord
-from serve_graph.access.auth import CALLER
+from serve_graph.access.caller import CALLER
 from serve_graph.api.audit import note_reading
 from serve_graph.api.console.pages import PageReply, page
 from serve_graph.api.console.parts import ConsoleParts

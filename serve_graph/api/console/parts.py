@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from serve_graph.access.open_forms import OpenForms
+from serve_graph.access.console.open_forms import OpenForms
+from serve_graph.access.console.sessions import ConsoleSessions
 from serve_graph.access.refusals import RefusalDelays
-from serve_graph.access.sessions import ConsoleSessions
 from serve_graph.gateway.handler import Service
 from serve_graph.learning.feedback import FeedbackIntake
 from serve_graph.policy.served_policy import ServedPolicy

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 
 from fastapi import FastAPI, Request, Response
 
-from serve_graph.access.auth import CALLER
-from serve_graph.access.sessions import SIGN_IN, page_after
+from serve_graph.access.caller import CALLER
+from serve_graph.access.console.sessions import SIGN_IN, page_after
 from serve_graph.api.console.certificate.proof import show_certificate, show_picture
 from serve_graph.api.console.explorer import show_decision, show_decisions
 from serve_graph.api.console.label_queue import LABELS_PAGE, show_labels, take_label

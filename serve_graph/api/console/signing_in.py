@@ -7,8 +7,8 @@ from urllib.parse import parse_qsl
 from fastapi import Request, Response
 from starlette.responses import RedirectResponse
 
-from serve_graph.access.auth import CALLER
-from serve_graph.access.sessions import SIGN_IN, page_after
+from serve_graph.access.caller import CALLER
+from serve_graph.access.console.sessions import SIGN_IN, page_after
 from serve_graph.api.console.pages import PageReply, page
 from serve_graph.api.console.parts import ConsoleParts
 from serve_graph.api.transport.connection import read_body

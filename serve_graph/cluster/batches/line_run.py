@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from serve_graph.access.accounts import Accounts
-from serve_graph.access.auth import CALLER, Caller
+from serve_graph.access.caller import CALLER, Caller
 from serve_graph.access.keys import Keyring
 from serve_graph.api.batches.answering import answered_line, failure, tokens_of
 from serve_graph.api.batches.lines import Line, custom_id_of, opened_line, result_line

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from router_models.types import Query
-from serve_graph.access.auth import Caller
+from serve_graph.access.caller import Caller
 from serve_graph.cascade.interfaces import Ensemble
 from serve_graph.cascade.steps import StreamTerms
 from serve_graph.config.judge import EnsembleConfig

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from router_models.types import Query
-from serve_graph.access.auth import Caller
+from serve_graph.access.caller import Caller
 from serve_graph.cascade.deadline import Deadline
 from serve_graph.cascade.fakes import FakeEngine, ListSink, fake_context
 from serve_graph.errors import (

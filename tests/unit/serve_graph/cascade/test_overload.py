@@ -10,7 +10,7 @@ import pytest
 
 from router_models.types import Action, Completion, Decision, Query, Verdict
 from router_models.versions.policy import OverloadPoint
-from serve_graph.access.auth import CALLER, Caller
+from serve_graph.access.caller import CALLER, Caller
 from serve_graph.cascade.fakes import PRICES, FakeDecider, FakeEngine, FakeJudge, ListSink, fake_context
 from serve_graph.cascade.steps import StreamMode, StreamTerms
 from serve_graph.config.access import KeyConfig

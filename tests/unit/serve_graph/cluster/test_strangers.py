@@ -12,7 +12,7 @@ import pytest
 from fastapi import FastAPI
 
 from router_models.types.coverage import Coverage
-from serve_graph.access.auth import Caller
+from serve_graph.access.caller import Caller
 from serve_graph.access.keys import key_hash
 from serve_graph.access.refusals import RefusalDelays
 from serve_graph.api.console.pages import SECTIONS

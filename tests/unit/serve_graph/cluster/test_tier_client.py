@@ -302,7 +302,7 @@ async def test_what_an_engine_says_reaches_the_caller_and_no_record(engine: Call
 
 
 async def test_a_key_finds_only_its_own_prompts_in_the_cache() -> None:
-    from serve_graph.access.auth import CALLER, Caller
+    from serve_graph.access.caller import CALLER, Caller
     from serve_graph.cluster.tier_client import HandleEngine
     from serve_graph.config.access import KeyConfig
     from serve_graph.config.tiers.kinds import VllmTierConfig

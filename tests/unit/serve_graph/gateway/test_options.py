@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from router_models.types import Action, Query
-from serve_graph.access.auth import Caller
+from serve_graph.access.caller import Caller
 from serve_graph.cascade.fakes import FakeDecider, FakeJudge, ListSink, fake_context
 from serve_graph.cascade.steps import StreamMode, StreamTerms
 from serve_graph.config.access import KeyConfig

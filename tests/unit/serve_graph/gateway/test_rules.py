@@ -10,7 +10,7 @@ from router_models.metrics.score_shares import ScoreShares
 from router_models.pricing.prices import Price
 from router_models.types import Action, Decision, DecisionRecord, Message, Query
 from router_models.types.coverage import Coverage, Uncovered
-from serve_graph.access.auth import CALLER, Caller
+from serve_graph.access.caller import CALLER, Caller
 from serve_graph.cascade.fakes import FakeJudge, ListSink, fake_context
 from serve_graph.cascade.steps import StreamTerms
 from serve_graph.config.access import KeyConfig

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router_models.types import Action, Message, Query
-from serve_graph.access.auth import CALLER, Caller
+from serve_graph.access.caller import CALLER, Caller
 from serve_graph.cascade.fakes import FakeJudge, ListSink, fake_context
 from serve_graph.config.access import KeyConfig
 from serve_graph.errors import AccessError

@@ -15,7 +15,7 @@ from router_models.estimators.questions.terms import AskedSettings
 from router_models.pricing.prices import Price
 from router_models.types import Query, Usage
 from serve_graph.access.accounts import AccountingSink, Accounts
-from serve_graph.access.auth import CALLER, Caller
+from serve_graph.access.caller import CALLER, Caller
 from serve_graph.cascade.context import AskedTerms
 from serve_graph.cascade.fakes import FakeDecider, FakeEngine, ListSink, fake_context
 from serve_graph.cascade.steps import StreamMode, StreamTerms

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from router_models.types import DecisionRecord
-from serve_graph.access.auth import Caller
+from serve_graph.access.caller import Caller
 from serve_graph.api.feedback import FeedbackRequest
 from serve_graph.config.access import KeyConfig
 from serve_graph.errors import AccessError, NotFoundError, StoreUnavailableError

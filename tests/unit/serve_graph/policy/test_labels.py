@@ -9,7 +9,7 @@ import pytest
 from router_models.data.slices import LABELS_OF, SLICERS, is_stated
 from router_models.estimators.routers import MetadataRouter
 from router_models.types import Action, Prompts, Query
-from serve_graph.access.auth import CALLER, Caller
+from serve_graph.access.caller import CALLER, Caller
 from serve_graph.cascade.fakes import FakeDecider, FakeEngine, FakeJudge, ListSink, fake_context
 from serve_graph.config.access import KeyConfig
 from serve_graph.gateway.constraints import RoutingContext

@@ -13,8 +13,8 @@ from fastapi import FastAPI
 
 from router_models.types import DecisionRecord
 from serve_graph.access.accounts import Accounts
+from serve_graph.access.console.sessions import ConsoleSessions
 from serve_graph.access.keys import Keyring, key_hash
-from serve_graph.access.sessions import ConsoleSessions
 from serve_graph.api.console.parts import ConsoleParts
 from serve_graph.api.http import Backend, build_http
 from serve_graph.cascade.fakes import ListSink, fake_context

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import httpx
 
-from serve_graph.access.open_forms import MOST_AT_ONCE, OpenForms
+from serve_graph.access.console.open_forms import MOST_AT_ONCE, OpenForms
 from tests.fixtures.made_up_time import settled
 from tests.unit.serve_graph.api.console.conftest import ConsoleAt
 

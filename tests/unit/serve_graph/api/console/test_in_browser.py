@@ -15,7 +15,7 @@ import pytest
 from router_models.reports.plots import DEFERRAL_FILE
 from router_models.risk_control.certificates.certificate import Certificate
 from router_models.risk_control.certificates.risks import HARM_RISK
-from serve_graph.access.sessions import PROOF_CHARS
+from serve_graph.access.console.sessions import PROOF_CHARS
 from serve_graph.learning.alarm_table import Alarm, AlarmTable
 from serve_graph.records.store import DecisionStore
 from tests.fixtures.local_graph import listening

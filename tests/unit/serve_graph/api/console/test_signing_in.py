@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
-from serve_graph.access.sessions import PROOF_CHARS
+from serve_graph.access.console.sessions import PROOF_CHARS
 from serve_graph.config.http import CorsConfig
 from serve_graph.records.audit import AuditFilter
 from serve_graph.records.audit_log import AuditLog

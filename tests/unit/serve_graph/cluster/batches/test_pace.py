@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from serve_graph.access.auth import CALLER, Caller
+from serve_graph.access.caller import CALLER, Caller
 from serve_graph.access.turns import InteractiveTraffic
 from serve_graph.cascade.fakes import FakeEngine
 from serve_graph.cluster.batches.pace import Pace

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from router_models.types import Action, Query
-from serve_graph.access.auth import CALLER, Caller
+from serve_graph.access.caller import CALLER, Caller
 from serve_graph.cascade.fakes import PRICES, FakeDecider, FakeJudge
 from serve_graph.config.access import KeyConfig
 from serve_graph.errors import RequestError

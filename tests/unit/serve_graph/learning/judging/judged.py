@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from router_models.types import Completion, Query
-from serve_graph.access.auth import CALLER
+from serve_graph.access.caller import CALLER
 from serve_graph.cascade.fakes import FakeEngine
 from serve_graph.learning.judging.judge_metrics import JudgeMetrics
 from serve_graph.learning.judging.live_judge import FinishedAnswer, LiveJudge

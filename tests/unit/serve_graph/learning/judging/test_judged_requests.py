@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from router_models.types import Action, Query
-from serve_graph.access.auth import NOBODY
+from serve_graph.access.caller import NOBODY
 from serve_graph.cascade.fakes import FakeEngine, FakeJudge
 from serve_graph.cascade.steps import StreamMode, StreamTerms
 from serve_graph.errors import EngineError

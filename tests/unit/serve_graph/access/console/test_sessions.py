@@ -4,8 +4,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from serve_graph.access.console.sessions import LASTS_S, PROOF_CHARS, ConsoleSessions
 from serve_graph.access.keys import Keyring, key_hash
-from serve_graph.access.sessions import LASTS_S, PROOF_CHARS, ConsoleSessions
 from serve_graph.config.access import KeyConfig
 
 BOSS = KeyConfig(name="boss", sha256=key_hash("secret"), scopes=("admin",))
