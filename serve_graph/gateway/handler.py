@@ -14,7 +14,6 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
 
@@ -38,7 +37,7 @@ from serve_graph.gateway.constraints import RoutingContext, request_context
 from serve_graph.gateway.options import ResolvedOptions, check_models, resolve_options
 from serve_graph.gateway.request import Request, embedded_request, offer_answer, record_of
 from serve_graph.gateway.tool_affinity import ToolAffinity, bound
-from serve_graph.gateway.worst_case import permitted, worst_case, worst_signals
+from serve_graph.gateway.worst_case import permitted, worst_request
 from serve_graph.learning.comparing.comparer import Comparer
 from serve_graph.learning.judging.live_judge import LiveJudge
 from serve_graph.learning.traffic.embedding_sums import EmbeddedRequest
@@ -213,19 +212,9 @@ class Service:
             return
         worst = {}
         if key.has_budget:
-            worst = worst_case(request.query, tiers, self.context.prices, self.routing.rooms, answers=answers)
-            asked = request.context.asked
-            if forced := request.resolved.signals:
-                asked = replace(asked, by_tier=dict.fromkeys(tiers, forced))
-            if request.forced is not None:
-                asked = replace(asked, first=())
-            if (asked.by_tier or asked.first) and answers:
-                zero = Decimal(0)
-                more = worst_signals(request.query, asked, tiers, self.context.prices, self.routing.rooms)
-                worst = {tier: worst.get(tier, zero) + more.get(tier, zero) for tier in {**worst, **more}}
-            if request.drawn is not None and self.sample is not None:  # beside what it costs where nothing is picked
-                for tier, usd in self.sample.most_usd(request.query).items():
-                    worst[tier] = worst.get(tier, Decimal(0)) + usd
+            both = {} if request.drawn is None or self.sample is None else self.sample.most_usd(request.query)
+            prices, rooms = self.context.prices, self.routing.rooms
+            worst = worst_request(request, tiers, prices, rooms, answers=answers, also=both)
         self.accounts.reserve(key, request.id, worst)
 
     async def renewed(self) -> bool:

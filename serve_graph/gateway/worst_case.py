@@ -18,6 +18,7 @@ from serve_graph.config.access import KeyConfig
 from serve_graph.errors import AccessError, RequestError
 from serve_graph.gateway.context_length import Room, prompt_tokens
 from serve_graph.gateway.options import ResolvedOptions
+from serve_graph.gateway.request import Request
 
 UNKNOWN_ROOM = Room(None, 256)
 JUDGE_PROMPT_TOKENS = 600
@@ -43,6 +44,34 @@ def permitted(query: Query, key: KeyConfig, resolved: ResolvedOptions, rooms: Ma
     if key.max_tokens is not None and asked is None and defaults > key.max_tokens:
         return replace(query, parameters={**query.parameters, "max_tokens": key.max_tokens})
     return query
+
+
+def worst_request(
+    request: Request,
+    tiers: Collection[str],
+    prices: Prices,
+    rooms: Mapping[str, Room],
+    *,
+    answers: bool,
+    also: Mapping[str, Decimal],
+) -> dict[str, Decimal]:
+    """Return the most that a request may cost, in dollars, by the tier or model called: answers, and signals for them.
+
+    `answers`: whether it is answered at all; `also`: what two answers and picking one cost beside what it costs where
+    nothing is picked.
+    """
+    found, asked = worst_case(request.query, tiers, prices, rooms, answers=answers), request.context.asked
+    if forced := request.resolved.signals:
+        asked = replace(asked, by_tier=dict.fromkeys(tiers, forced))
+    if request.forced is not None:
+        asked = replace(asked, first=())
+    more = [also]
+    if (asked.by_tier or asked.first) and answers:
+        more.append(worst_signals(request.query, asked, tiers, prices, rooms))
+    for each in more:
+        for tier, usd in each.items():
+            found[tier] = found.get(tier, Decimal(0)) + usd
+    return found
 
 
 def worst_signals(
