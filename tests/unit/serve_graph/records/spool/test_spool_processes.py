@@ -5,7 +5,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +17,21 @@ from serve_graph.records.store import DecisionStore, record_to_json
 
 Records = Callable[..., DecisionRecord]
 
-# What a serving process does, in one of its own: argv are store URL, spool folder, first id, how many, how it ends.
-PROCESS = """
-import asyncio, json, os, signal, sys
+# What serving processes do, forked from one that has imported everything: argv are store URL, spool folder, how many
+# records each writes, and how each ends. Says how they did, a line each.
+PROCESSES = """
+import asyncio, json, os, signal, sys, traceback
 from pathlib import Path
 from serve_graph.records.spool.spooled_sink import SpooledSink
 from serve_graph.records.store import DecisionStore, record_from_json
 
-url, folder, first, n, end = sys.argv[1:]
+url, folder, n, *ends = sys.argv[1:]
 template = json.loads(sys.stdin.read())
 
-async def main():
+async def serve(first, end):
     store = DecisionStore(url)
     sink = SpooledSink(store, Path(folder))
-    for i in range(int(first), int(first) + int(n)):
+    for i in range(first, first + int(n)):
         sink.write(record_from_json(template | {"id": f"dec-{i}"}))
         if end == "drain" and i % 7 == 0:
             await sink.drain()
@@ -41,28 +42,38 @@ async def main():
     await store.close()
     sink.close()
 
-asyncio.run(main())
+children = []
+for place, end in enumerate(ends):
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            asyncio.run(serve(1000 * place, end))
+            code = 0
+        except BaseException:  # a fork must never go on as its parent
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    children.append(child)
+for child in children:
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 
 
-def start_process(
-    url: str, folder: Path, first: int, n: int, end: str, record: DecisionRecord
-) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", PROCESS, url, str(folder), str(first), str(n), end]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdin is not None
-    process.stdin.write(json.dumps(record_to_json(record)))
-    process.stdin.close()
-    process.stdin = None
-    return process
+def codes_of(url: str, folder: Path, n: int, ends: Sequence[str], record: DecisionRecord) -> list[int]:
+    """Exit codes of processes that share a spool, each of which writes `n` records and ends as it is told."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROCESSES, url, str(folder), str(n), *ends],
+        input=json.dumps(record_to_json(record)), capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert not done.stderr, done.stderr
+    return [int(line) for line in done.stdout.split()]
 
 
 async def test_killed_process_leaves_its_records_to_the_next(
     store_url: str, spool: Path, a_record: Records, left_in: Callable[[Path], list[str]]
 ) -> None:
-    process = start_process(store_url, spool, 0, 25, "kill", a_record())
-    process.communicate(timeout=60)
-    assert process.returncode == -signal.SIGKILL
+    assert await asyncio.to_thread(codes_of, store_url, spool, 25, ["kill"], a_record()) == [-signal.SIGKILL]
     store = DecisionStore(store_url)
     sink = SpooledSink(store, spool)
     assert await sink.drain() == 25
@@ -87,13 +98,9 @@ async def test_records_of_a_living_process_are_left_to_it(
 async def test_several_processes_share_one_spool_without_loss(
     store_url: str, spool: Path, a_record: Records, left_in: Callable[[Path], list[str]]
 ) -> None:
-    processes = [
-        start_process(store_url, spool, 1000 * i, 150, end, a_record())
-        for i, end in enumerate(["drain", "drain", "kill", "drain"])
-    ]
-    for process, code in zip(processes, [0, 0, -signal.SIGKILL, 0], strict=True):
-        _, errors = await asyncio.to_thread(process.communicate, timeout=120)
-        assert process.returncode == code, errors
+    ends = ["drain", "drain", "kill", "drain"]
+    codes = await asyncio.to_thread(codes_of, store_url, spool, 150, ends, a_record())
+    assert codes == [0, 0, -signal.SIGKILL, 0]
     store = DecisionStore(store_url)
     sink = SpooledSink(store, spool)
     await sink.drain()
