@@ -18,12 +18,17 @@ from numpy.typing import NDArray
 
 from router_models.types import BoolArray
 
-_WORD = re.compile(r"[^\W_]+")
+_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff"
+_WORD = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]+")
+"""A word; of scripts that leave no space between words (Thai, Lao, Burmese, Khmer, Japanese, Chinese), a character."""
 RUN = 6
 SHARED = 0.4
 COSINE = 0.92
 MANY = 20
-"""Different texts that share a run of words, or lie near one another, from which on they follow a template."""
+"""Different texts that share a run of words from which on they follow a template. Of fewer, a question that is asked
+with other options or spellings cannot be told from an instruction that is."""
+FEW = 5
+"""Different texts whose embeddings almost coincide from which on they follow a template; of wordings they say less."""
 Words = tuple[str, ...]
 
 
@@ -41,8 +46,9 @@ def near_duplicates_of(
     Words are left out that stand in a run of six which `MANY` different texts have. A text repeats another when they
     are equal, or when at least the share `shared` of its runs of six words, or of the other's, occurs in that one
     other text; of a text that is nothing else, the words are not left out of either. With embeddings of both, also
-    when a cosine reaches `cosine`; but not where it does so for `MANY` different others, or where half of a text or
-    more was left out: there it says that both follow the same template.
+    when a cosine reaches `cosine`; but not where it does so for `FEW` different texts, or where half of a text or more
+    was left out: there it says that both follow the same template. Nor where both texts hold numbers of their own:
+    embeddings hardly tell numbers apart.
 
     Parameters
     ----------
@@ -72,14 +78,42 @@ def near_duplicates_of(
     found |= np.array([one in equal for one in words], dtype=np.bool_)
     if embeddings is not None and other_embeddings is not None:
         free = np.array([2 * len(mine) > len(one) for mine, one in zip(own, words, strict=True)], dtype=np.bool_)
-        # Copies of one text are one: they are no template.
-        first = sorted({one: i for i, one in reversed(list(enumerate(other_words)))}.values())
-        memory = other_embeddings[first]
-        for start in range(0, len(texts), 512):
-            rows = slice(start, start + 512)
-            near = (embeddings[rows] @ memory.T >= cosine).sum(axis=1)
-            found[rows] |= free[rows] & (near > 0) & (near < MANY)
+        found |= free & _by_embeddings(words, other_words, embeddings, other_embeddings, cosine)
     return found
+
+
+def _by_embeddings(
+    texts: Sequence[Words],
+    others: Sequence[Words],
+    embeddings: NDArray[np.float32],
+    other_embeddings: NDArray[np.float32],
+    cosine: float,
+) -> BoolArray:
+    # Copies of one text are one: they are no template.
+    where, mine = _first_of_each(others), _first_of_each(texts)
+    memory, beside = other_embeddings[where], embeddings[mine]
+    numbers, other_numbers = ([_numbers(one) for one in part] for part in (texts, others))
+    found = np.zeros(len(texts), dtype=np.bool_)
+    for start in range(0, len(texts), 512):
+        part = embeddings[start : start + 512]
+        near = part @ memory.T >= cosine
+        # Its own set's texts as well, itself included, which is none of FEW others.
+        around = near.sum(axis=1) + (part @ beside.T >= cosine).sum(axis=1) - 1
+        for i in np.flatnonzero(near.any(axis=1) & (around < FEW)):
+            own = numbers[start + i]
+            found[start + i] = any(
+                own <= other_numbers[where[j]] or other_numbers[where[j]] <= own for j in np.flatnonzero(near[i])
+            )
+    return found
+
+
+def _first_of_each(texts: Sequence[Words]) -> list[int]:
+    """Return where each different text occurs first, in order."""
+    return sorted({one: i for i, one in reversed(list(enumerate(texts)))}.values())
+
+
+def _numbers(words: Words) -> frozenset[str]:
+    return frozenset(word for word in words if word[0].isdigit())
 
 
 def _by_words(texts: Sequence[Words], others: Sequence[Words], shared: float) -> BoolArray:

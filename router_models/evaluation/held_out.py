@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from router_models.data.near_duplicates import near_duplicates_of
+from router_models.data.near_duplicates import MANY, near_duplicates_of
 from router_models.data.outcomes import OutcomeTable
 from router_models.errors import DataError
 from router_models.estimators.routers import ROUTERS
@@ -144,7 +144,10 @@ def without_near_duplicates(other: OutcomeTable, table: OutcomeTable) -> tuple[O
         other.prompts.texts, table.prompts.texts, other.prompts.embeddings, table.prompts.embeddings
     )
     if repeats.all():
-        raise DataError("every training prompt nearly repeats a test prompt: this is the same set")
+        raise DataError(
+            "every training prompt nearly repeats a test prompt: this is the same set, or fewer than "
+            f"{MANY} prompts follow each instruction of it (leave the instruction out of both)"
+        )
     return other.take(~repeats), int(repeats.sum())
 
 

@@ -80,3 +80,38 @@ def test_many_copies_of_one_prompt_are_no_template() -> None:
     assert near_duplicates_of([text], [text] * 50).all()
     other = f"How far is a spring of constant k stretched by two newtons: {NAMES[0]}"
     assert near_duplicates_of([other], [text] * 50, vector, np.repeat(vector, 50, axis=0)).all()
+
+
+def test_a_changed_character_in_a_script_without_spaces_leaves_a_repeat() -> None:
+    """Chinese, Japanese and Thai leave no space between words: a sentence would be one word, equal or different."""
+    train = [
+        "请问法国的首都在哪一条河的两岸，人口有多少？",
+        "この鉄道は東京と大阪を何時間で結びますか。",
+        "เมืองหลวงของประเทศไทยคือเมืองอะไร",
+    ]
+    test = [
+        "法国的首都在哪一条河的两岸，人口有多少呢？",
+        "この鉄道は東京と大阪とを何時間で結びますか。",
+        "เมืองหลวงของประเทศไทยคือเมืองอะไรครับ",
+    ]
+    assert near_duplicates_of(train, test).tolist() == [True] * 3
+    assert not near_duplicates_of(train, [*test[1:], "月亮离地球有多远，光要走几秒钟？"])[0]
+    rule = "请用一句话回答下面的问题，不要解释理由："
+    names = [f"第{a}{b}号行星是谁发现的" for a in "甲乙丙丁戊" for b in "子丑寅卯辰巳午未"]
+    assert not near_duplicates_of([rule + name for name in names[:20]], [rule + name for name in names[20:]]).any()
+
+
+def test_embeddings_of_a_short_template_are_none_of_its_repeats() -> None:
+    """Nine of one set lie near one another and near those of the other: a template that words do not show."""
+    train, test = [f"{name}?" for name in NAMES[:9]], [f"{name}?" for name in NAMES[40:43]]
+    close = np.tile(np.array([[1.0, 0.0]], dtype=np.float32), (12, 1))
+    assert not near_duplicates_of(train, test, close[:9], close[9:]).any()
+    assert near_duplicates_of(train[:3], test[:1], close[:3], close[:1]).all()
+
+
+def test_embeddings_tell_no_numbers_apart() -> None:
+    same = np.array([[1.0, 0.0]], dtype=np.float32)
+    [other] = near_duplicates_of(["Is 4721 prime?"], ["Is 4127 a prime?"], same, same)
+    [reworded] = near_duplicates_of(["Is 4721 prime?"], ["4721: a prime number?"], same, same)
+    [listed] = near_duplicates_of(["Is 4721 prime?"], ["4721: a prime? (1) yes (2) no"], same, same)
+    assert (bool(other), bool(reworded), bool(listed)) == (False, True, True)
