@@ -185,7 +185,7 @@ def cross_validate_routers(
 _AUTO = {
     "gain": " (target auto: fitted on this very pair, it learns what escalating gains)",
     "ease": " (target auto: fitted on another pair, whose gain says little of this one's, it learns how easy a prompt "
-    "is)",
+    "is; where the two tiers are the same under other names, --target gain)",
 }
 _CERTIFIED = "; the certified point is that of routers fitted to the weak grade"
 Scores = dict[tuple[str, str], FloatArray]

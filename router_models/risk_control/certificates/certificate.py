@@ -214,6 +214,8 @@ class Certificate:
             evidence += f", {self.streamed.words}"
         if self.look_index > 0:
             evidence += f", look {self.look_index} at these labels (δ {self.level:.3g} of {self.delta:g})"
+        else:
+            evidence += f", all of δ {self.delta:g} in one look at these labels"
         if self.patterns:
             evidence += f", the cheapest of {len(self.patterns)} patterns that share δ"
         also = "".join(f" and {p.what} <= {p.bound:g}" for p in self.also)

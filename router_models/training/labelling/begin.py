@@ -38,6 +38,7 @@ def open_labels(
     now: datetime,
     *,
     label_source: str | None = None,
+    only_look: bool = False,
 ) -> tuple[LabelTask, tuple[LabelRecord, ...]]:
     """What is to be labelled, and the labels that are there.
 
@@ -55,13 +56,16 @@ def open_labels(
         When.
     label_source : str, optional
         Who labels; None: whom the file was begun for, people for a new one.
+    only_look : bool
+        A new file's look spends all of δ: it has to be the first at these prompts, and stays the only one.
 
     Raises
     ------
     NotCertifiedError
         Where TUNE says that nothing is likely to be proved; no look is spent.
     DataError, ArtifactError
-        For another candidate, other outcomes, or a file that is none of labels.
+        For another candidate, other outcomes, a file that is none of labels, or one whose look is not the only one
+        where it should be.
     """
     try:
         source = parsed_source(label_source or "")
@@ -71,18 +75,25 @@ def open_labels(
         plan, records = read_label_file(path)
         if source and source != plan.label_source:
             raise DataError(f"{path} was begun for labels of {plan.label_source}, not of {source}: begin another file")
+        if only_look and plan.look_index:
+            raise DataError(
+                f"{path} was begun as look {plan.look_index} at these prompts, and its part of δ is fixed: go on with "
+                "it without --looks 1"
+            )
         task = task_of(plan, candidate, splits, settings.longest_prompt)
         check_records(task, records)
         return task, records
     check_streamed(settings)
-    foreseen = LabelBudget(splits, settings, work).foreseen()
+    foreseen = LabelBudget(splits, settings, work, only=only_look).foreseen()
     task = new_task(candidate, splits, foreseen, now, source or "human")
-    looked = LabelBudget(splits, settings, work, noted={"streamed": path.name, PLAN_TAG: task.plan.digest}).look()
+    noted = {"streamed": path.name, PLAN_TAG: task.plan.digest}
+    looked = LabelBudget(splits, settings, work, noted=noted, only=only_look).look()
     if looked.look_index != foreseen.look_index:
         raise DataError("somebody else looked at these labels in the same moment: begin again")
     begin_labels(path, task.plan)
+    which = f"look {looked.look_index}" if looked.look_index else "the only look"
     work.progress(
-        f"look {looked.look_index} at these prompts: δ {looked.level:.3g} for it; {len(task.questions)} of "
+        f"{which} at these prompts: δ {looked.level:.3g} for it; {len(task.questions)} of "
         f"{task.plan.prompts} answers may be asked, thresholds {', '.join(f'{t:.3g}' for t in task.plan.thresholds)}"
     )
     return task, ()

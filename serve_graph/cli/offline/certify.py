@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from serve_graph.cli.extras import need_vllm
-from serve_graph.cli.offline.train import GroupByOption, OutcomesOption, PatternOption, PromiseOption
+from serve_graph.cli.offline.train import GroupByOption, LooksOption, OutcomesOption, PatternOption, PromiseOption
 from serve_graph.cli.output import (
     DEFAULT_CONFIG,
     AllowLossOption,
@@ -72,14 +72,7 @@ def certify(
             help="Confirm that the engines of --config gave the answers, where the table does not record it.",
         ),
     ] = False,
-    looks: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            max=1,
-            help="1: spend all of delta in this look at the labels, which has to be the first and stays the only one.",
-        ),
-    ] = None,
+    looks: LooksOption = None,
     allow_loss: AllowLossOption = False,
     as_json: JsonOption = False,
 ) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from serve_graph.cli.offline.train import PromiseOption
+from serve_graph.cli.offline.train import LooksOption, PromiseOption
 from serve_graph.cli.output import (
     DEFAULT_CONFIG,
     ConfigOption,
@@ -55,6 +55,7 @@ def label(
         str | None,
         typer.Option(help="Of a batch: a running graph's URL, whose last tier is asked too where an answer is wrong."),
     ] = None,
+    looks: LooksOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Label answers in the terminal until a promise is proved: as few as it takes. `certify --labels` then certifies.
@@ -62,7 +63,7 @@ def label(
     Only answers that decide are shown: those of CERT that the most lenient candidate would accept, in random order,
     without saying which tier gave them. Thresholds are fixed before the first label, from strict to lenient; the test
     may be looked at after every label, so that it stops as soon as it is proved, or more is not likely to be. To begin
-    is a look at the prompts.
+    is a look at the prompts; with --looks 1 the only one, which spends all of delta.
 
     One key a label: r right, w wrong, s skip (counts as wrong until somebody labels it), u undo, q quit. Every label
     is kept at once, and the next session goes on. Where stdin is no terminal, the keys are read from it; what is no
@@ -102,6 +103,8 @@ def label(
     if not labeller.strip():
         raise ServeGraphError("--labeller needs a name")
     if candidate is None:
+        if looks is not None:
+            raise ServeGraphError("--looks is for a candidate's labels: those of a batch certify nothing")
         last = None if ask is None else (ask.rstrip("/").removesuffix("/v1"), load_config(config).tier_names[-1])
         label_batch(outcomes, labels, labeller.strip(), label_source, last, adjudicate, as_json)
         return
@@ -129,7 +132,9 @@ def label(
     splits = split_outcomes(
         table, settings.tiers, settings.seed, settings.group_by, evidence="asked", last_ungraded=settings.harm
     ).with_embeddings(loaded.version.encoder, work.embeddings, progress_to_stderr())
-    task, records = open_labels(labels, loaded, splits, settings, work, datetime.now(UTC), label_source=label_source)
+    task, records = open_labels(
+        labels, loaded, splits, settings, work, datetime.now(UTC), label_source=label_source, only_look=looks == 1
+    )
     session = LabelSession(task, records, labeller.strip(), len(records), adjudicate, to_the_end)
     session = run_session(session, labels, keys_of(sys.stdin), lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     summary = session.summary()

@@ -58,6 +58,14 @@ GroupByOption = Annotated[
     str | None,
     typer.Option(help="Column of users, sessions, documents or templates: rows that share a value count as one."),
 ]
+LooksOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=1,
+        help="1: spend all of delta in this look at the labels, which has to be the first and stays the only one.",
+    ),
+]
 OutcomesOption = Annotated[Path, typer.Option("--outcomes", "-o", help="The outcomes table (parquet).")]
 LATEST = 20_000
 """Decisions that `--from-decisions` reads, the newest."""

@@ -57,7 +57,10 @@ def _side(registered: RegisteredVersion, version: RouterVersion) -> dict[str, An
     side: dict[str, Any] = {"version": registered.name, "aliases": ", ".join(registered.aliases) or "-"}
     side |= {"review": review_state(registered).line()}
     side |= {"promise": made.what if made else "none", "bound": f"<= {made.promised_risk:g}" if made else "-"}
-    side |= {"confidence": f"{1 - made.delta:g}" if made else "-", "look": made.look_index if made else "-"}
+    side |= {
+        "confidence": f"{1 - made.delta:g}" if made else "-",
+        "look": (made.look_index or "the only one") if made else "-",
+    }
     side |= {"accepted on CERT": f"{made.accepted_n} of {made.n}" if made else "-"}
     side |= {"errors": made.errors if made else "-", "labels": made.labels if made else "-"}
     side |= {"expires": f"{made.expires_at:%Y-%m-%d}" if made else "-"}

@@ -33,7 +33,8 @@ def certificate():
 def test_the_summary_is_the_banner_line(certificate):
     assert certificate.summary() == (
         "P(wrong | cheap accepted) <= 0.10 with 90 % confidence "
-        "(n=612, accepted 301, 17 wrong, programmatic labels, expires 2027-02-20)"
+        "(n=612, accepted 301, 17 wrong, programmatic labels, "
+        "all of δ 0.1 in one look at these labels, expires 2027-02-20)"
     )
 
 

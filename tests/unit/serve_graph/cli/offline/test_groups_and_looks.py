@@ -127,6 +127,8 @@ def test_one_look_spends_all_of_delta_and_lets_no_other_through(
     certificate = json.loads(found.stdout)["certificate"]
     assert certificate["level"] == certificate["delta"] == 0.1
     assert "the only look at these labels" in found.stderr
+    shown = CliRunner().invoke(app, ["versions", "show", "1", "-c", str(config)])
+    assert "all of δ 0.1 in one look at these labels" in shown.output
     for words in ([], ["--looks", "1"]):
         again = certify(own, *words)
         assert again.exit_code == 1

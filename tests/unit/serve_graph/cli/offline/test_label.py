@@ -91,6 +91,31 @@ def test_labels_are_kept_gone_on_with_and_certify_as_soon_as_they_prove_it(works
     assert f"human labels, streamed: {made['streamed']['labelled']} rows labelled, stopped at" in shown
 
 
+def test_a_file_of_labels_may_be_the_only_look_and_spend_all_of_delta(
+    workshop: Path, tmp_path: Path, new_registry: Callable[[Path], str]
+) -> None:
+    new_registry(tmp_path / "state" / "mlflow.db")
+    graph = yaml.safe_load((workshop / "graph.yaml").read_text()) | {"state_folder": str(tmp_path / "state")}
+    (tmp_path / "graph.yaml").write_text(yaml.safe_dump(graph))
+    own: list[Any] = ["-c", tmp_path / "graph.yaml"]
+    begun = label(workshop, "only.jsonl", "rq", "--looks", "1", *own)
+    assert begun.exit_code == 0, begun.output
+    assert "the only look at these prompts: δ 0.1 for it" in begun.stderr
+    plan, _ = read_label_file(workshop / "only.jsonl")
+    assert (plan.look_index, plan.level) == (0, plan.delta)
+    assert label(workshop, "only.jsonl", "r" * 600, "--looks", "1", *own).exit_code == 0, "going on is no look"
+    made = certify(workshop, "only.jsonl", *own)
+    assert "all of δ 0.1 in one look at these labels" in made.stdout
+    again = label(workshop, "other.jsonl", "rq", *own)
+    assert "spent the whole δ of these labels (--looks 1)" in str(again.exception)
+    new_registry(tmp_path / "next" / "mlflow.db")
+    own[1].write_text(yaml.safe_dump(graph | {"state_folder": str(tmp_path / "next")}))
+    label(workshop, "second.jsonl", "rq", *own)
+    late = label(workshop, "second.jsonl", "rq", "--looks", "1", *own)
+    assert "its part of δ is fixed" in str(late.exception)
+    assert "certify nothing" in str(call("label", workshop / "outcomes.parquet", "--looks", "1").exception)
+
+
 def test_two_people_label_the_same_answers_and_what_they_dispute_is_settled(workshop: Path) -> None:
     label(workshop, "b.jsonl", "rrrrq", "--labeller", "ann")
     bob = label(workshop, "b.jsonl", "rrwrq", "--labeller", "bob")
