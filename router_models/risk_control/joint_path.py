@@ -17,7 +17,7 @@ from router_models.risk_control.evidence import CascadeEvidence, Thresholds, rep
 from router_models.risk_control.labels import labels_needed, p_value
 from router_models.risk_control.ladder.tuning import Configuration, Escalation, always_top, pareto_path, predict
 from router_models.risk_control.one_threshold.risk_and_drop import drop_p_value, likely_provable
-from router_models.risk_control.sequence import fixed_sequence, predicted_p_values, smoothed_risk
+from router_models.risk_control.sequence import ANCHORS, fixed_sequence, predicted_p_values, smoothed_risk
 from router_models.types import BoolArray, FloatArray, IntArray
 
 SOFT_LABELS_WORTH = 20
@@ -109,12 +109,22 @@ def follow(
     configurations = tuple(predict(tune, c.thresholds, harm=budget.harm) for c in proposed)
     expected = expected_p_values(configurations, tune, len(cert), budget, where)
     sure = np.flatnonzero(expected <= SURELY * budget.level)
-    anchor = int(sure[-1]) if slice_name is not None and len(sure) else int(np.argmin(expected))
+    anchor = int(sure[-1]) if slice_name is not None and len(sure) else _anchor(expected, budget.level)
     counted = _counted(cert, configurations, budget)
     answered, wrong, abstained = counted
     p = np.max(list(_p_values(cert, configurations, budget, counted).values()), axis=0)
     rejected = fixed_sequence(p, anchor, budget.level)
     return JointPath(configurations, answered, wrong, abstained, p, anchor, rejected)
+
+
+def _anchor(expected: FloatArray, level: float) -> int:
+    """Where to start: the best of `ANCHORS` places along the path, of all where none of those is likely to do.
+
+    The best of a finer path's places is a luckier one, and no better (`sequence.ANCHORS`).
+    """
+    starts = np.unique(np.linspace(0, len(expected) - 1, ANCHORS).round().astype(np.int64))
+    best = int(starts[np.argmin(expected[starts])])
+    return best if expected[best] <= level else int(np.argmin(expected))
 
 
 def nothing_rejected(

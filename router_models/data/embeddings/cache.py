@@ -47,7 +47,7 @@ def cached_embeddings(
         n texts.
     folder : Path, optional
         Holds one .npy file per batch, named by the hash of the encoder's weights and the texts, and unfinished
-        batches' blocks; None = no cache.
+        batches' blocks; what is damaged of them is made again. None = no cache.
     progress : callable
         Receives a bar after each block: how many prompts, and which share of their characters, are done.
 
@@ -61,8 +61,8 @@ def cached_embeddings(
     for text in texts:
         key.update(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest())
     file = folder / f"{key.hexdigest()[:32]}.npy"
-    if file.is_file():
-        return load_embeddings(file)
+    if (stored := _stored_block(file, len(texts))) is not None:
+        return stored
     folder.mkdir(parents=True, exist_ok=True)
     blocks = file.with_suffix(".blocks")
     vectors = _in_blocks(encoder, texts, blocks, progress)
@@ -107,7 +107,7 @@ def _bar(done: int, lengths: IntArray, order: IntArray) -> str:
 
 
 def _stored_block(file: Path, rows: int) -> NDArray[np.float32] | None:
-    """Return a block stored by a run that was cut short; None where there is none, or a damaged one."""
+    """Return a block stored by a run that was cut short, or all of them; None where there is none that is whole."""
     try:
         vectors = load_embeddings(file) if file.is_file() else None
     except (DataError, FileNotFoundError):

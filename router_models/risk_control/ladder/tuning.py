@@ -24,8 +24,12 @@ from router_models.types import FloatArray
 Escalation = Literal["top", "next"]
 """Where a rejected answer goes: to the last tier, or to the next one of a chain."""
 
-GRID = 20
-COST_WEIGHTS = tuple(float(w) for w in np.geomspace(0.003, 3.0, 32))
+PATH = 100
+"""Configurations to be tested: as of one threshold, a finer path costs no confidence and ends nearer the last that
+holds."""
+MOST_EDGES, LEAST_EDGES, CELLS = 100, 20, 70_000
+"""Thresholds of each score: as many as keep a ladder's cells, edges ** tiers, at so many. 100, 40, 20 of 2, 3, 4."""
+COST_WEIGHTS = tuple(float(w) for w in np.geomspace(0.003, 3.0, 160))
 ABSTAIN_STEPS = 8
 
 
@@ -70,9 +74,10 @@ class Grid:
 
     @classmethod
     def of(cls, data: CascadeEvidence, *, harm: bool = False) -> Grid:
-        """Bin and sum; edges are the 1/20, 2/20, … quantiles of each score."""
-        route = [quantile_grid(column, GRID)[1:] for column in data.p_route.T]
-        verify = [quantile_grid(column, GRID)[1:] for column in data.p_ok.T[:-1]]
+        """Bin and sum; edges are the 1/m, 2/m, … quantiles of each score, m = `edges_of` the tiers."""
+        m = edges_of(len(data.tiers))
+        route = [quantile_grid(column, m)[1:] for column in data.p_route.T]
+        verify = [quantile_grid(column, m)[1:] for column in data.p_ok.T[:-1]]
         bins = [np.searchsorted(t, c, side="right") for t, c in zip(route, data.p_route.T, strict=True)]
         marks = [np.searchsorted(t, c, side="right") for t, c in zip(verify, data.p_ok.T, strict=False)]
         grid = cls(route, verify, np.column_stack(bins), np.column_stack(marks), [], np.empty(0))
@@ -98,6 +103,11 @@ class Grid:
         return _to_cuts(_histogram(each, tuple(self.route_bin.T), self.route), suffix=None)
 
 
+def edges_of(tiers: int) -> int:
+    """How many quantiles of each score a ladder of so many tiers is searched at."""
+    return max(LEAST_EDGES, min(MOST_EDGES, int(CELLS ** (1 / tiers)) - 1))
+
+
 def soft_losses(data: CascadeEvidence, *, harm: bool) -> FloatArray:
     """What showing each tier's answer is estimated to lose, (n, K): P(wrong), or P(wrong and the last tier right)."""
     wrong = 1 - data.p_ok
@@ -112,7 +122,7 @@ def pareto_path(
     data: CascadeEvidence,
     *,
     abstain_share: float = 0.0,
-    size: int = GRID,
+    size: int = PATH,
     harm: bool = False,
     escalation: Escalation = "top",
 ) -> tuple[Configuration, ...]:
@@ -124,7 +134,10 @@ def pareto_path(
     grid = Grid.of(data, harm=harm)
     weights = [weight / float(data.cost_usd[:, -1].mean()) for weight in COST_WEIGHTS]
     tried = [always_top(len(data.tiers))]
-    for abstain_weight in _abstain_weights(data, abstain_share):
+    silences = _abstain_weights(data, abstain_share)
+    if len(silences) > 1:
+        weights = weights[::4]  # each price of an abstention has a front of its own
+    for abstain_weight in silences:
         jumps = tune_all(data, grid, weights, abstain_weight, harm=harm)
         chained = escalation == "next"
         tried += _chains(data, grid, jumps, weights, abstain_weight, harm=harm) if chained else jumps

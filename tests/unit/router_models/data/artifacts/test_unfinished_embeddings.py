@@ -64,6 +64,17 @@ def test_a_damaged_block_is_embedded_again(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found, LengthEncoder().encode(TEXTS))
 
 
+def test_a_damaged_file_of_all_embeddings_is_made_again(tmp_path: Path) -> None:
+    """As a block is: a full disk or a copy that was cut short leaves either."""
+    whole = cached_embeddings(LengthEncoder(), TEXTS, tmp_path)
+    [file] = tmp_path.iterdir()
+    for damaged in (file.read_bytes()[:500], b""):
+        file.write_bytes(damaged)
+        np.testing.assert_array_equal(cached_embeddings(LengthEncoder(), TEXTS, tmp_path), whole)
+    np.save(file, whole[:-1])
+    np.testing.assert_array_equal(cached_embeddings(LengthEncoder(), TEXTS, tmp_path), whole)
+
+
 def test_several_that_embed_the_same_at_once_all_come_to_their_end(tmp_path: Path) -> None:
     """The first to end clears the blocks away that the others are writing."""
     whole = LengthEncoder().encode(TEXTS)

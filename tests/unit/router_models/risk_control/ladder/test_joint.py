@@ -17,7 +17,15 @@ from router_models.risk_control.evidence import CascadeEvidence, Thresholds, rep
 from router_models.risk_control.joint import certify_joint
 from router_models.risk_control.joint_path import PathBudget, follow, nothing_rejected
 from router_models.risk_control.labels import labels_needed, p_value
-from router_models.risk_control.ladder.tuning import Grid, always_top, pareto_path, predict, tune_all
+from router_models.risk_control.ladder.tuning import (
+    PATH,
+    Grid,
+    always_top,
+    edges_of,
+    pareto_path,
+    predict,
+    tune_all,
+)
 from router_models.types import Action
 from router_models.versions.policy import Policy
 
@@ -121,7 +129,7 @@ def test_forbidden_abstention_never_happens():
 
 def test_the_path_descends_in_risk_rises_in_cost_and_keeps_the_cap():
     path = pareto_path(ladder(800, 3), abstain_share=0.1)
-    assert 3 <= len(path) <= 20
+    assert 3 <= len(path) <= 100
     risks = [c.risk for c in path]
     assert risks == sorted(risks, reverse=True)
     front = [c for c in path if c.thresholds != always_top(3)]
@@ -248,3 +256,17 @@ def test_unusable_ladders_are_refused():
         certify_joint(good, blind, terms(0.2))
     with pytest.raises(DataError, match="TUNE is about"):
         certify_joint(ladder(10, 0, tiers=2), good, terms(0.2))
+
+
+def test_a_fine_path_ends_nearer_to_the_last_configuration_that_holds():
+    """A path of 20 leaves out what lies between; a finer one costs no confidence: none is divided by its length."""
+    assert [edges_of(tiers) for tiers in (2, 3, 4)] == [100, 40, 20]
+    assert len(pareto_path(ladder(800, 3), harm=True)) > 60
+    budget, cost = PathBudget(0.1, 0.1, harm=True), {20: [], PATH: []}
+    for seed in range(12):
+        tune, cert = ladder(300, seed), ladder(1000, 100 + seed)
+        for size, costs in cost.items():
+            path = follow(pareto_path(tune, size=size, harm=True), tune, cert, budget)
+            held = [c for c, rejected in zip(path.configurations, path.rejected, strict=True) if rejected]
+            costs.append(min(c.cost_usd for c in held) / cert.cost_usd[:, -1].mean())
+    assert np.mean(cost[PATH]) < np.mean(cost[20]) - 0.01
