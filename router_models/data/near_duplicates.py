@@ -27,7 +27,7 @@ COSINE = 0.92
 MANY = 20
 """Different texts that share a run of words from which on they follow a template. Of fewer, a question that is asked
 with other options or spellings cannot be told from an instruction that is."""
-FEW = 5
+NEAR = 5
 """Different texts whose embeddings almost coincide from which on they follow a template; of wordings they say less."""
 Words = tuple[str, ...]
 
@@ -46,9 +46,9 @@ def near_duplicates_of(
     Words are left out that stand in a run of six which `MANY` different texts have. A text repeats another when they
     are equal, or when at least the share `shared` of its runs of six words, or of the other's, occurs in that one
     other text; of a text that is nothing else, the words are not left out of either. With embeddings of both, also
-    when a cosine reaches `cosine`; but not where it does so for `FEW` different texts, or where half of a text or more
-    was left out: there it says that both follow the same template. Nor where both texts hold numbers of their own:
-    embeddings hardly tell numbers apart.
+    when a cosine reaches `cosine`; but not where it does so for `NEAR` different texts, or where half of a text
+    or more was left out: there it says that both follow the same template. Nor where both texts hold numbers of their
+    own: embeddings hardly tell numbers apart.
 
     Parameters
     ----------
@@ -97,9 +97,9 @@ def _by_embeddings(
     for start in range(0, len(texts), 512):
         part = embeddings[start : start + 512]
         near = part @ memory.T >= cosine
-        # Its own set's texts as well, itself included, which is none of FEW others.
+        # Its own set's texts as well, itself included, which is none of NEAR others.
         around = near.sum(axis=1) + (part @ beside.T >= cosine).sum(axis=1) - 1
-        for i in np.flatnonzero(near.any(axis=1) & (around < FEW)):
+        for i in np.flatnonzero(near.any(axis=1) & (around < NEAR)):
             own = numbers[start + i]
             found[start + i] = any(
                 own <= other_numbers[where[j]] or other_numbers[where[j]] <= own for j in np.flatnonzero(near[i])
