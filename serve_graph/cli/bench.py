@@ -17,7 +17,7 @@ from serve_graph.errors import ConfigError
 def bench(
     url: Annotated[str, typer.Option(help="URL of the endpoint, without /v1.")] = "http://127.0.0.1:8000",
     requests: Annotated[int, typer.Option(help="Number of requests.", min=1)] = 200,
-    concurrency: Annotated[int, typer.Option(min=1, max=1024)] = 8,
+    concurrency: Annotated[int, typer.Option(min=1, max=1024, help="Requests in progress at a time.")] = 8,
     model: Annotated[str, typer.Option(help="auto, or the name of a tier.")] = "auto",
     stream_share: Annotated[float, typer.Option(help="Share of requests that stream, 0 to 1.", min=0, max=1)] = 0.5,
     stream_mode: Annotated[
@@ -27,8 +27,8 @@ def bench(
     prompts: Annotated[
         Path | None, typer.Option(help="File with one prompt per line; default: generated starter tasks.")
     ] = None,
-    max_tokens: Annotated[int | None, typer.Option(min=1)] = None,
-    seed: int = 0,
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="The longest answer; default: the tier's.")] = None,
+    seed: Annotated[int, typer.Option(help="Of generated prompts, and of which requests stream.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Send many requests at once; print throughput, latency and every status. Exit 1 if a reply was malformed.

@@ -38,7 +38,7 @@ def collect(
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="With --from-decisions: the newest so many.")] = 1000,
     url: Annotated[str | None, typer.Option(help="A running endpoint; default: start the graph.")] = None,
-    concurrency: Annotated[int, typer.Option(min=1, max=256)] = 16,
+    concurrency: Annotated[int, typer.Option(min=1, max=256, help="Calls in progress at a time.")] = 16,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a complete table.")] = False,
     tier: Annotated[
         list[str] | None, typer.Option(help="Use this tier only (repeatable); rows of other tiers are kept.")

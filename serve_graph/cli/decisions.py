@@ -89,7 +89,7 @@ def bill(
 @needs("decisions export", *STORE)
 def export(
     out: Annotated[Path, typer.Option(help="File for JSON lines; '-' for stdout.")] = Path("-"),
-    limit: Annotated[int, typer.Option(min=1)] = 1000,
+    limit: Annotated[int, typer.Option(min=1, help="Number of decisions, newest first.")] = 1000,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
     """Write the newest decisions as JSON lines, each with the feedback on it and its comparisons during rollouts.

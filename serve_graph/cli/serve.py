@@ -71,7 +71,7 @@ def up(
 def demo(
     config: ConfigOption = DEFAULT_CONFIG,
     questions: Annotated[int, typer.Option(help="Number of held-out questions.", min=1, max=400)] = 40,
-    concurrency: Annotated[int, typer.Option(min=1, max=64)] = 4,
+    concurrency: Annotated[int, typer.Option(min=1, max=64, help="Questions in progress at a time.")] = 4,
     port: PortOption = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -15,15 +15,20 @@ from serve_graph.cli import app, main
 ROOT = Path(__file__).parents[2]
 
 
-def commands() -> list[tuple[str, str]]:
-    """Every leaf command's words and its help text."""
+def leaves() -> list[tuple[str, Any]]:
+    """Every command that is no group, by its words."""
 
-    def walk(command: Any, path: list[str]) -> list[tuple[str, str]]:
+    def walk(command: Any, path: list[str]) -> list[tuple[str, Any]]:
         if hasattr(command, "commands"):
             return [found for name, sub in command.commands.items() for found in walk(sub, [*path, name])]
-        return [(" ".join(path), command.help or "")]
+        return [(" ".join(path), command)]
 
     return walk(typer.main.get_command(app), [])
+
+
+def commands() -> list[tuple[str, str]]:
+    """Every leaf command's words and its help text."""
+    return [(words, command.help or "") for words, command in leaves()]
 
 
 @pytest.fixture
@@ -49,6 +54,16 @@ Run = Callable[..., tuple[int, str, str]]
 @pytest.mark.parametrize(("words", "text"), commands(), ids=lambda value: value[:20])
 def test_every_command_has_help_with_an_example(words: str, text: str) -> None:
     assert f"serve-graph {words}" in text
+
+
+def test_every_option_and_argument_says_what_it_is() -> None:
+    silent = [
+        f"{words} {parameter.name}"
+        for words, command in leaves()
+        for parameter in command.params
+        if not parameter.help
+    ]
+    assert silent == []
 
 
 def test_an_unknown_command_is_wrong_use_of_the_program() -> None:

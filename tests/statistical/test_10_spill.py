@@ -1,7 +1,7 @@
-"""Experiment 10: a spill keeps its promise of the spilled answers alone, though the same labels chose who is spilled.
+"""Experiment 10: an overload fallback keeps its promise of the answers it serves, though the same labels chose them.
 
 `accept_at` and `serve_at` are both chosen on one CERT sample. In the tight null every rejected answer is wrong with a
-probability just above ε₂, so that any spill certificate is a broken promise, and where the rejected begin is
+probability just above ε₂, so that any such certificate is a broken promise, and where the rejected begin is
 decided by luck with the very same labels.
 """
 
@@ -101,7 +101,7 @@ def test_tight_null_where_luck_with_the_same_labels_says_who_is_rejected(size, a
             continue
         total += 1
         places.add(round(accept_at, 1))
-        if accept_at > 0.5:  # then the rejected hold good answers too, and a spill may be right
+        if accept_at > 0.5:  # then the rejected hold good answers too, and a fallback may be right
             continue
         broken += serve_at is not None
         naive_broken += plug_in(below(tune, accept_at), below(cert, accept_at), overload_epsilon) is not None

@@ -138,7 +138,7 @@ class MessagesRequest(CountTokensRequest):
 
     @property
     def caching(self) -> dict[str, Any] | None:
-        """The last `cache_control` of the request: a wish to have the prompt cached."""
+        """The last `cache_control` of the request: a request to have the prompt cached."""
         blocks = [block for turn in self.messages for block in turn.content]
         marked = [
             self.cache_control,

@@ -41,7 +41,7 @@ def run(
         str, typer.Option(help="The column with the text, where there is no `messages`.")
     ] = "prompt",
     system: Annotated[Path | None, typer.Option(help="A file with a system prompt for every row.")] = None,
-    max_tokens: Annotated[int | None, typer.Option(min=1)] = None,
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="The longest answer; default: the tier's.")] = None,
     response_format: Annotated[
         Path | None, typer.Option(help="A JSON file with the `response_format` of every row, such as a JSON schema.")
     ] = None,
@@ -92,7 +92,7 @@ def run(
         Path | None,
         typer.Option("--config", "-c", help="A configuration: prices to compare with, engines and APIs that answer."),
     ] = None,
-    seed: int = 0,
+    seed: Annotated[int, typer.Option(help="Of the rows that --dry-run and --audit draw.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Answer every row of a dataset once, and write the answers beside the rows, in their order.

@@ -18,12 +18,16 @@ app = typer.Typer(help="Manage access keys and their limits.", no_args_is_help=T
 def new(
     name: Annotated[str, typer.Argument(help="The key's name in records and bills.")],
     scope: Annotated[list[str] | None, typer.Option(help="use, force or admin; may be repeated.")] = None,
-    requests_per_min: Annotated[int | None, typer.Option(min=1)] = None,
-    tokens_per_min: Annotated[int | None, typer.Option(min=1)] = None,
+    requests_per_min: Annotated[int | None, typer.Option(min=1, help="Requests per minute; default: any.")] = None,
+    tokens_per_min: Annotated[
+        int | None, typer.Option(min=1, help="Prompt and completion tokens per minute; default: any.")
+    ] = None,
     usd_per_day: Annotated[str | None, typer.Option(help="Budget in US dollars per UTC day.")] = None,
     usd_per_month: Annotated[str | None, typer.Option(help="Budget in US dollars per UTC month.")] = None,
-    quality_floor: Annotated[float | None, typer.Option(min=0, max=1)] = None,
-    escalations_per_h: Annotated[int | None, typer.Option(min=1)] = None,
+    quality_floor: Annotated[
+        float | None, typer.Option(min=0, max=1, help="The least that a certificate must promise of its answers.")
+    ] = None,
+    escalations_per_h: Annotated[int | None, typer.Option(min=1, help="Escalated requests per hour.")] = None,
     max_quality_floor: Annotated[
         float | None, typer.Option(min=0, max=1, help="The highest floor that a request may ask for.")
     ] = None,

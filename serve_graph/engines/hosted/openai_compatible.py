@@ -125,7 +125,7 @@ class OpenAICompatibleEngine:
     def _arguments(self, body: dict[str, Any]) -> dict[str, Any]:
         """Convert the body to what is sent: under this API's parameter names; unknown ones are passed on.
 
-        What only Anthropic's API reads is left out: a wish for caching and, unless this API takes them too, as its
+        What only Anthropic's API reads is left out: a request for caching and, unless this API takes them too, as its
         parameters then say, the `thinking_blocks` of messages.
         """
         messages = body["messages"]

@@ -1,4 +1,4 @@
-"""What a request needs of a tier beyond text: read from every message, part and wish. Pure."""
+"""What a request needs of a tier beyond text: read from every message, part and option. Pure."""
 
 from __future__ import annotations
 

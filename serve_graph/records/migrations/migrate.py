@@ -137,8 +137,9 @@ def own_alone(database: Path) -> None:
     with contextlib.suppress(PermissionError):  # another user's, who has decided
         os.close(os.open(database, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         for path in (database, *(database.with_name(f"{database.name}-{end}") for end in ("wal", "shm"))):
-            if path.exists() and path.stat().st_mode & 0o077:
-                path.chmod(0o600)
+            with contextlib.suppress(FileNotFoundError):  # whoever closes the database last takes its journals away
+                if path.stat().st_mode & 0o077:
+                    path.chmod(0o600)
 
 
 def _locked(lock: int) -> bool:

@@ -1,4 +1,4 @@
-"""A version made by the commands, served on a cluster: its threshold, its prefix and spill points, and their end."""
+"""A version made by the commands, served on a cluster: threshold, prefix and overload points, and their end."""
 
 import asyncio
 import random

@@ -1,4 +1,4 @@
-"""A spill point: which rejected answers may be served while the last tier is full, and on what proof."""
+"""An overload point: which rejected answers may be served while the last tier is full, and on what proof."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Harm from outcomes to a version: what nobody graded, beginnings, answers on overload, what goes with what."""
+"""Harm from outcomes to a version: what nobody graded, prefixes, answers on overload, what goes with what."""
 
 import random
 from dataclasses import replace

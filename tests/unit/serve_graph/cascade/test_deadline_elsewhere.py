@@ -1,4 +1,4 @@
-"""The deadline where it meets HTTP, wishes, embeddings and replicas: in real time, a little of it."""
+"""The deadline where it meets HTTP, request options, embeddings and replicas: in real time, a little of it."""
 
 import asyncio
 from collections.abc import Callable

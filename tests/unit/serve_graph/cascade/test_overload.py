@@ -30,7 +30,7 @@ FULL = SaturatedError("tier 'frontier' is saturated: its queue is full", retry_a
 
 @dataclass
 class Judge(FakeJudge):
-    """Rejects, and says whether the answer may spill; `then` runs before the verdict is given."""
+    """Rejects, and says whether the answer may be served on overload; `then` runs before the verdict is given."""
 
     action: Action = Action.ESCALATED
     prefix_action: Action = Action.ESCALATED
@@ -47,7 +47,7 @@ class Judge(FakeJudge):
 
 @dataclass
 class Busy:
-    """A Service whose last tier fails as told, and whose spill certificate ends at ENDS; `now` is its clock."""
+    """A Service whose last tier fails as told, and whose overload certificate ends at ENDS; `now` is its clock."""
 
     error: Exception | None = FULL
     judge: FakeJudge = field(default_factory=Judge)

@@ -74,7 +74,7 @@ def streamed(tokens: list[dict[str, Any]], sizes: list[int], late: bool, length:
 
 
 def version() -> RouterVersion:
-    """Judges beginnings by their logprobs, so that every one of them counts."""
+    """Judges prefixes by their logprobs, so that every one of them counts."""
     rng = np.random.default_rng(0)
     outcomes = []
     for i in range(60):

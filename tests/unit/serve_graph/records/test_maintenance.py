@@ -69,6 +69,13 @@ def test_rejected_records_are_deleted_with_the_others(tmp_path: Path) -> None:
     sink.close()
 
 
+def test_rejected_records_that_another_replica_has_just_deleted_are_no_fault(tmp_path: Path) -> None:
+    sink = SpooledSink(DecisionStore("sqlite+aiosqlite://"), tmp_path)
+    (tmp_path / "gone.jsonl.rejected").symlink_to(tmp_path / "nowhere")  # listed, and not there when it is looked at
+    assert sink.delete_rejected(2_000.0) == 0
+    sink.close()
+
+
 async def test_records_can_be_read_by_their_owner_alone(tmp_path: Path) -> None:
     folder, database = tmp_path / "state" / "spool", tmp_path / "decisions.db"
     folder.mkdir(parents=True, mode=0o755)

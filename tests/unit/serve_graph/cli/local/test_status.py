@@ -1,9 +1,6 @@
 """Status says how many of a running graph's requests its certificate does not cover, where it is told."""
 
-import json
-import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,31 +21,19 @@ STATE = {
 
 
 @pytest.fixture
-def graph() -> Iterator[HTTPServer]:
+def graph(ready_server: Any) -> Any:
     """What answers `/readyz` with one word, and with STATE and its `coverage` where it is shown a key."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            known = STATE | {"coverage": self.server.coverage}  # type: ignore[attr-defined]
-            told = known if self.headers["authorization"] == "Bearer k" else {}
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(json.dumps({"status": "ready", "ready": True} | told).encode())
+    def reply(authorization: str | None) -> tuple[int, Any]:
+        told = STATE | {"coverage": ready_server.coverage} if authorization == "Bearer k" else {}
+        return 200, {"status": "ready", "ready": True} | told
 
-        def log_message(self, *_: Any) -> None:
-            return None
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    ready_server.reply = reply
+    return ready_server
 
 
 @pytest.fixture
-def status(graph: HTTPServer, tmp_path: Path) -> Callable[..., Result]:
+def status(graph: Any, tmp_path: Path) -> Callable[..., Result]:
     """Run `status` on the graph; keywords are environment variables."""
     price = {"input_usd_per_mtok": 1, "output_usd_per_mtok": 2}
     tiers = [{"engine": "echo", "name": "cheap", "price": price}]
@@ -62,9 +47,9 @@ def status(graph: HTTPServer, tmp_path: Path) -> Callable[..., Result]:
 
 
 def test_without_a_key_it_says_that_keys_are_told_more_and_with_the_file_of_one_it_is(
-    graph: HTTPServer, tmp_path: Path, status: Callable[..., Result]
+    graph: Any, tmp_path: Path, status: Callable[..., Result]
 ) -> None:
-    graph.coverage = {}  # type: ignore[attr-defined]
+    graph.coverage = {}
     assert "set $SERVE_GRAPH_KEY, or" in status().output
     assert "router/1" not in status().output
     (tmp_path / "key").write_text("k\n")
@@ -73,9 +58,9 @@ def test_without_a_key_it_says_that_keys_are_told_more_and_with_the_file_of_one_
 
 
 def test_an_approval_that_was_withdrawn_while_the_graph_runs_is_said(
-    graph: HTTPServer, tmp_path: Path, status: Callable[..., Result], new_registry: Callable[[Path], str]
+    graph: Any, tmp_path: Path, status: Callable[..., Result], new_registry: Callable[[Path], str]
 ) -> None:
-    graph.coverage = {}  # type: ignore[attr-defined]
+    graph.coverage = {}
     uri, folder = new_registry(tmp_path / "state" / "mlflow.db"), builtin_version(("cheap", "b"), tmp_path / "made")
     kept = tmp_path / "artifacts"
     register(uri, "router", folder, params={}, metrics={}, tags={"review": "approved"}, artifacts_folder=kept)
@@ -98,9 +83,9 @@ def test_an_approval_that_was_withdrawn_while_the_graph_runs_is_said(
     ],
 )
 def test_status_counts_what_is_not_covered(
-    graph: HTTPServer, status: Callable[..., Result], key: str, coverage: dict[str, Any], told: str | None
+    graph: Any, status: Callable[..., Result], key: str, coverage: dict[str, Any], told: str | None
 ) -> None:
-    graph.coverage = coverage  # type: ignore[attr-defined]
+    graph.coverage = coverage
     done = status(SERVE_GRAPH_KEY=key)
     assert done.exit_code == 0, done.output
     assert ("not covered by the certificate" in done.output) == (told is not None)

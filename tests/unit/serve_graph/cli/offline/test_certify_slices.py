@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from typer.testing import CliRunner
 
 from router_models.data.formats import outcomes_to_frame
@@ -17,8 +16,9 @@ from router_models.risk_control.certificates.risks import ANSWERED_RISK
 from router_models.types import Outcome, Usage
 from router_models.types.exchange import LOGPROB_NAMES
 from serve_graph.cli import app
+from tests.fixtures.registry import echo_graph_file
 
-PRICES = {"small": 0.1, "medium": 0.6, "large": 3.0}
+PRICES = {"small": (0.1, 0.2), "medium": (0.6, 1.2), "large": (3.0, 6.0)}
 SKILLS = {"en": (0.8, 0.9, 0.98), "de": (0.3, 0.5, 0.7)}
 
 
@@ -46,13 +46,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory, new_registry: Callable[[P
     """A configuration of three tiers, an outcomes table and a candidate trained on it."""
     folder = tmp_path_factory.mktemp("slices")
     new_registry(folder / "state" / "mlflow.db")
-    tiers = [
-        {"name": name, "engine": "echo", "price": {"input_usd_per_mtok": p, "output_usd_per_mtok": 2 * p}}
-        for name, p in PRICES.items()
-    ]
-    policy = {"epsilon": 0.12, "delta": 0.1, "safe_tier": "large"}
-    graph = {"tiers": tiers, "state_folder": str(folder / "state"), "policy": policy}
-    (folder / "graph.yaml").write_text(yaml.safe_dump(graph))
+    echo_graph_file(folder, PRICES, epsilon=0.12, delta=0.1, safe_tier="large")
     outcomes_to_frame(outcomes(900)).to_parquet(folder / "outcomes.parquet")
     made = {
         "config": folder / "graph.yaml",

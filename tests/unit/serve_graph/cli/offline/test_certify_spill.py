@@ -1,4 +1,4 @@
-"""`certify --spill-epsilon`: from outcomes to a registered version that may spill, and what is said where none may."""
+"""`certify --spill-epsilon`: from outcomes to a version with an overload point, and what is said where none may be."""
 
 import json
 import math
@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from typer.testing import CliRunner
 
 from router_models.data.formats import outcomes_to_frame
@@ -17,6 +16,7 @@ from router_models.training.certify_overload import OVERLOAD_RISK
 from router_models.types import Outcome, Usage
 from router_models.types.exchange import LOGPROB_NAMES
 from serve_graph.cli import app
+from tests.fixtures.registry import echo_graph_file
 
 PRICES = {"cheap": (0.1, 0.2), "frontier": (1, 2)}
 
@@ -37,12 +37,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory, new_registry: Callable[[P
     """A configuration, an outcomes table and a candidate trained on it."""
     folder = tmp_path_factory.mktemp("spill")
     new_registry(folder / "state" / "mlflow.db")
-    tiers = [
-        {"name": name, "engine": "echo", "price": {"input_usd_per_mtok": p[0], "output_usd_per_mtok": p[1]}}
-        for name, p in PRICES.items()
-    ]
-    graph = {"tiers": tiers, "state_folder": str(folder / "state"), "policy": {"epsilon": 0.25, "delta": 0.1}}
-    (folder / "graph.yaml").write_text(yaml.safe_dump(graph))
+    echo_graph_file(folder, PRICES, epsilon=0.25, delta=0.1)
     chance = random.Random(0)
     rows = [outcome(i, tier, chance) for i in range(1600) for tier in PRICES]
     outcomes_to_frame(rows).to_parquet(folder / "outcomes.parquet")

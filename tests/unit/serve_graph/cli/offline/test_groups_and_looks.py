@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from router_models.types.exchange import LOGPROB_NAMES
 from serve_graph.cli import app
+from tests.fixtures.registry import echo_graph_file
 
 PRICES = {"cheap": (0.1, 0.2), "frontier": (1, 2)}
 PAIR = ["--weak", "cheap", "--strong", "frontier"]
@@ -24,12 +25,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory, new_registry: Callable[[P
     """A configuration, 900 outcomes of 450 users, and a candidate that was trained with them as groups."""
     folder = tmp_path_factory.mktemp("groups")
     new_registry(folder / "state" / "mlflow.db")
-    tiers = [
-        {"name": name, "engine": "echo", "price": {"input_usd_per_mtok": p[0], "output_usd_per_mtok": p[1]}}
-        for name, p in PRICES.items()
-    ]
-    graph = {"tiers": tiers, "state_folder": str(folder / "state"), "policy": {"epsilon": 0.3, "delta": 0.1}}
-    (folder / "graph.yaml").write_text(yaml.safe_dump(graph))
+    echo_graph_file(folder, PRICES, epsilon=0.3, delta=0.1)
     rng, n = np.random.default_rng(0), 900
     p = np.sqrt(rng.random(n))
     told = np.log(np.maximum(p, 0.01))

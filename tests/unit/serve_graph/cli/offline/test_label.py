@@ -19,6 +19,7 @@ from router_models.training.labelling.session import LabelSession
 from router_models.types.exchange import LOGPROB_NAMES
 from serve_graph.cli import app
 from serve_graph.cli.offline.label_terminal import Keys, keys_of, plain, question_text
+from tests.fixtures.registry import echo_graph_file
 
 PRICES = {"cheap": (0.1, 0.2), "frontier": (1, 2)}
 
@@ -28,12 +29,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory, new_registry: Callable[[P
     """A configuration, 1000 outcomes that a judge graded, and a candidate that was trained on them."""
     folder = tmp_path_factory.mktemp("labels")
     new_registry(folder / "state" / "mlflow.db")
-    tiers = [
-        {"name": name, "engine": "echo", "price": {"input_usd_per_mtok": p[0], "output_usd_per_mtok": p[1]}}
-        for name, p in PRICES.items()
-    ]
-    graph = {"tiers": tiers, "state_folder": str(folder / "state"), "policy": {"epsilon": 0.3, "delta": 0.1}}
-    (folder / "graph.yaml").write_text(yaml.safe_dump(graph))
+    echo_graph_file(folder, PRICES, epsilon=0.3, delta=0.1)
     rng, n = np.random.default_rng(0), 1000
     p = np.sqrt(rng.random(n))
     columns: dict[str, Any] = {

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import yaml
 from typer.testing import CliRunner
 
 from router_models.types import DecisionRecord
@@ -21,7 +20,7 @@ from serve_graph.learning.labelled import up_for_labelling
 from serve_graph.policy.rollout import Rollout
 from serve_graph.records.feedback import Feedback, FeedbackTable
 from serve_graph.records.store import DecisionStore
-from tests.fixtures.registry import PRICE, registered_version
+from tests.fixtures.registry import echo_graph_file, registered_version
 
 BEGAN = datetime(2026, 3, 1, tzinfo=UTC)
 STABLE, CANDIDATE = "serve-graph-router/1", "serve-graph-router/2"
@@ -31,9 +30,7 @@ STABLE, CANDIDATE = "serve-graph-router/1", "serve-graph-router/2"
 def made(tmp_path_factory: pytest.TempPathFactory, new_registry: Callable[[Path], str]) -> Path:
     folder = tmp_path_factory.mktemp("graph")
     new_registry(folder / "state" / "mlflow.db")
-    tiers = [{"engine": "echo", "name": name, "price": PRICE} for name in ("cheap", "frontier")]
-    path = folder / "graph.yaml"
-    path.write_text(yaml.safe_dump({"tiers": tiers, "state_folder": str(folder / "state")}))
+    path = echo_graph_file(folder, {"cheap": (1, 2), "frontier": (1, 2)})
     for n, alias in ((1, "stable"), (2, None), (3, None)):
         registered_version(load_config(path), folder / str(n), datetime.now(UTC), 0.5 + n / 10, alias)
     return path

@@ -19,7 +19,6 @@ from typing import Any
 
 import httpx
 import mlflow
-import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -33,6 +32,7 @@ from serve_graph.policy.bindings import tier_binds, write_collected_binds
 from serve_graph.policy.registry_events import RegistryEvents
 from serve_graph.policy.serving_version import serving_version
 from tests.fixtures.local_graph import listening
+from tests.fixtures.outcomes import sure_outcomes
 from tests.fixtures.servers.stores import PostgresServer
 
 pytestmark = [pytest.mark.postgres, pytest.mark.timeout(900)]
@@ -96,20 +96,6 @@ def server(postgres: PostgresServer, driver: str, tmp_path_factory: pytest.TempP
         process.wait(60)
 
 
-def outcomes(path: Path) -> None:
-    """600 graded prompts; what cheap is sure of it mostly gets right."""
-    chance = np.random.default_rng(0)
-    right = chance.random(600) < 0.7
-    frame: dict[str, Any] = {
-        "prompt": [f"{'short' if r else 'rather long and winding'} question {i}" for i, r in enumerate(right)],
-        "cheap": right.astype(float),
-        "frontier": (chance.random(600) < 0.97).astype(float),
-        "cheap|max_token_confidence": np.where(right, 0.9, 0.2) + 0.05 * chance.random(600),
-    }
-    frame |= {f"{t}_{kind}_tokens": 20 for t in ("cheap", "frontier") for kind in ("prompt", "completion")}
-    pd.DataFrame(frame).to_parquet(path)
-
-
 def call(*words: object) -> str:
     done = CliRunner().invoke(app, [str(word) for word in words])
     assert done.exit_code == 0, (done.output, done.exception)
@@ -125,7 +111,7 @@ def test_train_certify_approve_load_by_alias_reject_refused(server: str, tmp_pat
     state = {"tracking_uri": server, "state_folder": str(tmp_path / "state")}
     config.write_text(yaml.safe_dump({"tiers": tiers, **state}))
     graph, table = load_config(config), tmp_path / "outcomes.parquet"
-    outcomes(table)
+    sure_outcomes(table, 600)
     write_collected_binds(table, tier_binds(graph))
     given = ("--config", config, "--outcomes", table)
     call("train", *given, "--out", tmp_path / "candidate", "--router", "surface", "--verifier", "combined")

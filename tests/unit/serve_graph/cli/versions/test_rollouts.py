@@ -23,7 +23,7 @@ from serve_graph.learning.comparing.tally import tallied
 from serve_graph.policy.rollout import RolloutTable
 from serve_graph.policy.rollout.outcomes import pairs_settle_after_s, settles_after_s
 from serve_graph.records.comparisons import Comparison, ComparisonsTable
-from tests.fixtures.registry import PRICE, registered_version
+from tests.fixtures.registry import echo_graph_file, registered_version
 
 NOW = datetime.now(UTC)
 STABLE, CANDIDATE = "serve-graph-router/1", "serve-graph-router/2"
@@ -34,9 +34,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, new_registry: Callable[[Path]
     """A configuration whose registry holds a stable version, an approved one, and one that nobody has approved."""
     folder = tmp_path_factory.mktemp("graph")
     new_registry(folder / "state" / "mlflow.db")
-    tiers = [{"engine": "echo", "name": name, "price": PRICE} for name in ("cheap", "frontier")]
-    path = folder / "graph.yaml"
-    path.write_text(yaml.safe_dump({"tiers": tiers, "state_folder": str(folder / "state")}))
+    path = echo_graph_file(folder, {"cheap": (1, 2), "frontier": (1, 2)})
     graph = load_config(path)
     for n, alias in ((1, "stable"), (2, None), (3, None)):
         last = registered_version(graph, folder / str(n), NOW, 0.5 + n / 10, alias)

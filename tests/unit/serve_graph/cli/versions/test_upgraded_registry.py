@@ -6,10 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import pytest
-import yaml
 from typer.testing import CliRunner
 
 from router_models.data.artifacts import MANIFEST, seal
@@ -20,7 +17,8 @@ from serve_graph.cli.local.doctor import examine
 from serve_graph.config.graph import load_config
 from serve_graph.policy.bindings import tier_binds, write_collected_binds
 from serve_graph.policy.serving_version import serving_version
-from tests.fixtures.registry import sealed_version
+from tests.fixtures.outcomes import sure_outcomes
+from tests.fixtures.registry import echo_graph_file, sealed_version
 
 pytestmark = pytest.mark.timeout(300)
 FORMER = {
@@ -42,20 +40,6 @@ def left_by(folder: Path, change: dict[str, Any]) -> Path:
     return folder
 
 
-def outcomes(path: Path) -> None:
-    """400 graded prompts; what cheap is sure of it mostly gets right."""
-    chance = np.random.default_rng(0)
-    right = chance.random(400) < 0.7
-    frame: dict[str, Any] = {
-        "prompt": [f"{'short' if r else 'rather long and winding'} question {i}" for i, r in enumerate(right)],
-        "cheap": right.astype(float),
-        "frontier": (chance.random(400) < 0.97).astype(float),
-        "cheap|max_token_confidence": np.where(right, 0.9, 0.2) + 0.05 * chance.random(400),
-    }
-    frame |= {f"{t}_{kind}_tokens": 20 for t in ("cheap", "frontier") for kind in ("prompt", "completion")}
-    pd.DataFrame(frame).to_parquet(path)
-
-
 def call(*words: object) -> str:
     done = CliRunner().invoke(app, [str(word) for word in words])
     assert done.exit_code == 0, (done.output, done.exception)
@@ -64,12 +48,7 @@ def call(*words: object) -> str:
 
 @pytest.fixture
 def config(tmp_path: Path, new_registry: Callable[[Path], str]) -> Path:
-    tiers = [
-        {"name": name, "engine": "echo", "price": {"input_usd_per_mtok": usd, "output_usd_per_mtok": usd}}
-        for name, usd in (("cheap", 0.1), ("frontier", 2))
-    ]
-    path = tmp_path / "graph.yaml"
-    path.write_text(yaml.safe_dump({"tiers": tiers, "state_folder": str(tmp_path / "state")}))
+    path = echo_graph_file(tmp_path, {"cheap": (0.1, 0.1), "frontier": (2, 2)})
     new_registry(tmp_path / "state" / "mlflow.db")
     return path
 
@@ -102,7 +81,7 @@ def test_a_version_of_an_earlier_release_is_refused_by_its_format_with_the_way_o
 def test_certified_again_it_serves(config: Path, tmp_path: Path) -> None:
     leave(config, tmp_path / "old", FORMER["1"][0])
     table = tmp_path / "outcomes.parquet"
-    outcomes(table)
+    sure_outcomes(table, 400)
     write_collected_binds(table, tier_binds(load_config(config)))
     given = ("--config", config, "--outcomes", table)
     call("train", *given, "--out", tmp_path / "candidate", "--router", "surface", "--verifier", "combined")

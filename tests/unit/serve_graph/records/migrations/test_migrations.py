@@ -5,6 +5,7 @@ import fcntl
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -22,7 +23,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from router_models.types import DecisionRecord
 from serve_graph.errors import StoreUnavailableError
 from serve_graph.records.feedback import Feedback, FeedbackTable
-from serve_graph.records.migrations.migrate import ADVISORY_LOCK, HEAD, MIGRATIONS, bring_up_to_date, revision_of
+from serve_graph.records.migrations.migrate import (
+    ADVISORY_LOCK,
+    HEAD,
+    MIGRATIONS,
+    bring_up_to_date,
+    own_alone,
+    revision_of,
+)
 from serve_graph.records.schema import METADATA, VERSION_TABLE
 from serve_graph.records.store import DecisionStore
 
@@ -171,6 +179,26 @@ async def test_twelve_processes_may_open_it_at_once(store_url: str, before: str)
             for statement in EARLIER[before]:
                 await connection.execute(text(statement))
     assert at_once(store_url, 12) == [0] * 12
+
+
+def test_journals_that_another_process_takes_away_meanwhile_are_no_fault(tmp_path: Path) -> None:
+    """SQLite removes them as the last connection to a database is closed, whenever that is."""
+    database, journal, ended = tmp_path / "d.db", tmp_path / "d.db-shm", threading.Event()
+
+    def come_and_go() -> None:
+        while not ended.is_set():
+            journal.touch(0o644)
+            journal.unlink()
+
+    coming_and_going = threading.Thread(target=come_and_go)
+    coming_and_going.start()
+    try:
+        for _ in range(5_000):
+            own_alone(database)
+    finally:
+        ended.set()
+        coming_and_going.join()
+    assert database.stat().st_mode & 0o777 == 0o600
 
 
 async def test_a_process_killed_while_it_migrates_leaves_nothing_half_done_and_no_lock(store_url: str) -> None:
