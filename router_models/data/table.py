@@ -201,7 +201,18 @@ class OutcomeTable:
         return self.prompts.metadata[name]
 
     def label_source(self, tier: str) -> tuple[str, ...]:
-        """Return who gave each of a tier's grades; empty texts where the table does not say."""
+        """Return who gave each of a tier's grades.
+
+        Parameters
+        ----------
+        tier : str
+            One of the table's.
+
+        Returns
+        -------
+        tuple of str
+            One a prompt; empty texts where the table does not say.
+        """
         self.grade(tier)
         return self.label_sources.get(tier, ("",) * len(self))
 

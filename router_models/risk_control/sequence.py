@@ -48,7 +48,27 @@ class Labelled:
 
     @classmethod
     def of(cls, scores: ArrayLike, wrong: ArrayLike, slices: Sequence[str] | None = None) -> Labelled:
-        """Validate and wrap; DataError for unequal lengths, NaN, or labels that are not 0 / 1."""
+        """Validate and wrap.
+
+        Parameters
+        ----------
+        scores : array-like of shape (n,)
+            What thresholds are compared with; no NaN.
+        wrong : array-like of shape (n,)
+            1 where the answer is wrong, 0 where it is right.
+        slices : sequence of str, optional
+            Of every row its slice.
+
+        Returns
+        -------
+        Labelled
+            The same rows.
+
+        Raises
+        ------
+        DataError
+            For unequal lengths, NaN, or labels that are not 0 or 1.
+        """
         s, w = np.asarray(scores, dtype=np.float64), np.asarray(wrong, dtype=np.float64)
         if s.ndim != 1 or s.shape != w.shape:
             raise DataError(f"scores and labels must be (n,) and equally long, got {s.shape} and {w.shape}")
@@ -64,7 +84,18 @@ class Labelled:
         return len(self.scores)
 
     def only(self, name: str) -> Labelled:
-        """The rows of one slice."""
+        """Return the rows of one slice.
+
+        Parameters
+        ----------
+        name : str
+            The slice.
+
+        Returns
+        -------
+        Labelled
+            They alone, in their order.
+        """
         if self.slices is None:
             raise DataError("these answers carry no slice names")
         rows = np.array([s == name for s in self.slices], dtype=np.bool_)

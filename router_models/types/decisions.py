@@ -125,13 +125,35 @@ class Decision:
     then: tuple[tuple[str, float], ...] = ()
 
     def after(self, tier: str) -> str | None:
-        """Return the tier of the chain that comes after `tier`; None where none does but the last one."""
+        """Return the tier of the chain that comes after another.
+
+        Parameters
+        ----------
+        tier : str
+            The one that was asked.
+
+        Returns
+        -------
+        str or None
+            None where none comes after it but the last one.
+        """
         names = [self.tier, *(name for name, _ in self.then)]
         place = names.index(tier) + 1 if tier in names else len(names)
         return names[place] if place < len(names) else None
 
     def at(self, tier: str) -> Decision:
-        """Return the same decision with the estimate of the chain's tier that is asked now."""
+        """Return the same decision with the estimate of the chain's tier that is asked now.
+
+        Parameters
+        ----------
+        tier : str
+            That tier.
+
+        Returns
+        -------
+        Decision
+            This one, where the chain has no such tier.
+        """
         estimate = dict(self.then).get(tier)
         return self if estimate is None else replace(self, tier=tier, p_cheap_ok=estimate)
 

@@ -87,9 +87,21 @@ class Policy:
     ) -> Decision:
         """Choose the cheapest tier whose calibrated estimate reaches its `route_at`, else the top tier.
 
-        `p_ok` maps tiers below the top to P(acceptable). Raising any estimate never moves the query to a dearer tier.
-        `distance` (1 = the edge of the training data) changes nothing but the reason, which says when a prompt is far.
-        `open_slice` names the query's slice where nothing is promised of it: the top tier, whatever is estimated.
+        Raising any estimate never moves the query to a dearer tier.
+
+        Parameters
+        ----------
+        p_ok : mapping of str to float
+            P(acceptable) by tier, of those below the top.
+        distance : float, optional
+            From the training data, whose edge is 1: changes the reason alone, which says when a prompt is far.
+        open_slice : str, optional
+            The query's slice where nothing is promised of it: the top tier, whatever is estimated.
+
+        Returns
+        -------
+        Decision
+            The tier, its estimate and why.
         """
         out_of_domain = (
             "" if distance is None or distance < FAR else f"; unlike the training prompts (distance {distance:.2f})"
@@ -125,7 +137,21 @@ class Policy:
         """Accept, escalate or abstain, from P(this completion is acceptable).
 
         Below the top: accept at `accept_at`, abstain early under `abstain_below`, escalate otherwise. At the top:
-        abstain under `abstain_below`, accept otherwise. `accept_at` and `serve_at` replace the points' (for a slice).
+        abstain under `abstain_below`, accept otherwise.
+
+        Parameters
+        ----------
+        tier : str
+            Whose answer it is.
+        p_ok : float
+            P(acceptable), in [0, 1].
+        accept_at, serve_at : float, optional
+            In place of the tier's operating point's own, for a slice.
+
+        Returns
+        -------
+        Verdict
+            What is done with the answer, and why.
         """
         point = self.points.get(tier)
         if point is None:

@@ -40,7 +40,19 @@ ALIASES = ("stable", "canary", "shadow")
 
 @dataclass(frozen=True, slots=True)
 class RegisteredVersion:
-    """One version as the registry knows it."""
+    """One version as the registry knows it.
+
+    Parameters
+    ----------
+    uri : str
+        The registry's.
+    model, number, run_id : str
+        The registered model, the version's number there, and the run that logged it.
+    tags : mapping of str to str
+        Of the version.
+    aliases : tuple of str
+        That name it now.
+    """
 
     uri: str
     model: str
@@ -129,6 +141,11 @@ def register(
         The hash of the outcomes that it was made of, and what else is known of them: the run's input.
     pages : mapping of str to str, optional
         Further text artifacts of the run, by file name.
+
+    Returns
+    -------
+    RegisteredVersion
+        The new version.
     """
     check_name("model", model)
     if alias is not None:
@@ -161,9 +178,24 @@ def register(
 
 
 def find_version(uri: str, model: str, wanted: str) -> RegisteredVersion | None:
-    """The version an alias or number names; None where the registry has no such version.
+    """Return the version that an alias or number names.
 
-    Raises RegistryError where the registry cannot be reached.
+    Parameters
+    ----------
+    uri, model : str
+        The registry, and the registered model in it.
+    wanted : str
+        An alias or a number.
+
+    Returns
+    -------
+    RegisteredVersion or None
+        None where the registry has no such version.
+
+    Raises
+    ------
+    RegistryError
+        Where the registry cannot be reached.
     """
     if is_new_registry(uri):
         return None
@@ -175,6 +207,13 @@ def poll_review(uri: str, model: str, wanted: str) -> tuple[str, Review] | None:
     """Read what an alias or number names now, and its review, in one question to the registry.
 
     For whoever asks again and again: a review that was withdrawn, or an alias that was moved, shows at the next poll.
+
+    Parameters
+    ----------
+    uri, model : str
+        The registry, and the registered model in it.
+    wanted : str
+        An alias or a number.
 
     Returns
     -------

@@ -132,10 +132,22 @@ class RouterVersion:
     recent: RecentVectors = field(default_factory=RecentVectors, repr=False, compare=False)
 
     def decide(self, query: Query, made: PromptEmbedding | None = None) -> Decision:
-        """Choose a tier before generation; embeds the query once, for all stages, where `made` is not its embedding.
+        """Choose a tier before generation.
 
         Nothing is promised of a prompt that lies farther from the training data than its certificate covers, nor of
-        one that is not read to its end. The embedding travels with the decision, so that `judge` need not make it.
+        one that is not read to its end.
+
+        Parameters
+        ----------
+        query : Query
+            What is asked.
+        made : PromptEmbedding, optional
+            Its embedding, where it is there; None: it is made once, for all stages.
+
+        Returns
+        -------
+        Decision
+            The embedding travels with it, so that `judge` need not make it.
         """
         return self.decide_all([query], [made])[0]
 
@@ -214,6 +226,20 @@ class RouterVersion:
         Tool calls as declared are accepted, and nothing is promised of them unless `judges_calls` names the tier.
         In a slice of which a joint policy promises nothing every cheap answer is, and the last tier's is accepted; so
         is the last tier's answer to any query that the decision promises nothing of.
+
+        Parameters
+        ----------
+        query : Query
+            What was asked.
+        completion : Completion
+            The answer, of the tier that it names.
+        decision : Decision
+            What `decide` said of the query.
+
+        Returns
+        -------
+        Verdict
+            What is done with the answer, and why.
         """
         if (open_slice := self._open_slice(query)) is not None:
             return self.policy.judge_open(decision.tier, open_slice)
@@ -330,13 +356,46 @@ class RouterVersion:
         return self.needs_encoder or any(stage.verifier.wants_embeddings for stage in self.stages.values())
 
     def save(self, folder: Path, extra: Path | None = None) -> str:
-        """Write the sealed folder; returns its hash. Files in `extra` (the report) are copied in before sealing.
+        """Write the sealed folder, which a save that is killed does not leave.
 
-        Replaces nothing: raises ArtifactError where `folder` exists. A save that is killed leaves no `folder`.
+        Parameters
+        ----------
+        folder : Path
+            Where to; it must not exist.
+        extra : Path, optional
+            A folder whose files (the report) are copied in before sealing.
+
+        Returns
+        -------
+        str
+            The folder's hash.
+
+        Raises
+        ------
+        ArtifactError
+            Where `folder` exists: nothing is replaced.
         """
         return write_version(self, folder, extra)
 
     @classmethod
     def load(cls, folder: Path, name: str | None = None) -> RouterVersion:
-        """Read a sealed folder; raises ArtifactError naming a file that is missing, altered, added, not understood."""
+        """Read a sealed folder.
+
+        Parameters
+        ----------
+        folder : Path
+            What `save` wrote.
+        name : str, optional
+            What the version is called in decisions; None: by its folder.
+
+        Returns
+        -------
+        RouterVersion
+            One that decides as the one that was saved.
+
+        Raises
+        ------
+        ArtifactError
+            Naming a file that is missing, altered, added or not understood.
+        """
         return cls(name=name or folder.name, **read_version(folder))

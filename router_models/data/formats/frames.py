@@ -81,7 +81,15 @@ def frame_to_outcomes(frame: pd.DataFrame) -> list[Outcome]:
 
 
 def write_outcomes(path: Path, outcomes: Sequence[Outcome]) -> None:
-    """Write outcomes to a LONG parquet file (zstd); the file appears complete or not at all."""
+    """Write outcomes to a LONG parquet file (zstd); the file appears complete or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        The file, which is replaced; its folder is made.
+    outcomes : sequence of Outcome
+        One a row.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     outcomes_to_frame(outcomes).to_parquet(partial, compression="zstd", index=False)

@@ -153,7 +153,13 @@ class RouterModel(ABC):
 
     @abstractmethod
     def state(self) -> State:
-        """Return the learned state; `from_state` rebuilds a router that scores equally."""
+        """Return the learned state.
+
+        Returns
+        -------
+        State
+            Arrays and JSON-able data, of which `from_state` rebuilds a router that scores equally.
+        """
 
     @classmethod
     @abstractmethod

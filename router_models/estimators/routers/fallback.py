@@ -147,7 +147,25 @@ class RouterWithFallback:
         self._shift = 0.0
 
     def fit(self, X: Prompts, y: FloatArray) -> Self:
-        """Learn from n graded prompts; raises what the router's `fit` does."""
+        """Learn from n graded prompts.
+
+        Parameters
+        ----------
+        X : Prompts
+            The prompts.
+        y : array of shape (n,)
+            Their grades, or gains, as the router's own `fit` takes them.
+
+        Returns
+        -------
+        RouterWithFallback
+            This router.
+
+        Raises
+        ------
+        DataError
+            Where the router's own `fit` does.
+        """
         with each_text_once():
             self.router.fit(X, y)
         return self.around(X, y)
@@ -162,7 +180,18 @@ class RouterWithFallback:
         return self
 
     def predict(self, X: Prompts) -> FloatArray:
-        """Return the scores of n prompts, novel ones by their length at the level of the router's own, (n,)."""
+        """Return the scores of n prompts, novel ones by their length at the level of the router's own.
+
+        Parameters
+        ----------
+        X : Prompts
+            The prompts.
+
+        Returns
+        -------
+        array of shape (n,)
+            Larger means that the cheap tier's answer is more likely right.
+        """
         with each_text_once():
             return self.blended(X, self.router.predict(X))[0]
 

@@ -92,7 +92,13 @@ class VerifierModel(ABC):
 
     @abstractmethod
     def state(self) -> State:
-        """Return the learned state; `from_state` rebuilds a verifier that scores equally."""
+        """Return the learned state.
+
+        Returns
+        -------
+        State
+            Arrays and JSON-able data, of which `from_state` rebuilds a verifier that scores equally.
+        """
 
     @classmethod
     @abstractmethod

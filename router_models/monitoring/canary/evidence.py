@@ -42,7 +42,26 @@ class CanaryEvidence:
     ) -> CanaryEvidence:
         """Test everything that was observed, in its order of arrival.
 
-        More observations never take a limit back that was reached. DataError for values that cannot be observed.
+        More observations never take a limit back that was reached.
+
+        Parameters
+        ----------
+        pairs : iterable of PairedRequest
+            Requests that both versions decided.
+        outcomes : iterable of ArmOutcome
+            Requests that one of them answered.
+        limits : CanaryLimits
+            What promotes the candidate, and what rolls it back.
+
+        Returns
+        -------
+        CanaryEvidence
+            Every finding, and what follows.
+
+        Raises
+        ------
+        DataError
+            For values that cannot be observed.
         """
         given, units = list(pairs), list(outcomes)
         paired = _one_of_each_group(given)

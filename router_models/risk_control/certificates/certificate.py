@@ -169,15 +169,33 @@ class Certificate:
         return HARM in self.what
 
     def covers(self, slice_name: str | None = None) -> bool:
-        """Whether anything is promised of queries of this slice; without slices, of every query."""
+        """Return whether anything is promised of queries of a slice.
+
+        Parameters
+        ----------
+        slice_name : str, optional
+            The slice; a certificate without slices covers every query.
+
+        Returns
+        -------
+        bool
+        """
         promise = None if slice_name is None else self.slices.get(slice_name)
         return not self.slices or (promise is not None and promise.certified)
 
     def threshold_for(self, slice_name: str | None = None) -> float:
-        """What a query of this slice must reach to be accepted; +inf (never) for a slice that is not certified.
+        """Return what the score of an answer to a query of a slice must reach to be accepted.
 
-        +inf as well where a policy's thresholds were certified together, or where nothing is judged: ask `covers`, and
-        the policy's own points.
+        Parameters
+        ----------
+        slice_name : str, optional
+            The slice; None where there are none.
+
+        Returns
+        -------
+        float
+            +inf (never) for a slice that is not certified; +inf as well where a policy's thresholds were certified
+            together, or where nothing is judged: ask `covers`, and the policy's own points.
         """
         if self.closes_slices:
             return math.inf
@@ -187,9 +205,20 @@ class Certificate:
         return math.inf if promise is None else promise.threshold
 
     def check(self, binds_now: Mapping[str, str], now: datetime) -> None:
-        """Raise CertificateError, naming what changed or that it expired; return None where it still holds.
+        """Hold the certificate against what there is now; it says nothing where it still holds.
 
-        Both sides must name the same things: a dependency that was never bound is not covered either.
+        Parameters
+        ----------
+        binds_now : mapping of str to str
+            Hashes of what it depends on, as they are now. Both sides must name the same things: a dependency that was
+            never bound is not covered either.
+        now : datetime
+            With time zone.
+
+        Raises
+        ------
+        CertificateError
+            Naming what changed, or that it expired.
         """
         faults = [
             f"{name} changed ({self.binds[name][:12]} → {binds_now[name][:12]})"

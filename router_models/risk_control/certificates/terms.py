@@ -86,6 +86,11 @@ class CertificateTerms:
             What a score is compared with; None where there is none for all.
         slices, also, settings : optional
             As `Certificate` holds them.
+
+        Returns
+        -------
+        Certificate
+            Made now, and bound to nothing yet.
         """
         return Certificate(
             what=what,

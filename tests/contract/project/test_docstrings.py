@@ -1,12 +1,18 @@
 """Docstrings say what a name does first, and their Parameters sections name the parameters that there are."""
 
 import ast
+import inspect
+import pkgutil
+import re
 from collections.abc import Iterator
+from enum import Enum
 from pathlib import Path
 
 import pytest
+import yaml
 
 PACKAGE = Path(__file__).parents[3] / "router_models"
+PAGE = Path(__file__).parents[3] / "docs" / "reference" / "python.md"
 ROOMS = ("data", "estimators", "evaluation", "metrics", "planning", "pricing", "types")
 """Where every public name has a docstring whose first line is a sentence in the imperative."""
 ELSEWHERE = (
@@ -102,6 +108,50 @@ def test_every_public_name_says_first_what_it_does(room: str) -> None:
         and (bad := bad_summaries(path.read_text()))
     }
     assert found == {}
+
+
+def shown(page: str) -> Iterator[tuple[str, object]]:
+    """Yield the functions, classes and methods that a page of mkdocstrings shows, by name."""
+    for name, block in re.findall(r"^::: (\S+)\n((?:    .*\n)*)", page, re.MULTILINE):
+        options = (yaml.safe_load(block) or {}).get("options") or {}
+        members, hidden = options.get("members", True), [f[1:] for f in options.get("filters", ["!^_"])]
+        found: object = pkgutil.resolve_name(name)
+        named = [(f"{name}.{one}", getattr(found, one)) for one in members] if isinstance(members, list) else []
+        own = [
+            (f"{name}.{one}", value)
+            for one, value in vars(found).items()
+            if not any(re.search(what, one) for what in hidden)
+        ]
+        if inspect.ismodule(found):
+            here = [(path, value) for path, value in own if getattr(value, "__module__", "") == found.__name__]
+            for path, one in named or here:
+                yield path, one
+                if inspect.isclass(one):
+                    yield from ((f"{path}.{n}", m) for n, m in vars(one).items() if not n.startswith("_"))
+            continue
+        yield name, found
+        yield from named if members is not True else own if inspect.isclass(found) else ()
+
+
+def lacking(name: str, found: object) -> list[str]:
+    """Return the numpydoc sections that a function or class should have and has not."""
+    found = getattr(found, "__func__", found)
+    made_by_itself = inspect.isclass(found) and issubclass(found, Exception | Enum)
+    if not (inspect.isclass(found) or inspect.isfunction(found)) or made_by_itself:
+        return []
+    signature, text = inspect.signature(found), inspect.getdoc(found) or ""
+    wanted = {"Parameters": bool(signature.parameters.keys() - {"self", "cls"})}
+    if inspect.isfunction(found):
+        wanted["Returns"] = signature.return_annotation not in (None, "None", inspect.Signature.empty)
+    if inspect.isgeneratorfunction(found):
+        wanted["Yields"] = wanted.pop("Returns")
+    return [f"{name}: {head}" for head, due in wanted.items() if due and f"{head}\n{'-' * len(head)}" not in text]
+
+
+def test_what_the_reference_shows_has_the_sections_of_numpydoc() -> None:
+    names = list(shown(PAGE.read_text()))
+    assert len(names) > 80
+    assert [one for name, found in names for one in lacking(name, found)] == []
 
 
 def test_what_the_checks_are_for_is_found() -> None:

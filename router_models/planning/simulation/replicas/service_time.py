@@ -80,14 +80,42 @@ class EngineSpeed:
             raise DataError(f"the share of cached prompt tokens lies in [0, 1], found {self.prefix_cached}")
 
     def seconds(self, prompt_tokens: FloatArray, answer_tokens: FloatArray) -> FloatArray:
-        """Return the seconds of calls with so many prompt and answer tokens."""
+        """Return the seconds that calls take.
+
+        Parameters
+        ----------
+        prompt_tokens, answer_tokens : array of float
+            Of each call.
+
+        Returns
+        -------
+        array of float
+            As many.
+        """
         faster = 1.0 if self.speculation is None else self.speculation.speedup
         computed = prompt_tokens * (1 - self.prefix_cached) / self.prefill_tokens_per_s
         return np.asarray(self.before_s + computed + answer_tokens / (self.decode_tokens_per_s * faster))
 
 
 def token_counts(mean: float, spread: float, n: int, seed: int) -> FloatArray:
-    """Return n log-normal token counts of a given mean, with a standard deviation of `spread` times it; each ≥ 1."""
+    """Draw log-normal counts of tokens.
+
+    Parameters
+    ----------
+    mean : float
+        Of all that are drawn, at least 1.
+    spread : float
+        Their standard deviation as a multiple of the mean.
+    n : int
+        How many.
+    seed : int
+        Of the draw.
+
+    Returns
+    -------
+    array of shape (n,)
+        Each at least 1.
+    """
     if not (mean >= 1 and spread >= 0):
         raise DataError(f"tokens need a mean ≥ 1 and a spread ≥ 0, found {mean} and {spread}")
     width = np.sqrt(np.log1p(spread**2))

@@ -73,7 +73,18 @@ class BurstyTraffic:
         return self.calm_per_s * self.burst_factor * (1 + self.daily_swing)
 
     def chunks(self, seed: int) -> Iterator[FloatArray]:
-        """Yield times without end, by thinning candidates of the highest rate."""
+        """Yield times without end, by thinning candidates of the highest rate.
+
+        Parameters
+        ----------
+        seed : int
+            Of the stream.
+
+        Yields
+        ------
+        array of float
+            Ascending times in seconds, a piece of them.
+        """
         rng = np.random.default_rng(seed)
         highest = self.busiest_per_s
         window, begun = CHUNK / highest, 0.0
@@ -129,7 +140,18 @@ class RecordedTraffic:
 
     @classmethod
     def read(cls, path: Path) -> RecordedTraffic:
-        """Read a file of numbers, one a line; blank lines and those with # are left out."""
+        """Read a file of numbers, one a line; blank lines and those with # are left out.
+
+        Parameters
+        ----------
+        path : Path
+            The file.
+
+        Returns
+        -------
+        RecordedTraffic
+            Its times, in its order.
+        """
         try:
             lines = path.read_text(encoding="utf-8").splitlines()
             times = [float(line) for line in lines if line.strip() and not line.startswith("#")]
@@ -138,13 +160,41 @@ class RecordedTraffic:
         return cls(np.array(times, dtype=np.float64), str(path))
 
     def chunks(self, seed: int) -> Iterator[FloatArray]:
-        """Yield the recorded times, whatever the seed."""
+        """Yield the recorded times.
+
+        Parameters
+        ----------
+        seed : int
+            Changes nothing.
+
+        Yields
+        ------
+        array of float
+            Ascending times in seconds, a piece of them.
+        """
         for begin in range(0, len(self.times_s), CHUNK):
             yield self.times_s[begin : begin + CHUNK]
 
 
 def draw_requests(traffic: Traffic, n: int, prompts: int, seed: int) -> Iterator[tuple[FloatArray, IntArray]]:
-    """Yield the times of n requests at most and which prompt each sends, drawn with replacement; in pieces."""
+    """Draw the times of requests, and which prompt each sends.
+
+    Parameters
+    ----------
+    traffic : Traffic
+        When requests come.
+    n : int
+        How many at most, at least one.
+    prompts : int
+        How many there are to draw from, with replacement.
+    seed : int
+        Of both.
+
+    Yields
+    ------
+    tuple of two arrays
+        Times in seconds, and indexes of prompts: a piece of them.
+    """
     if n < 1 or prompts < 1:
         raise DataError(f"at least one request and one prompt are needed, found {n} and {prompts}")
     rng, left = np.random.default_rng([seed, 1]), n
