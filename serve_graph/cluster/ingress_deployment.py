@@ -25,6 +25,7 @@ from serve_graph.cascade.certificate import ANSWERS
 from serve_graph.cluster.batches.serving import served_batches
 from serve_graph.cluster.load.expected_calls import ExpectedLoad
 from serve_graph.cluster.load.long_work import side_by_side
+from serve_graph.cluster.load.new_connections import accept_in_bursts
 from serve_graph.cluster.load.sleep_watch import SleepWatch
 from serve_graph.cluster.policy_client import PolicySource
 from serve_graph.cluster.policy_deployment import PolicyDeployment
@@ -81,6 +82,7 @@ class IngressDeployment(SiblingCalls):
         catalogue: CatalogueWatch | None = None,
     ) -> None:
         let_threads_give_way()
+        accept_in_bursts()
         log_in_replica(config.logging)
         self.config = config
         self.controller = controller
