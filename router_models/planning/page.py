@@ -274,7 +274,9 @@ def _limits(plan: Plan) -> str:
     served = sum(not option.operated.pattern.needs for option in plan.options)
     notes = [
         "It is a plan, not a certificate: `serve-graph certify` makes that, on labels nothing else has seen.",
-        f"Each of the {served} patterns that can be served was tested at δ / {served}, so the one picked keeps δ.",
+        f"Each of the {served} patterns that can be served was tested at δ / {served}, so the one picked keeps δ."
+        if served != 1
+        else "One pattern can be served; it was tested at δ.",
         "Latencies are of single requests as recorded or assumed, not under load: see `serve-graph simulate`.",
         "A prompt farther from the training data than 95 of 100 goes to the last tier when served: what is kept and "
         "saved here is about a twentieth more than that.",

@@ -113,13 +113,15 @@ def test_a_file_of_labels_may_be_the_only_look_and_spend_all_of_delta(
 
 
 def test_two_people_label_the_same_answers_and_what_they_dispute_is_settled(workshop: Path) -> None:
+    label(workshop, "before.jsonl", "q")
     label(workshop, "b.jsonl", "rrrrq", "--labeller", "ann")
     bob = label(workshop, "b.jsonl", "rrwrq", "--labeller", "bob")
     assert "ann and bob agree on 75% of 4 answers, Cohen's kappa 0.00" in bob.stdout
     assert "0 skipped and 1 disputed answer counts against the promise" in bob.stdout
     settled = json.loads(label(workshop, "b.jsonl", "rrrr", "--adjudicate", "--labeller", "eve", "--json").stdout)
     assert (settled["disputed"], settled["against"], settled["labellers"]) == (0, 0, ["ann", "bob", "eve"])
-    assert read_label_file(workshop / "b.jsonl")[0].look_index == 2, "another file is another look at the prompts"
+    looks = [read_label_file(workshop / name)[0].look_index for name in ("before.jsonl", "b.jsonl")]
+    assert looks[1] == looks[0] + 1, "another file is another look at the prompts"
 
 
 def test_harm_is_labelled_by_both_answers_and_certified_in_the_same_way(workshop: Path) -> None:
