@@ -28,7 +28,8 @@ MANY = 20
 """Different texts that share a run of words from which on they follow a template. Of fewer, a question that is asked
 with other options or spellings cannot be told from an instruction that is."""
 NEAR = 5
-"""Different texts whose embeddings almost coincide from which on they follow a template; of wordings they say less."""
+"""Different texts of both sets whose embeddings almost coincide from which on they follow a template: of wordings
+embeddings say less. So a question that the sets ask in that many ways passes for one, and is found by words alone."""
 Words = tuple[str, ...]
 
 

@@ -180,7 +180,7 @@ def usable_families(names: Sequence[str], table: OutcomeTable) -> tuple[list[str
     DataError
         For unknown names.
     """
-    requested = requested_families(names)
+    requested = _requested(names)
     unknown = [name for name in requested if name not in ROUTERS]
     if unknown:
         raise DataError(f"unknown router families {', '.join(unknown)}; known: default, all, {', '.join(ROUTERS)}")
@@ -198,7 +198,7 @@ def usable_families(names: Sequence[str], table: OutcomeTable) -> tuple[list[str
 
 def want_embeddings(names: Sequence[str]) -> bool:
     """Return whether any of the named families reads embeddings; unknown names are reported by `usable_families`."""
-    return any(ROUTERS[name].needs_embeddings for name in requested_families(names) if name in ROUTERS)
+    return any(ROUTERS[name].needs_embeddings for name in _requested(names) if name in ROUTERS)
 
 
 def default_family() -> str:
@@ -206,8 +206,13 @@ def default_family() -> str:
     return next(name for name in ("default", "stacked", "linear", "surface", "length") if name in ROUTERS)
 
 
-def requested_families(names: Sequence[str]) -> list[str]:
-    """Return the families that names of `--router` stand for: all of them for `all`, the default's own name."""
+def families_tried(names: Sequence[str]) -> list[str]:
+    """Return the families that names of `--router` stand for, without those that `all` leaves out and unknown ones."""
+    known = [name for name in _requested(names) if name in ROUTERS]
+    return [name for name in known if not (list(names) == ["all"] and ROUTERS[name].apart)]
+
+
+def _requested(names: Sequence[str]) -> list[str]:
     return list(ROUTERS) if list(names) == ["all"] else [default_family() if n == "default" else n for n in names]
 
 

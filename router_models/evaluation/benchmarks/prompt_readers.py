@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from router_models.data.embeddings.cache import cached_embeddings
+from router_models.data.embeddings.cache import TextEncoder, cached_embeddings
 from router_models.data.outcomes import OutcomeTable
 from router_models.estimators.questions.before_answer import first_token_entropy_of
 from router_models.estimators.routers import ROUTERS
@@ -19,12 +20,13 @@ from router_models.estimators.routers.language_model.causal import causal_model,
 from router_models.estimators.routers.language_model.p_yes import YesEncoder
 from router_models.estimators.routers.language_model.probe import HiddenStateEncoder
 from router_models.estimators.verifiers.language_model.p_true import P_TRUE_PARAMETERS
-from router_models.types import Progress
+from router_models.types import FloatArray, Progress
 from router_models.types.chat_prompts import whole_characters
 from router_models.types.exchange import BEFORE_NAMES
 
 MAX_TOKENS = 256
 P_YES, ENTROPY = BEFORE_NAMES
+STATES = "hidden_states"
 
 
 def read_by(
@@ -38,7 +40,8 @@ def read_by(
     """Return the table with what router families read a local model for: states, P(yes), the first token's entropy.
 
     `prompts.states` are for `probe`, the column and signal `p_yes` for `p-yes` and `asked-first`, the signal
-    `first_token_entropy` for `asked-first`. What is there already is kept: it is the tier's own.
+    `first_token_entropy` for `asked-first`. What is there already, if measured for any prompt, is kept: it is the
+    tier's own.
 
     Parameters
     ----------
@@ -51,7 +54,7 @@ def read_by(
     max_tokens : int
         Prompts are cut to this length.
     progress : callable
-        Receives a bar after each block of prompts.
+        Receives a sentence before each pass over the prompts, and a bar after each block of many.
     families : collection of str
         The families that will be evaluated; what none of them reads is not computed.
 
@@ -64,21 +67,47 @@ def read_by(
     ArtifactError
         Where the folder holds no model.
     """
-    read = {signal for name in families if name in ROUTERS for signal in ROUTERS[name].reads}
+    read = read_by_families(families)
     texts, states = table.prompts.texts, table.prompts.states
     metadata, signals = dict(table.prompts.metadata), dict(table.prompts.signals)
-    if states is None and "hidden_states" in read:
-        states = cached_embeddings(HiddenStateEncoder(folder, max_tokens=max_tokens), texts, cache, progress)
-    if P_YES in read and P_YES not in metadata and P_YES not in signals:
-        yes = cached_embeddings(YesEncoder(folder, max_tokens=max_tokens), texts, cache, progress)[:, 0]
-        metadata[P_YES] = tuple(f"{p:.6f}" for p in yes)
-        signals[P_YES] = yes.astype(np.float64)
-    if ENTROPY in read and ENTROPY not in signals:
-        entropy = cached_embeddings(FirstTokenEncoder(folder, max_tokens=max_tokens), texts, cache, progress)[:, 0]
-        signals[ENTROPY] = entropy.astype(np.float64)
+
+    def computed(encoder: TextEncoder, what: str) -> NDArray[np.float32]:
+        progress(f"{folder.name} reads {len(texts):,} prompts for {what}")
+        return cached_embeddings(encoder, texts, cache, progress)
+
+    if states is None and STATES in read:
+        states = computed(HiddenStateEncoder(folder, max_tokens=max_tokens), "its hidden states")
+    if P_YES in read and not _is_measured(signals, P_YES):
+        if P_YES in metadata:
+            signals[P_YES] = _numbers(metadata[P_YES])
+        else:
+            signals[P_YES] = computed(YesEncoder(folder, max_tokens=max_tokens), "P(yes)")[:, 0].astype(np.float64)
+            metadata[P_YES] = tuple(f"{p:.6f}" for p in signals[P_YES])
+    if ENTROPY in read and not _is_measured(signals, ENTROPY):
+        entropies = computed(FirstTokenEncoder(folder, max_tokens=max_tokens), "its first token's entropy")
+        signals[ENTROPY] = entropies[:, 0].astype(np.float64)
     prompts = replace(table.prompts, states=states, metadata=metadata, signals=signals)
     answers = {tier: replace(one, prompts=prompts) for tier, one in table.answers.items()}
     return replace(table, prompts=prompts, answers=answers)
+
+
+def read_by_families(families: Collection[str]) -> frozenset[str]:
+    """Return what of a reader's findings the named families read: some of hidden states, P(yes) and entropy."""
+    read = {signal for name in families if name in ROUTERS for signal in ROUTERS[name].reads}
+    return frozenset(read & {STATES, P_YES, ENTROPY})
+
+
+def _is_measured(signals: Mapping[str, FloatArray], name: str) -> bool:
+    return name in signals and bool(np.isfinite(signals[name]).any())
+
+
+def _numbers(column: Sequence[str]) -> FloatArray:
+    """Return a text column as numbers, NaN where it says none: `p-yes` says what is wrong with it."""
+    values = np.full(len(column), np.nan)
+    for i, value in enumerate(column):
+        with suppress(ValueError):
+            values[i] = float(value)
+    return values
 
 
 class FirstTokenEncoder:
@@ -122,7 +151,7 @@ class FirstTokenEncoder:
         if len(tokens) > self.max_tokens:
             text = tokenizer.decode(tokens[-self.max_tokens :])
         if tokenizer.chat_template is None:
-            return list(tokenizer(text or "?").input_ids)
+            return list(tokenizer(text).input_ids or tokenizer("?").input_ids)
         messages = [{"role": "user", "content": text}]
         return list(tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)["input_ids"])
 

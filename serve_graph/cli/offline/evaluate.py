@@ -195,8 +195,8 @@ def evaluate(
         from dataclasses import replace
 
         from router_models.data.outcomes import read_outcomes
-        from router_models.evaluation.benchmarks.prompt_readers import read_by
-        from router_models.evaluation.held_out import requested_families, want_embeddings
+        from router_models.evaluation.benchmarks.prompt_readers import read_by, read_by_families
+        from router_models.evaluation.held_out import families_tried, want_embeddings
         from router_models.evaluation.run import run_cascade, run_one
 
         assert outcomes is not None
@@ -214,7 +214,12 @@ def evaluate(
         if spare_cert:
             table = without_cert(table, (weak, strong), seed, group_by)
         if model is not None:
-            table = read_by(table, model, cache, progress=progress, families=requested_families(protocol.families))
+            tried = families_tried(protocol.families)
+            if not read_by_families(tried):
+                raise typer.BadParameter(
+                    "--reader: none of these routers reads a model; name p-yes, asked-first or probe"
+                )
+            table = read_by(table, model, cache, progress=progress, families=tried)
         if catalogue is not None:
             from router_models.estimators.catalogue.intents import read_catalogue
             from router_models.evaluation.benchmarks.intents import run_catalogue

@@ -153,6 +153,34 @@ def test_what_no_family_reads_is_not_computed(reader: Path) -> None:
     assert set(read_by(table(), reader, None, families=("p-yes",)).prompts.signals) == {"p_yes"}
 
 
+def test_what_nobody_measured_is_computed_and_a_text_column_is_a_signal(reader: Path) -> None:
+    t = table()
+    never = {"p_yes": np.full(90, np.nan), "first_token_entropy": np.full(90, np.nan)}
+    found = read_by(replace(t, prompts=replace(t.prompts, signals=never)), reader, None, families=("asked-first",))
+    assert all(np.isfinite(found.prompts.signals[name]).all() for name in never)
+    texts = replace(t, prompts=replace(t.prompts, metadata={"p_yes": ("0.25",) * 89 + ("?",)}))
+    told = read_by(texts, reader, None, families=("asked-first",)).prompts.signals["p_yes"]
+    np.testing.assert_array_equal(told, [0.25] * 89 + [np.nan])
+
+
+def test_each_pass_says_what_it_reads(reader: Path) -> None:
+    said: list[str] = []
+    read_by(table(), reader, None, progress=said.append, families=("asked-first", "probe"))
+    passes = ("its hidden states", "P(yes)", "its first token's entropy")
+    assert said == [f"{reader.name} reads 90 prompts for {what}" for what in passes]
+
+
+@pytest.mark.parametrize("blank", ["", " ", "\n", "\u200b"])
+def test_a_prompt_of_no_token_has_an_entropy(reader: Path, tmp_path: Path, blank: str) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(reader)
+    tokenizer.backend_tokenizer.post_processor = None  # as tokenizers that put nothing around a text
+    tokenizer.save_pretrained(tmp_path)
+    AutoModelForCausalLM.from_pretrained(reader).save_pretrained(tmp_path)
+    assert np.isfinite(FirstTokenEncoder(tmp_path).encode([blank])).all()
+
+
 def test_slow_families_stand_beside_the_default_on_the_same_prompts(reader: Path, tmp_path: Path) -> None:
     t = table().with_embeddings(Encoder())
     found = evaluate_slow(t, "weak", "strong", Protocol(folds=2), Slow(60, reader, tmp_path), NOW)

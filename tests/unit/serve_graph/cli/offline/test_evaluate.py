@@ -39,6 +39,15 @@ def test_evaluate_writes_page_figures_and_pictures(outcomes: Path, tmp_path: Pat
     assert [row["method"] for row in data["rows"]] == ["random", "length", "oracle", "surface", "ridge"]
 
 
+@pytest.mark.parametrize("routers", ["default", "length,surface", "all", "unheard-of"])
+def test_a_reader_that_no_router_reads_is_refused(outcomes: Path, tmp_path: Path, routers: str) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    vectors = ("--embeddings", outcomes.with_suffix(".npy"))
+    found = call("evaluate", "-o", outcomes, *NAMES, *vectors, "--router", routers, "--reader", tmp_path)
+    assert found.exit_code == 2
+    assert "name p-yes, asked-first or probe" in " ".join(found.output.split())
+
+
 def test_evaluate_trains_on_other_outcomes_with_train(outcomes: Path, tmp_path: Path) -> None:
     frame = pd.read_parquet(outcomes)[["prompt", "cheap", "frontier"]]
     words = [text.split("question")[0] for text in frame["prompt"]]
