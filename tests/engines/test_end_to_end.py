@@ -30,8 +30,9 @@ HEADERS = {"authorization": f"Bearer {OWN}"}
 
 @pytest.fixture(scope="module")
 def graph(serving: Serving, local_graph: dict[str, Any]) -> Iterator[tuple[str, GraphConfig]]:
-    with serving(local_graph, Path(local_graph["state_folder"])) as url:
-        yield url, GraphConfig.model_validate(local_graph)
+    patient = local_graph | {"signals": {"timeout_s": 60.0}}  # a busy machine takes longer than the usual five seconds
+    with serving(patient, Path(local_graph["state_folder"])) as url:
+        yield url, GraphConfig.model_validate(patient)
 
 
 @pytest.fixture
