@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,11 @@ from router_models.data.embeddings.cache import TextEncoder, cached_embeddings
 from router_models.data.outcomes import OutcomeTable
 from router_models.estimators.questions.before_answer import first_token_entropy_of
 from router_models.estimators.routers import ROUTERS
-from router_models.estimators.routers.language_model.causal import causal_model, model_digest
+from router_models.estimators.routers.language_model.causal import NextTokenEncoder
 from router_models.estimators.routers.language_model.p_yes import YesEncoder
 from router_models.estimators.routers.language_model.probe import HiddenStateEncoder
 from router_models.estimators.verifiers.language_model.p_true import P_TRUE_PARAMETERS
 from router_models.types import FloatArray, Progress
-from router_models.types.chat_prompts import whole_characters
 from router_models.types.exchange import BEFORE_NAMES
 
 MAX_TOKENS = 256
@@ -110,56 +108,26 @@ def _numbers(column: Sequence[str]) -> FloatArray:
     return values
 
 
-class FirstTokenEncoder:
+class FirstTokenEncoder(NextTokenEncoder):
     """Begin a local causal language model's answer: text → (entropy of its first token,) float32, in nats.
 
-    The entropy is the signal `first_token_entropy`: of the 20 likeliest tokens, spellings of one option as one. The
-    prompt is put by the model's own chat template where it has one. Nothing is loaded before the first `encode`.
-
-    Parameters
-    ----------
-    folder : Path
-        A transformers model folder.
-    max_tokens : int
-        Prompts are cut to their last tokens, where options and the request for an answer stand.
+    The entropy is the signal `first_token_entropy`: of the 20 likeliest tokens, spellings of one option as one. Of a
+    long prompt the end is read, where options and the request for an answer stand.
     """
 
-    def __init__(self, folder: Path, max_tokens: int = MAX_TOKENS) -> None:
-        self.folder, self.max_tokens = folder, max_tokens
+    keeps_end = True
+    terms = (ENTROPY,)
 
-    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Return the entropies of n texts, (n, 1) float32; one prompt at a time, so that padding has no effect."""
-        import torch
+    def question(self, text: str) -> str:
+        """Return the prompt itself."""
+        return text
 
-        tokenizer, model = self._loaded
-        rows = np.empty((len(texts), 1), dtype=np.float32)
-        with torch.inference_mode():
-            for row, text in zip(rows, texts, strict=True):
-                ids = torch.tensor([self._ids(tokenizer, text)])
-                logprobs = model(input_ids=ids, logits_to_keep=1).logits[0, -1].double().log_softmax(-1)
-                likeliest = logprobs.topk(P_TRUE_PARAMETERS["top_logprobs"])
-                told = [
-                    {"token": tokenizer.decode([index]), "logprob": logprob}
-                    for logprob, index in zip(likeliest.values.tolist(), likeliest.indices.tolist(), strict=True)
-                ]
-                row[0] = first_token_entropy_of({"choices": [{"logprobs": {"content": [{"top_logprobs": told}]}}]})
-        return rows
-
-    def _ids(self, tokenizer: Any, text: str) -> list[int]:
-        text = whole_characters(text)
-        tokens = tokenizer(text, add_special_tokens=False).input_ids
-        if len(tokens) > self.max_tokens:
-            text = tokenizer.decode(tokens[-self.max_tokens :])
-        if tokenizer.chat_template is None:
-            return list(tokenizer(text).input_ids or tokenizer("?").input_ids)
-        messages = [{"role": "user", "content": text}]
-        return list(tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)["input_ids"])
-
-    @cached_property
-    def _loaded(self) -> tuple[Any, Any]:
-        return causal_model(self.folder, logits=True)
-
-    @cached_property
-    def digest(self) -> str:
-        """Return the sha256 of the model's files, the signal's name and the cut."""
-        return model_digest(self.folder, ENTROPY, self.max_tokens)
+    def read(self, logprobs: Any) -> float:
+        """Return the entropy of the likeliest tokens."""
+        tokenizer, _ = self._loaded
+        likeliest = logprobs.topk(P_TRUE_PARAMETERS["top_logprobs"])
+        told = [
+            {"token": tokenizer.decode([index]), "logprob": logprob}
+            for logprob, index in zip(likeliest.values.tolist(), likeliest.indices.tolist(), strict=True)
+        ]
+        return first_token_entropy_of({"choices": [{"logprobs": {"content": [{"top_logprobs": told}]}}]})

@@ -55,9 +55,8 @@ class SpoolDelivery:
             try:
                 records[line] = known or _from_json(json.loads(line))
             except (ValueError, KeyError, TypeError, ArithmeticError) as error:
-                _set_aside(
-                    path, line, error
-                )  # truncated by a kill (its reply was never sent), or from another release
+                # Truncated by a kill (its reply was never sent), or from another release.
+                _set_aside(path, line, error)
         try:
             await self._store(list(records.values()))
         except RefusedRowError:

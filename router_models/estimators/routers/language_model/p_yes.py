@@ -7,20 +7,17 @@ judge themselves poorly, so P(yes) is one feature with a learned slope, which ma
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from router_models.data.artifacts import State
 from router_models.errors import DataError
 from router_models.estimators.routers.base import RouterModel, check_prompts_input, fitted, meta_of, metadata_of
-from router_models.estimators.routers.language_model.causal import causal_model, model_digest
+from router_models.estimators.routers.language_model.causal import NextTokenEncoder
 from router_models.types import FloatArray, Prompts
-from router_models.types.chat_prompts import whole_characters
 
 TEMPLATE = (
     "Here is a question:\n\n{prompt}\n\n"
@@ -126,46 +123,19 @@ class PYesRouter(RouterModel):
         return router
 
 
-class YesEncoder:
-    """Ask a local causal language model `question_for(prompt)`: text → (P(yes) among yes and no,) float32.
+class YesEncoder(NextTokenEncoder):
+    """Ask a local causal language model `question_for(prompt)`: text → (P(yes),) float32, of yes and no."""
 
-    The question is put by the model's own chat template where it has one. Nothing is loaded before the first `encode`.
+    terms = (TEMPLATE,)
 
-    Parameters
-    ----------
-    folder : Path
-        A transformers model folder.
-    max_tokens : int
-        Prompts are cut to their first tokens.
-    """
+    def question(self, text: str) -> str:
+        """Return `question_for(text)`."""
+        return question_for(text)
 
-    def __init__(self, folder: Path, max_tokens: int = 512) -> None:
-        self.folder, self.max_tokens = folder, max_tokens
-
-    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Return P(yes) of n texts, (n, 1) float32 in [0, 1]; one prompt at a time, so that padding has no effect."""
-        import torch
-
-        tokenizer, model = self._loaded
-        rows = np.empty((len(texts), 1), dtype=np.float32)
-        with torch.inference_mode():
-            for row, text in zip(rows, texts, strict=True):
-                ids = torch.tensor([self._ids(tokenizer, text)])
-                p = model(input_ids=ids, logits_to_keep=1).logits[0, -1].double().softmax(-1)
-                yes, no = (float(p[self._spellings[word]].sum()) for word in ("yes", "no"))
-                row[0] = yes / (yes + no) if yes + no > 0 else 0.5
-        return rows
-
-    def _ids(self, tokenizer: Any, text: str) -> list[int]:
-        text = whole_characters(text)
-        tokens = tokenizer(text, add_special_tokens=False).input_ids
-        if len(tokens) > self.max_tokens:
-            text = tokenizer.decode(tokens[: self.max_tokens])
-        question = question_for(text)
-        if tokenizer.chat_template is None:
-            return list(tokenizer(question).input_ids)
-        messages = [{"role": "user", "content": question}]
-        return list(tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)["input_ids"])
+    def read(self, logprobs: Any) -> float:
+        """Return P(yes) among yes and no."""
+        yes, no = (float(logprobs[self._spellings[word]].exp().sum()) for word in ("yes", "no"))
+        return yes / (yes + no) if yes + no > 0 else 0.5
 
     @cached_property
     def _spellings(self) -> dict[str, list[int]]:
@@ -173,12 +143,3 @@ class YesEncoder:
         tokenizer, _ = self._loaded
         words = [tokenizer.decode([i]).strip().lower() for i in range(len(tokenizer))]
         return {word: [i for i, found in enumerate(words) if found == word] for word in ("yes", "no")}
-
-    @cached_property
-    def _loaded(self) -> tuple[Any, Any]:
-        return causal_model(self.folder, logits=True)
-
-    @cached_property
-    def digest(self) -> str:
-        """Return the sha256 of the model's files, the question and the cut."""
-        return model_digest(self.folder, TEMPLATE, self.max_tokens)

@@ -76,7 +76,7 @@ def test_a_model_with_a_chat_template_is_prompted_with_it(reader: Path, tmp_path
     asked = YesEncoder(tmp_path)
     assert not np.allclose(asked.encode(["hello"]), YesEncoder(reader).encode(["hello"]))
     again = AutoTokenizer.from_pretrained(tmp_path)
-    assert "user says" in again.decode(asked._ids(again, "hello"))
+    assert "user says" in again.decode(asked._ids("hello"))
 
 
 def test_half_a_character_is_read_as_a_decoder_would_write_it(reader: Path) -> None:
@@ -140,6 +140,13 @@ def test_signals_that_a_table_holds_are_the_tiers_own_and_are_kept(reader: Path,
     kept = read_by(replace(t, prompts=replace(t.prompts, signals=own)), reader, tmp_path).prompts
     for name, values in own.items():
         np.testing.assert_array_equal(kept.signals[name], values)
+
+
+@pytest.mark.parametrize("encoder", [YesEncoder, FirstTokenEncoder])
+def test_a_prompt_is_cut_to_the_positions_that_the_question_leaves(
+    reader: Path, encoder: type[YesEncoder | FirstTokenEncoder]
+) -> None:
+    assert np.isfinite(encoder(reader, max_tokens=256).encode(["word " * 2000])).all()  # it has 256 in all
 
 
 def test_what_no_family_reads_is_not_computed(reader: Path) -> None:
